@@ -1,0 +1,77 @@
+/** How a backend reaches its engine; each runtime fills it in (`src/runtime/transport-*.ts`). */
+
+export type HttpRequest = {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  readonly url: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string
+  /** Deadline and cancel; required: nothing here waits for ever. */
+  readonly signal: AbortSignal
+  /** Refuse bodies larger than this many bytes; default 16 MiB. */
+  readonly maxBytes?: number
+}
+
+export type HttpResponse = { readonly status: number; readonly headers: Headers; readonly body: string }
+
+export type SocketMessage =
+  | { readonly type: 'text'; readonly data: string }
+  | { readonly type: 'binary'; readonly data: Uint8Array }
+
+export type SocketEnd = {
+  readonly code: number
+  readonly reason: string /** a close frame was received */
+  readonly clean: boolean
+}
+
+export interface Socket {
+  /** The subprotocol the server chose, `''` when none. */
+  readonly protocol: string
+  send(data: string | Uint8Array): void
+  /** Sends a ping where the runtime can (Node, Deno); where it cannot (workerd) does nothing. */
+  ping(): void
+  /** Starts the closing handshake and drops the connection when it does not finish in 1 s. */
+  close(code?: number, reason?: string): void
+  /** Messages in order until the connection ends. Iterate once. Ends without throwing; then `ended` says how. */
+  readonly messages: AsyncIterable<SocketMessage>
+  /** How the connection ended; the first cause wins. */
+  readonly ended: Promise<SocketEnd>
+}
+
+export type SocketOptions = {
+  readonly headers?: Readonly<Record<string, string>>
+  readonly protocols?: readonly string[]
+  /** Covers the handshake; abort afterwards closes the socket. */
+  readonly signal: AbortSignal
+  /** Bytes of undelivered messages after which the socket is closed with code 1009; default 32 MiB. */
+  readonly maxBufferedBytes?: number
+}
+
+export interface Transport {
+  /** Follows no redirect. Any status is an answer; throws TransportError when there is none. */
+  http(request: HttpRequest): Promise<HttpResponse>
+  /** Opens a websocket to a `ws:` or `wss:` URL. Throws UpgradeRefused when the server answers with something else. */
+  socket(url: string, options: SocketOptions): Promise<Socket>
+}
+
+/** No answer: connection refused, reset, name not found, TLS failure, deadline. `reason` is safe to show; it never holds a URL's query. */
+export class TransportError extends Error {
+  override readonly name = 'TransportError'
+  readonly reason: 'refused' | 'dns' | 'tls' | 'reset' | 'aborted' | 'too_large' | 'other'
+  constructor(reason: TransportError['reason'], message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.reason = reason
+  }
+}
+
+/** The server answered the upgrade with an ordinary response. */
+export class UpgradeRefused extends Error {
+  override readonly name = 'UpgradeRefused'
+  readonly status: number
+  /** First 4 KiB. */
+  readonly body: string
+  constructor(status: number, body: string) {
+    super(`websocket upgrade answered with HTTP ${status}`)
+    this.status = status
+    this.body = body
+  }
+}

@@ -1,0 +1,158 @@
+/** What the core needs from the rooms around it. Each port has one contract suite in `test/contract/`. */
+
+import type { DroverError } from './errors.ts'
+import type {
+  Actor,
+  BackendKind,
+  Command,
+  ExecEvent,
+  ExecHandle,
+  Instant,
+  OutputChunk,
+  Owner,
+  Place,
+  RunEvent,
+  RunId,
+  RunRequest,
+  RunState,
+  Selector,
+  StoredEvent,
+  Target,
+  TargetId,
+  Traits,
+} from './model.ts'
+
+/** A protocol and nothing else: deadlines, caps, cancel and kill policy live in `execute.ts`. */
+export interface Backend {
+  /** The name operators gave it: `on=<name>`. */
+  readonly name: string
+  readonly kind: BackendKind
+  readonly traits: Traits
+  /**
+   * Containers that run now and may match. The selector is a hint to ask for less; the caller matches again.
+   * Throws BackendError: a list that could not be read whole is an error, never a shorter list.
+   */
+  list(selector: Selector, signal: AbortSignal): Promise<readonly Target[]>
+  /**
+   * What the command writes, then exactly one `exit` or `exit-unknown`; throws BackendError when it cannot; never neither.
+   * `exec` names this execution, unique and unguessable. When `signal` aborts, the connection is closed and the iterator
+   * throws; the process may go on: ending it is `kill`.
+   */
+  exec(target: Target, command: Command, exec: string, signal: AbortSignal): AsyncIterable<ExecEvent>
+  /** Ends what `exec` started and says whether it is proved gone. `left` names the survivors when they are known. */
+  kill(target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult>
+  /** Says whether this connection works and what its key may do, for `drover check`. */
+  check(signal: AbortSignal): Promise<readonly CheckLine[]>
+}
+
+export type KillResult = { readonly result: 'gone' } | { readonly result: 'left'; readonly pid?: number }
+
+export type CheckLine = { readonly ok: boolean | 'warn'; readonly what: string; readonly detail?: string; readonly next?: string }
+
+/** The append-only record of runs. Every method is durable when its promise settles; a rejection means nothing was kept. */
+export interface Ledger {
+  /** Stores the request and its `accepted` event; `duplicate` when this run id was accepted before. */
+  accept(request: RunRequest): Promise<'accepted' | 'duplicate'>
+  /** Appends to the run's hash chain. `resolved` also makes one pending row for each target. Returns the event's number from 1. */
+  append(run: RunId, event: RunEvent): Promise<number>
+  /** pending → started, once, with its `started` event; false: someone has it or had it. Never goes back. */
+  claim(run: RunId, target: TargetId, owner: Owner): Promise<boolean>
+  /** All events of a run in order, `output` events without their chunks; empty when there is no such run. */
+  read(run: RunId): Promise<readonly StoredEvent[]>
+  /** What one target wrote, as kept, in order. */
+  output(run: RunId, target: TargetId): Promise<readonly OutputChunk[]>
+  /** Newest first. */
+  list(query: RunQuery): Promise<readonly RunSummary[]>
+  /** Runs that are not finished, or finished and not delivered, whose next attempt is due. Oldest first. */
+  due(now: Instant, limit: number): Promise<readonly RunId[]>
+  /** Puts the next attempt of an undelivered run off until `at`. */
+  postpone(run: RunId, at: Instant): Promise<void>
+  /** True the first time a key is seen within `ttlMs`; across restarts. */
+  firstTime(key: string, ttlMs: number): Promise<boolean>
+  /** Recomputes every hash of every run and of the ledger-wide chain. */
+  verify(): Promise<VerifyReport>
+  close(): Promise<void>
+}
+
+export type RunQuery = { readonly place?: Place; readonly actor?: Actor; readonly limit: number; readonly before?: Instant }
+
+export type RunSummary = {
+  readonly id: RunId
+  readonly at: Instant
+  readonly actor: Actor
+  readonly place: Place
+  readonly argv: readonly string[]
+  readonly status: RunState['status']
+  /** `done`, `refused`, `cancelled`, `interrupted`; absent while it runs. */
+  readonly outcome?: string
+  readonly targets: number
+  /** How many executions ended `exited` with code 0. */
+  readonly succeeded: number
+}
+
+export type VerifyReport =
+  | { readonly ok: true; readonly runs: number; readonly events: number; readonly head: string }
+  | {
+      readonly ok: false
+      readonly runs: number
+      readonly events: number
+      readonly problem: string
+      readonly run?: RunId
+      readonly seq?: number
+    }
+
+/** Delivers a key at least once, at or after a time; may be late or doubled. Losing one costs latency, never a run. */
+export interface Wake {
+  wake(run: RunId, at?: Instant): Promise<void>
+}
+
+/** Answers where a request said to. Called only by the run's owner, one call at a time for a run. */
+export interface Reporter {
+  /** Shows how the run stands; best effort, coalesced by the caller to once a second. Returns parts newly posted. */
+  progress(state: RunState): Promise<readonly PostedPart[]>
+  /**
+   * Delivers the final answer. Parts in `state.posted` are there already: edit or skip them. Calls `posted` after each new
+   * part, before the next one, so that a crash in between repeats at most one. Throws DroverError `reply_failed` to be retried.
+   */
+  deliver(
+    state: RunState,
+    output: (target: TargetId) => Promise<readonly OutputChunk[]>,
+    posted: (part: PostedPart) => Promise<void>,
+  ): Promise<void>
+  /** Posts the stored result somewhere else. */
+  share(state: RunState, output: (target: TargetId) => Promise<readonly OutputChunk[]>, to: Place, by: Actor): Promise<void>
+}
+
+export type PostedPart = { readonly part: string; readonly ref: string }
+
+/** Facts about people and places that policy judges by. A throw means "cannot tell", and cannot tell means no. */
+export interface Directory {
+  facts(actor: Actor, place: Place, groups: readonly string[], signal: AbortSignal): Promise<Facts>
+}
+
+export type Facts = {
+  /** Group keys the actor is in, `<team>/<usergroup>`, out of those asked about. */
+  readonly groups: readonly string[]
+  /** Set when this actor or place must be refused whatever the rules say. */
+  readonly refuse?: DroverError
+}
+
+/** What a frontend may ask of drover. On Workers the same calls go to a Durable Object: arguments and results are plain JSON. */
+export interface Gateway {
+  /** Durable before it resolves; nothing slow. */
+  submit(request: RunRequest): Promise<'accepted' | 'duplicate'>
+  read(run: RunId): Promise<RunState | undefined>
+  output(run: RunId, target: TargetId): Promise<readonly OutputChunk[]>
+  list(query: RunQuery): Promise<readonly RunSummary[]>
+  /** Rights are checked for `by`, not for who started it. Returns a failure to show, or undefined when done. */
+  cancel(run: RunId, by: Actor, place: Place): Promise<import('./errors.ts').Failure | undefined>
+  share(run: RunId, by: Actor, from: Place, to: Place): Promise<import('./errors.ts').Failure | undefined>
+  /** What a selector means now, for someone who may look: nothing runs. */
+  targets(selector: Selector, by: Actor, place: Place): Promise<TargetsAnswer>
+  /** True the first time a delivery key is seen; for replays and repeated clicks. */
+  firstTime(key: string, ttlMs: number): Promise<boolean>
+}
+
+export type TargetsAnswer =
+  | { readonly ok: true; readonly targets: readonly Target[]; readonly notes: readonly string[] }
+  | { readonly ok: false; readonly failure: import('./errors.ts').Failure }
