@@ -56,6 +56,8 @@ export type Selector = {
   readonly any?: number
   /** `all=N`: every container, and there are exactly N of them. A right of its own. */
   readonly all?: number
+  /** `system=1`: containers of the platform count as well. A right of its own. */
+  readonly system?: boolean
 }
 
 /** The array that policy judges, the ledger stores and the backend receives. */

@@ -1,0 +1,184 @@
+/** One command on one target to its end: deadline, cancel, caps, first cause wins, and the kill. */
+
+import { BackendError, type Failure } from './errors.ts'
+import type { Gate } from './fan-out.ts'
+import type { Command, Ending, ExecHandle, OutputChunk, OutputCount, Target } from './model.ts'
+import { createCollector } from './output.ts'
+import type { Backend } from './ports.ts'
+import type { Redactor } from './redact.ts'
+
+export type ExecuteOptions = {
+  readonly backend: Backend
+  readonly target: Target
+  readonly command: Command
+  /** From the moment it leaves drover to its end. */
+  readonly timeoutMs: number
+  readonly cancel: AbortSignal
+  /** Bounds how many connections are being opened at a time. */
+  readonly handshake: Gate
+  readonly redactor: Redactor
+  readonly maxBytes: number
+  /** Stores; a rejection ends the execution as a bug of ours would, never silently. */
+  onHandle(handle: ExecHandle): Promise<void>
+  onOutput(chunks: readonly OutputChunk[]): Promise<void>
+  failureOf(error: unknown): Failure
+}
+
+/** Output is stored when this much waits, or when this long has passed. */
+const flushBytes = 65_536
+const flushMs = 1_000
+/** How long a kill and its proof may take. */
+const killMs = 20_000
+/** After a proved kill the stream gets this long to end by itself, so that its last words are kept. */
+const graceMs = 1_500
+
+export async function execute(options: ExecuteOptions): Promise<{ readonly ending: Ending; readonly count: OutputCount }> {
+  const { backend, target, command, cancel } = options
+  const collector = createCollector({ redactor: options.redactor, maxBytes: options.maxBytes })
+  const connection = new AbortController()
+  let handle: ExecHandle = { target: target.id, exec: crypto.randomUUID().replaceAll('-', '') }
+  let stoppedBy: 'timed_out' | 'cancelled' | undefined
+  let streamEnded = (): void => {}
+  const streamEnd = new Promise<void>((resolve) => {
+    streamEnded = resolve
+  })
+  let kill: Promise<{ pid?: number } | undefined> | undefined
+
+  const stop = (cause: 'timed_out' | 'cancelled') => {
+    if (stoppedBy) return
+    stoppedBy = cause
+    kill = killAndProve().finally(async () => {
+      await Promise.race([streamEnd, wait(graceMs)])
+      connection.abort()
+    })
+    kill.catch(() => {})
+  }
+
+  /** Undefined when it is proved gone; otherwise what is known of the survivor. */
+  async function killAndProve(): Promise<{ pid?: number } | undefined> {
+    const known = handle.pid === undefined ? {} : { pid: handle.pid }
+    try {
+      const killed = await within(killMs, backend.kill(target, handle, AbortSignal.timeout(killMs)))
+      if (killed.result === 'gone') return undefined
+      return killed.pid === undefined ? known : { pid: killed.pid }
+    } catch {
+      return known
+    }
+  }
+
+  const leave = await options.handshake.enter()
+  if (cancel.aborted) {
+    leave()
+    const error: Failure = { code: 'not_started', message: 'It was cancelled before its turn.' }
+    return { ending: { status: 'failed', error }, count: collector.count() }
+  }
+  const timer = setTimeout(() => stop('timed_out'), options.timeoutMs)
+  const onCancel = () => stop('cancelled')
+  cancel.addEventListener('abort', onCancel)
+
+  let storing: { readonly error: unknown } | undefined
+  let stored: Promise<void> = Promise.resolve()
+  /** One store after the other; the first that fails ends the execution, for what cannot be recorded must not go on. */
+  const store = (work: () => Promise<void>): Promise<void> => {
+    stored = stored.then(work).catch((error: unknown) => {
+      storing ??= { error }
+      stop('cancelled')
+    })
+    return stored
+  }
+  const flush = () =>
+    store(async () => {
+      const chunks = collector.take()
+      if (chunks.length > 0) await options.onOutput(chunks)
+    })
+  const ticker = setInterval(() => void flush(), flushMs)
+
+  const events = backend.exec(target, command, handle.exec, connection.signal)[Symbol.asyncIterator]()
+  async function consume(): Promise<Ending> {
+    for (;;) {
+      const next = await events.next()
+      leave()
+      if (next.done || connection.signal.aborted) break
+      const event = next.value
+      if (event.type === 'started') {
+        handle = event.handle
+        await store(() => options.onHandle(handle))
+      } else if (event.type === 'output') {
+        collector.write(event.stream, event.data)
+        if (collector.waiting >= flushBytes) await flush()
+      } else {
+        return event.type === 'exit' ? { status: 'exited', code: event.code } : { status: 'unknown', error: event.error }
+      }
+    }
+    return {
+      status: 'unknown',
+      error: { code: 'backend_protocol', message: 'The backend ended without saying how the command did.' },
+    }
+  }
+
+  let natural: Ending
+  const aborted = rejectOn(connection.signal)
+  try {
+    // Raced as a whole, so that even a backend that never notices the abort cannot hold the run.
+    natural = await Promise.race([consume(), aborted.promise])
+  } catch (error) {
+    const failure = options.failureOf(error)
+    natural =
+      error instanceof BackendError && error.ran === 'no'
+        ? { status: 'failed', error: failure }
+        : { status: 'unknown', error: failure }
+  } finally {
+    leave()
+    streamEnded()
+    clearTimeout(timer)
+    clearInterval(ticker)
+    cancel.removeEventListener('abort', onCancel)
+    aborted.release()
+  }
+
+  const left = await kill
+  connection.abort()
+  void Promise.resolve(events.return?.()).catch(() => {})
+  const rest = collector.end()
+  await store(async () => {
+    if (rest.length > 0) await options.onOutput(rest)
+  })
+  if (storing) throw storing.error
+  return { ending: settle(natural, stoppedBy, left), count: collector.count() }
+}
+
+/** The first cause wins: what was stopped stays stopped, whatever its stream said while it died. */
+function settle(natural: Ending, stoppedBy: 'timed_out' | 'cancelled' | undefined, left: { pid?: number } | undefined): Ending {
+  if (stoppedBy === undefined) return natural
+  // It never began, so there is nothing to be gone: say that it did not run.
+  if (natural.status === 'failed') return natural
+  return { status: stoppedBy, ...(left ? { left } : {}) }
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('deadline')), ms)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** A promise that rejects when the signal aborts, with a way to let go of it. */
+function rejectOn(signal: AbortSignal): { readonly promise: Promise<never>; release(): void } {
+  let listener = (): void => {}
+  const promise = new Promise<never>((_, reject) => {
+    listener = () =>
+      reject(new BackendError({ code: 'stream_broken', message: 'The connection was given up.' }, { ran: 'maybe' }))
+    signal.addEventListener('abort', listener)
+  })
+  promise.catch(() => {})
+  return { promise, release: () => signal.removeEventListener('abort', listener) }
+}

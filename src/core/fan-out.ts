@@ -1,0 +1,32 @@
+/** Many things at once, bounded. */
+
+/** Runs `work` on each item, at most `limit` at a time; settles when all have. `work` must not throw. */
+export async function fanOut<T>(items: readonly T[], limit: number, work: (item: T) => Promise<void>): Promise<void> {
+  const queue = items.values()
+  const lane = async () => {
+    for (const item of queue) await work(item)
+  }
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane))
+}
+
+/** Lets `limit` in at a time. The function returned by `enter` leaves; calling it again does nothing. */
+export type Gate = { enter(): Promise<() => void> }
+
+export function createGate(limit: number): Gate {
+  let inside = 0
+  const waiting: (() => void)[] = []
+  return {
+    async enter() {
+      if (inside >= limit) await new Promise<void>((resolve) => waiting.push(resolve))
+      else inside++
+      let left = false
+      return () => {
+        if (left) return
+        left = true
+        const next = waiting.shift()
+        if (next) next()
+        else inside--
+      }
+    },
+  }
+}

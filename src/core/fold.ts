@@ -1,0 +1,106 @@
+/** Equal outputs with equal endings together, so that the odd one of a hundred stands out. */
+
+import type { Ending, Execution, OutputChunk, OutputCount } from './model.ts'
+
+export type Fold = {
+  readonly executions: readonly Execution[]
+  readonly ending: Ending | undefined
+  readonly chunks: readonly OutputChunk[]
+  readonly count: OutputCount
+}
+
+export type Finished = { readonly execution: Execution; readonly chunks: readonly OutputChunk[] }
+
+/** Groups in the order of the reader's interest: what went wrong first, then the larger group. */
+export function fold(all: readonly Finished[]): readonly Fold[] {
+  const groups = new Map<string, Finished[]>()
+  for (const one of all) {
+    const key = JSON.stringify([
+      endingKey(one.execution.ending),
+      streamText(one.chunks, 'stdout'),
+      streamText(one.chunks, 'stderr'),
+    ])
+    const group = groups.get(key)
+    if (group) group.push(one)
+    else groups.set(key, [one])
+  }
+  return [...groups.values()]
+    .map((group) => ({
+      executions: group.map((one) => one.execution),
+      ending: group[0]!.execution.ending,
+      chunks: group[0]!.chunks,
+      count: group[0]!.execution.count ?? { stdout: 0, stderr: 0, dropped: 0, masked: 0 },
+    }))
+    .sort((a, b) => weight(b.ending) - weight(a.ending) || b.executions.length - a.executions.length)
+}
+
+function streamText(chunks: readonly OutputChunk[], stream: OutputChunk['stream']): string {
+  return chunks.map((chunk) => (chunk.stream === stream ? chunk.text : '')).join('')
+}
+
+function endingKey(ending: Ending | undefined): unknown {
+  switch (ending?.status) {
+    case undefined:
+      return []
+    case 'exited':
+      return [ending.status, ending.code]
+    case 'timed_out':
+    case 'cancelled':
+      // Survivors are named one by one, so they never fold.
+      return [ending.status, ending.left]
+    case 'failed':
+    case 'unknown':
+      return [ending.status, ending.error.code, ending.error.message]
+    default:
+      return ending satisfies never
+  }
+}
+
+/** Higher is worse. A survivor outweighs all: somebody has to act on it. */
+function weight(ending: Ending | undefined): number {
+  switch (ending?.status) {
+    case undefined:
+      return 1
+    case 'exited':
+      return ending.code === 0 ? 0 : 2
+    case 'failed':
+      return 3
+    case 'unknown':
+      return 4
+    case 'timed_out':
+    case 'cancelled':
+      return ending.left ? 6 : 5
+    default:
+      return ending satisfies never
+  }
+}
+
+/** `exit 3`, `timed out, proved gone`, `still running, pid 7`: one phrase for one ending, the same everywhere. */
+export function describeEnding(ending: Ending | undefined): string {
+  switch (ending?.status) {
+    case undefined:
+      return 'running'
+    case 'exited':
+      return `exit ${ending.code}`
+    case 'timed_out':
+    case 'cancelled': {
+      const what = ending.status === 'timed_out' ? 'timed out' : 'cancelled'
+      return ending.left ? `${what}, still running${survivor(ending.left)}` : `${what}, proved gone`
+    }
+    case 'failed':
+      return `did not run: ${ending.error.message}`
+    case 'unknown':
+      return `outcome unknown: ${ending.error.message}${ending.left ? ` Still running${survivor(ending.left)}.` : ''}`
+    default:
+      return ending satisfies never
+  }
+}
+
+function survivor(left: { readonly pid?: number }): string {
+  return left.pid === undefined ? ' (pid not known)' : `, pid ${left.pid}`
+}
+
+/** Only a command that said 0 succeeded. */
+export function succeeded(ending: Ending | undefined): boolean {
+  return ending?.status === 'exited' && ending.code === 0
+}

@@ -1,0 +1,169 @@
+/** What a command writes, made safe to show and bounded: decode → control codes → mask → cap, keeping head and tail. */
+
+import type { OutputChunk, OutputCount, Stream } from './model.ts'
+import type { Redactor, RedactStream } from './redact.ts'
+
+/** Bytes kept of one target by default; what does not fit is dropped from the middle, counted and said. */
+export const defaultMaxBytes = 2 * 1024 * 1024
+
+export type Collector = {
+  write(stream: Stream, data: Uint8Array): void
+  /** What is ready to be stored, once each; the tail comes with `end`. */
+  take(): readonly OutputChunk[]
+  end(): readonly OutputChunk[]
+  count(): OutputCount
+  /** Bytes waiting for `take`. */
+  readonly waiting: number
+}
+
+type Lane = { decoder: TextDecoder; held: string; redact: RedactStream }
+
+/** `maxBytes`: cap on the kept text in UTF-16 units, three quarters of it for the head. */
+export function createCollector(options: { redactor: Redactor; maxBytes?: number }): Collector {
+  const maxBytes = options.maxBytes ?? defaultMaxBytes
+  const headMax = Math.floor((maxBytes * 3) / 4)
+  const tailMax = maxBytes - headMax
+  const lane = (): Lane => ({ decoder: new TextDecoder('utf-8'), held: '', redact: options.redactor.stream() })
+  const lanes: Record<Stream, Lane> = { stdout: lane(), stderr: lane() }
+  const seen: Record<Stream, number> = { stdout: 0, stderr: 0 }
+  const ready: OutputChunk[] = []
+  const tail: OutputChunk[] = []
+  let waiting = 0
+  let headSize = 0
+  let tailSize = 0
+  let dropped = 0
+
+  function keep(stream: Stream, text: string): void {
+    const room = headMax - headSize
+    if (room > 0) {
+      const part = cut(text, room)
+      headSize += part.length
+      waiting += part.length
+      push(ready, stream, part)
+      text = text.slice(part.length)
+      if (text !== '') headSize = headMax
+    }
+    if (text === '') return
+    push(tail, stream, text)
+    tailSize += text.length
+    while (tailSize > tailMax) {
+      const first = tail[0]!
+      const excess = tailSize - tailMax
+      if (first.text.length <= excess) {
+        tail.shift()
+        tailSize -= first.text.length
+        dropped += byteLength(first.text)
+      } else {
+        // Cut at a line end where one is near, so that the tail starts with a whole line.
+        const newline = first.text.indexOf('\n', excess - 1)
+        const at = newline >= 0 && newline < excess + 1_000 ? newline + 1 : excess
+        const from = isLowSurrogate(first.text.charCodeAt(at)) ? at + 1 : at
+        dropped += byteLength(first.text.slice(0, from))
+        tailSize -= from
+        tail[0] = { stream: first.stream, text: first.text.slice(from) }
+      }
+    }
+  }
+
+  function accept(stream: Stream, decoded: string, last: boolean): void {
+    const it = lanes[stream]
+    const [text, held] = last ? [it.held + decoded, ''] : splitUnfinished(it.held + decoded)
+    it.held = held
+    const shown = it.redact.write(makeVisible(text)) + (last ? it.redact.end() : '')
+    if (shown !== '') keep(stream, shown)
+  }
+
+  return {
+    get waiting() {
+      return waiting
+    },
+    write(stream, data) {
+      seen[stream] += data.byteLength
+      accept(stream, lanes[stream].decoder.decode(data, { stream: true }), false)
+    },
+    take() {
+      waiting = 0
+      return ready.splice(0)
+    },
+    end() {
+      for (const stream of ['stdout', 'stderr'] as const) accept(stream, lanes[stream].decoder.decode(), true)
+      if (dropped > 0) ready.push({ stream: tail[0]?.stream ?? 'stdout', text: `\n[drover: ${dropped} bytes dropped here]\n` })
+      ready.push(...tail.splice(0))
+      waiting = 0
+      return ready.splice(0)
+    },
+    count: () => ({ ...seen, dropped, masked: lanes.stdout.redact.masked + lanes.stderr.redact.masked }),
+  }
+}
+
+function push(chunks: OutputChunk[], stream: Stream, text: string): void {
+  const last = chunks.at(-1)
+  // Pieces of one stream grow together up to 64 KiB, so that a million short lines are not a million objects.
+  if (last?.stream === stream && last.text.length < 65_536) chunks[chunks.length - 1] = { stream, text: last.text + text }
+  else chunks.push({ stream, text })
+}
+
+function isLowSurrogate(unit: number): boolean {
+  return unit >= 0xdc00 && unit <= 0xdfff
+}
+
+function cut(text: string, room: number): string {
+  if (text.length <= room) return text
+  return text.slice(0, isLowSurrogate(text.charCodeAt(room)) ? room - 1 : room)
+}
+
+const encoder = new TextEncoder()
+const byteLength = (text: string) => encoder.encode(text).byteLength
+
+/** Longest unfinished escape sequence that waits for its end; a longer one is shown as it is. */
+const maxSequence = 64
+
+/** Holds back what the next piece may complete: a lone `\r`, and the start of an escape sequence. */
+function splitUnfinished(text: string): [string, string] {
+  const at = text.lastIndexOf('\u001b')
+  if (at >= 0 && text.length - at < maxSequence && /^\u001b(\[[0-?]*[ -/]*)?$/.test(text.slice(at)))
+    return [text.slice(0, at), text.slice(at)]
+  if (text.endsWith('\r')) return [text.slice(0, -1), '\r']
+  return [text, '']
+}
+
+// ECMA-48 §8.3.117 SGR: colours and weights change no text, so they go without a trace.
+const sgr = /\u001b\[[0-9;:]*m/g
+const carriageReturns = /\r+\n/g
+// C0 but for \n and \t, DEL, C1, bidi controls, zero-width and invisible characters, line separators, tags (S36).
+const controls =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu
+const suspect = /[^\t\n\u0020-\u007e]/
+
+/**
+ * Control characters as visible text: C0 as its control picture (`␛[2J`), others as `\u{202e}`. Terminal line ends become `\n`;
+ * a lone carriage return, which would let later text hide earlier text, shows as `␍` and a line end.
+ */
+export function makeVisible(text: string): string {
+  if (!suspect.test(text)) return text
+  return text
+    .replaceAll(sgr, '')
+    .replaceAll(carriageReturns, '\n')
+    .replaceAll(controls, (c) => {
+      const code = c.codePointAt(0)!
+      if (code === 13) return '␍\n'
+      if (code < 32) return String.fromCodePoint(0x2400 + code)
+      if (code === 127) return '␡'
+      return `\\u{${code.toString(16)}}`
+    })
+}
+
+/** The output as one text; stderr lines are marked when there is stdout beside them. */
+export function joinChunks(chunks: readonly OutputChunk[]): string {
+  const both = chunks.some((chunk) => chunk.stream === 'stdout') && chunks.some((chunk) => chunk.stream === 'stderr')
+  if (!both) return chunks.map((chunk) => chunk.text).join('')
+  let text = ''
+  for (const chunk of chunks) {
+    if (chunk.stream === 'stdout') text += chunk.text
+    else {
+      if (text !== '' && !text.endsWith('\n')) text += '\n'
+      text += chunk.text.replaceAll(/^(?=.)/gm, 'stderr| ')
+    }
+  }
+  return text
+}

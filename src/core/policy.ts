@@ -1,0 +1,237 @@
+/** Who may run what, where: deny by default, any matching deny wins, the first matching allow gives the limits. */
+
+import type { Failure } from './errors.ts'
+import type { Actor, Argv, Decision, Facet, LabelTerm, Limits, RunRequest, Target, Trigger } from './model.ts'
+import { matchesGlob, matchesLabels } from './selector.ts'
+import { formatArgv } from './words.ts'
+
+/** Rights that no command pattern gives by itself. */
+export const rights = ['shell', 'all', 'system', 'privileged', 'user'] as const
+export type Right = (typeof rights)[number]
+
+/** One argument each, `*` and `?` as globs inside it; a last element `...` stands for any further arguments. */
+export type ArgvPattern = readonly string[]
+
+export type Rule = {
+  readonly id: string
+  readonly effect: 'allow' | 'deny'
+  /** All ids: `<team>/<user>`, `<team>/<usergroup>`, `<team>`, names of hooks. Empty on an allow rule: nobody. */
+  readonly who: {
+    readonly users?: readonly string[]
+    readonly groups?: readonly string[]
+    readonly teams?: readonly string[]
+    readonly webhooks?: readonly string[]
+    readonly cli?: boolean
+  }
+  /** `<team>/<channel>`; absent: anywhere the actor's team is at home. */
+  readonly channels?: readonly string[]
+  readonly triggers?: readonly Trigger['kind'][]
+  readonly targets?: {
+    readonly on?: readonly string[]
+    readonly name?: readonly string[]
+    readonly labels?: readonly LabelTerm[]
+    readonly facets?: Readonly<Partial<Record<Facet, readonly string[]>>>
+  }
+  readonly commands?: readonly ArgvPattern[]
+  readonly rights?: readonly Right[]
+  readonly limits?: Limits
+  readonly reason?: string
+}
+
+export type Policy = {
+  readonly rules: readonly Rule[]
+  /** First 12 hex digits of the SHA-256 of the rules: recorded with each decision. */
+  readonly version: string
+}
+
+/** Groups that some rule names; the only ones whose members are ever asked for. */
+export function groupsNamed(policy: Policy): readonly string[] {
+  return [...new Set(policy.rules.flatMap((rule) => rule.who.groups ?? []))]
+}
+
+/** What policy judges: the request, the groups its actor is in, and one target or none yet. */
+export type Question = {
+  readonly request: Pick<RunRequest, 'actor' | 'trigger' | 'place' | 'selector' | 'command'>
+  readonly groups: readonly string[]
+}
+
+const shells = new Set([
+  'sh',
+  'ash',
+  'bash',
+  'dash',
+  'zsh',
+  'ksh',
+  'mksh',
+  'fish',
+  'csh',
+  'tcsh',
+  'busybox',
+  'pwsh',
+  'powershell',
+])
+
+/** The argv hands text to a shell, or is one: `["/bin/sh","-c",…]` and its like. */
+export function usesShell(argv: Argv): boolean {
+  return shells.has(argv[0].slice(argv[0].lastIndexOf('/') + 1).toLowerCase())
+}
+
+function rightsNeeded({ request }: Question, target: Target | undefined): readonly Right[] {
+  return [
+    ...(usesShell(request.command.argv) ? ['shell' as const] : []),
+    ...(request.selector.all !== undefined ? ['all' as const] : []),
+    ...(request.command.user !== undefined ? ['user' as const] : []),
+    ...(request.selector.system || target?.system ? ['system' as const] : []),
+    ...(target?.privileged ? ['privileged' as const] : []),
+  ]
+}
+
+function isMeant(rule: Rule, actor: Actor, groups: readonly string[]): boolean {
+  switch (actor.kind) {
+    case 'slack-user':
+      return (
+        (rule.who.users?.includes(`${actor.team}/${actor.user}`) ?? false) ||
+        (rule.who.teams?.includes(actor.team) ?? false) ||
+        (rule.who.groups?.some((group) => groups.includes(group)) ?? false)
+      )
+    case 'webhook':
+      return rule.who.webhooks?.includes(actor.name) ?? false
+    case 'cli':
+      return rule.who.cli ?? false
+    case 'api-key':
+    case 'schedule':
+      return false
+    default:
+      return actor satisfies never
+  }
+}
+
+/** On a deny rule an absent part matches everything; on an allow rule the who and the commands must be said. */
+function matchesRequest(rule: Rule, { request, groups }: Question): boolean {
+  const deny = rule.effect === 'deny'
+  const { actor, place, trigger, command } = request
+  const nobody = Object.keys(rule.who).length === 0
+  if (!(deny && nobody) && !isMeant(rule, actor, groups)) return false
+  if (rule.channels && !(place.kind === 'slack' && rule.channels.includes(`${place.team}/${place.channel}`))) return false
+  if (rule.triggers && !rule.triggers.includes(trigger.kind)) return false
+  if (!rule.commands) return deny
+  return rule.commands.some((pattern) => matchesArgv(pattern, command.argv))
+}
+
+export function matchesArgv(pattern: ArgvPattern, argv: Argv): boolean {
+  const open = pattern.at(-1) === '...'
+  const fixed = open ? pattern.slice(0, -1) : pattern
+  if (open ? argv.length < fixed.length : argv.length !== fixed.length) return false
+  return fixed.every((glob, i) => matchesGlob(glob, argv[i]!))
+}
+
+function matchesTarget(rule: Rule, target: Target): boolean {
+  const { on, name, labels, facets } = rule.targets ?? {}
+  if (on && !on.some((glob) => matchesGlob(glob, target.backend))) return false
+  if (name && !name.some((glob) => matchesGlob(glob, target.name))) return false
+  if (labels && !matchesLabels(labels, target.labels)) return false
+  return Object.entries(facets ?? {}).every(([facet, globs]) => {
+    const value = target.facets[facet as Facet]
+    return value !== undefined && globs.some((glob) => matchesGlob(glob, value))
+  })
+}
+
+function gives(rule: Rule, needed: readonly Right[]): boolean {
+  return needed.every((right) => rule.rights?.includes(right))
+}
+
+/**
+ * Judges a request on all of its targets, or with `targets` undefined on what can be known before anything is listed: a
+ * denial then is final, an allow only means "some target might be allowed".
+ */
+export function decide(policy: Policy, question: Question, targets: readonly Target[] | undefined): Decision {
+  if (targets === undefined) return decideOne(policy, question, undefined)
+  const decisions = targets.map((target) => decideOne(policy, question, target))
+  const denied = decisions.findIndex((decision) => decision.effect === 'deny')
+  if (denied >= 0) {
+    const count = decisions.filter((decision) => decision.effect === 'deny').length
+    const decision = decisions[denied]!
+    if (decision.effect === 'deny' && count < targets.length) {
+      const failure = {
+        ...decision.failure,
+        message: `${decision.failure.message} (${targets.length - count} of the ${targets.length} targets would be allowed; nothing ran.)`,
+      }
+      return { ...decision, failure }
+    }
+    return decision
+  }
+  const allowed = decisions.flatMap((decision) => (decision.effect === 'allow' ? [decision] : []))
+  const lowest = (key: keyof Limits) => {
+    const values = allowed.flatMap((decision) => decision.limits[key] ?? [])
+    return values.length > 0 ? { [key]: Math.min(...values) } : {}
+  }
+  const rule = [...new Set(allowed.map((decision) => decision.rule))].join(', ')
+  return { effect: 'allow', rule, limits: { ...lowest('maxTargets'), ...lowest('timeoutMs') } }
+}
+
+function decideOne(policy: Policy, question: Question, target: Target | undefined): Decision {
+  const needed = rightsNeeded(question, target)
+  let shortOfRights: { rule: Rule; missing: readonly Right[] } | undefined
+  let allowedBy: Rule | undefined
+  for (const rule of policy.rules) {
+    if (!matchesRequest(rule, question)) continue
+    if (target && !matchesTarget(rule, target)) continue
+    if (rule.effect === 'deny') {
+      // Before targets are known, a deny rule counts only when it names none.
+      if (!target && rule.targets) continue
+      return deny(question, target, {
+        rule: rule.id,
+        message: rule.reason ? `The rule ${rule.id} forbids it: ${rule.reason}.` : `The rule ${rule.id} forbids it.`,
+      })
+    }
+    if (gives(rule, needed)) allowedBy ??= rule
+    else shortOfRights ??= { rule, missing: needed.filter((right) => !rule.rights?.includes(right)) }
+  }
+  if (allowedBy) return { effect: 'allow', rule: allowedBy.id, limits: allowedBy.limits ?? {} }
+  const what = `${formatArgv(question.request.command.argv)}${target ? ` on ${target.name} (${target.backend})` : ''}`
+  const message = shortOfRights
+    ? `The rule ${shortOfRights.rule.id} allows this, but not ${shortOfRights.missing.map(rightName).join(' and ')}.`
+    : `No rule allows you to run ${what} here.`
+  return { ...deny(question, target, { message }), allowedFor: whoElse(policy, question, target, needed) } as Decision
+}
+
+function deny(
+  question: Question,
+  target: Target | undefined,
+  said: { rule?: string; message: string },
+): Extract<Decision, { effect: 'deny' }> {
+  const where = target && said.rule ? ` Target: ${target.name}.` : ''
+  const failure: Failure = {
+    code: 'denied',
+    message: said.message + where,
+    next:
+      question.request.actor.kind === 'slack-user'
+        ? 'Ask someone who may, or ask for a rule in drover.yaml.'
+        : 'A rule in drover.yaml has to name this caller.',
+  }
+  return { effect: 'deny', failure, ...(said.rule === undefined ? {} : { rule: said.rule }) }
+}
+
+function rightName(right: Right): string {
+  const said: Record<Right, string> = {
+    shell: 'a shell (sh -c, pipes, $variables, globs)',
+    all: 'all=',
+    system: 'the platform’s own containers',
+    privileged: 'privileged containers',
+    user: 'a chosen user=',
+  }
+  return said[right]
+}
+
+/** Ids of the people and groups that some rule would let run this here: what a refusal can point at. */
+function whoElse(policy: Policy, question: Question, target: Target | undefined, needed: readonly Right[]): readonly string[] {
+  const { place, trigger, command } = question.request
+  const found = policy.rules.flatMap((rule) => {
+    if (rule.effect !== 'allow' || !gives(rule, needed) || (target && !matchesTarget(rule, target))) return []
+    if (rule.channels && !(place.kind === 'slack' && rule.channels.includes(`${place.team}/${place.channel}`))) return []
+    if (rule.triggers && !rule.triggers.includes(trigger.kind)) return []
+    if (!rule.commands?.some((pattern) => matchesArgv(pattern, command.argv))) return []
+    return [...(rule.who.users ?? []), ...(rule.who.groups ?? [])]
+  })
+  return [...new Set(found)]
+}

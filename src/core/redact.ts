@@ -1,0 +1,167 @@
+/** Masks secrets: values that drover knows from its configuration, and tokens of well-known shapes. Linear, also on hostile text. */
+
+export type Redactor = {
+  /** A finished text. */
+  text(text: string): { readonly text: string; readonly masked: number }
+  /** A text that comes in pieces: a secret split over two pieces is still caught. */
+  stream(): RedactStream
+}
+
+export type RedactStream = {
+  /** What can be shown by now. */
+  write(piece: string): string
+  end(): string
+  readonly masked: number
+}
+
+/** Shapes whose match is the secret itself, or whose named group `secret` is. Each is a prefix and a bounded run: no backtracking. */
+const shapes: readonly (readonly [name: string, pattern: RegExp])[] = [
+  ['aws-key', /\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b/g],
+  ['github-token', /\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,255})/g],
+  ['gitlab-token', /\bgl(?:pat|dt|rt|ft|cbt)-[A-Za-z0-9_.-]{20,200}/g],
+  ['slack-token', /\bxox[abeprs]-[A-Za-z0-9-]{10,250}|\bxapp-[0-9]-[A-Za-z0-9-]{10,250}/g],
+  ['slack-webhook', /hooks\.slack\.com\/(?:services|workflows|triggers)\/[A-Za-z0-9/_-]{20,200}/g],
+  ['jwt', /\beyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{8,2000}/g],
+  [
+    'api-key',
+    /\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,200}|\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{20,200}|\bAIza[A-Za-z0-9_-]{35}|\bSG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}|\bnpm_[A-Za-z0-9]{36}|\bdop_v1_[a-f0-9]{64}/g,
+  ],
+  ['authorization', /\b(?:Bearer|Basic|token)\s+(?<secret>[A-Za-z0-9+/_.~-]{16,4000}=*)/gi],
+  ['password-in-url', /[a-z][a-z0-9+.-]{1,20}:\/\/[^\s/:@'"]{0,100}:(?<secret>[^\s/@'"]{1,200})@/gi],
+  [
+    'secret',
+    /(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)s?["']?\s{0,3}[=:]\s{0,3}["']?(?<secret>[^\s"',;&]{6,400})/gi,
+  ],
+]
+
+const pemBegin = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g
+const pemEnd = /-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g
+
+type Span = { readonly from: number; readonly to: number; readonly name: string }
+
+const mask = (name: string) => `[masked: ${name}]`
+/** Values shorter than this would mask half of every text; the configuration refuses them. */
+export const shortestSecret = 6
+/** A line longer than this is shown in pieces; the last `overlap` characters wait, so that a token is not cut. */
+const longLine = 16_384
+const overlap = 4_096
+
+/** `values`: secrets drover knows; also found in base64 and percent-encoding. */
+export function createRedactor(values: readonly string[]): Redactor {
+  const known = [...new Set(values.filter((value) => value.length >= shortestSecret).flatMap(spellings))].sort(
+    (a, b) => b.length - a.length,
+  )
+  const longest = known[0]?.length ?? 0
+  const spread = Math.max(0, ...known.filter((value) => value.includes('\n')).map((value) => value.length))
+
+  function find(text: string): Span[] {
+    const spans: Span[] = []
+    for (const value of known) {
+      for (let at = text.indexOf(value); at >= 0; at = text.indexOf(value, at + value.length)) {
+        spans.push({ from: at, to: at + value.length, name: 'known secret' })
+      }
+    }
+    for (const [name, pattern] of shapes) {
+      for (const match of text.matchAll(pattern)) {
+        const secret = match.groups?.secret ?? match[0]
+        // The secret group is always the last thing in its match but for closing characters.
+        const from = match.index + match[0].lastIndexOf(secret)
+        if (!secret.startsWith('[masked:')) spans.push({ from, to: from + secret.length, name })
+      }
+    }
+    for (const begin of text.matchAll(pemBegin)) {
+      pemEnd.lastIndex = begin.index
+      const end = pemEnd.exec(text)
+      spans.push({ from: begin.index, to: end ? end.index + end[0].length : text.length, name: 'private-key' })
+    }
+    return merge(spans)
+  }
+
+  function apply(text: string, spans: readonly Span[]): string {
+    let out = ''
+    let at = 0
+    for (const span of spans) {
+      out += text.slice(at, span.from) + mask(span.name)
+      at = span.to
+    }
+    return out + text.slice(at)
+  }
+
+  return {
+    text(text) {
+      const spans = find(text)
+      return { text: apply(text, spans), masked: spans.length }
+    },
+    stream() {
+      let held = ''
+      let masked = 0
+      let inKey = false
+      const stream = {
+        get masked() {
+          return masked
+        },
+        write(piece: string): string {
+          held += piece
+          if (inKey) {
+            pemEnd.lastIndex = 0
+            const end = pemEnd.exec(held)
+            if (!end) {
+              held = held.slice(-80)
+              return ''
+            }
+            held = held.slice(end.index + end[0].length)
+            inKey = false
+          }
+          let ready = held.lastIndexOf('\n') + 1
+          if (ready === 0 && held.length > longLine) ready = held.length - Math.max(overlap, longest)
+          ready = Math.min(ready, Math.max(0, held.length - spread))
+          if (ready <= 0) return ''
+          const spans = find(held)
+          // Nothing is cut in the middle of a match: what straddles the border waits whole, unless it never ends.
+          const astride = spans.find((span) => span.from < ready && span.to > ready)
+          if (astride?.name === 'private-key' && held.length - astride.from > longLine) {
+            // A key whose end never comes: what stands before it is shown, the rest is swallowed until an end does come.
+            const before = spans.filter((span) => span.to <= astride.from)
+            masked += before.length + 1
+            inKey = true
+            const out = apply(held.slice(0, astride.from), before) + mask('private-key')
+            held = held.slice(-80)
+            return out
+          }
+          if (astride) ready = astride.from
+          const done = spans.filter((span) => span.to <= ready)
+          masked += done.length
+          const out = apply(held.slice(0, ready), done)
+          held = held.slice(ready)
+          return out
+        },
+        end(): string {
+          if (inKey) return ''
+          const spans = find(held)
+          masked += spans.length
+          const out = apply(held, spans)
+          held = ''
+          return out
+        },
+      }
+      return stream
+    },
+  }
+}
+
+function merge(spans: Span[]): Span[] {
+  spans.sort((a, b) => a.from - b.from || b.to - a.to)
+  const merged: Span[] = []
+  for (const span of spans) {
+    const last = merged.at(-1)
+    if (last && span.from < last.to) merged[merged.length - 1] = { ...last, to: Math.max(last.to, span.to) }
+    else merged.push(span)
+  }
+  return merged
+}
+
+/** A value as it may appear in output: plain, percent-encoded, base64 (padding left off, as tools do). */
+function spellings(value: string): string[] {
+  const base64 = btoa(String.fromCharCode(...new TextEncoder().encode(value))).replace(/=+$/, '')
+  return [value, encodeURIComponent(value), ...(base64.length >= 12 ? [base64] : [])]
+}

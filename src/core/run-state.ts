@@ -1,0 +1,76 @@
+/** A run as its events tell it. */
+
+import type { Ending, Execution, RunState, StoredEvent } from './model.ts'
+
+/** Folds events in order into the state that every view renders from; undefined when the first is not `accepted`. */
+export function reduce(events: readonly StoredEvent[]): RunState | undefined {
+  const first = events[0]?.event
+  if (first?.type !== 'accepted') return undefined
+  const executions = new Map<string, Execution>()
+  const posted: Record<string, string> = {}
+  let state: RunState = { request: first.request, status: 'accepted', notes: [], executions: [], posted, delivered: false }
+  const change = (target: string, part: Partial<Execution>) => {
+    const execution = executions.get(target)
+    if (execution) executions.set(target, { ...execution, ...part })
+  }
+  for (const { event, at } of events) {
+    switch (event.type) {
+      case 'accepted':
+      case 'output':
+      case 'shared':
+        break
+      case 'resolved':
+        for (const target of event.targets) executions.set(target.id, { target, status: 'pending' })
+        state = { ...state, notes: event.notes ?? [] }
+        break
+      case 'decided':
+        state = { ...state, decision: event.decision, ...(event.timeoutMs === undefined ? {} : { timeoutMs: event.timeoutMs }) }
+        break
+      case 'started':
+        change(event.target, { status: 'started', owner: event.owner, startedAt: at })
+        state = { ...state, status: 'running', startedAt: state.startedAt ?? at }
+        break
+      case 'handle':
+        change(event.target, { handle: event.handle })
+        break
+      case 'ended':
+        change(event.target, { status: event.ending.status, ending: event.ending, count: event.count, endedAt: at })
+        break
+      case 'cancel-asked':
+        state = { ...state, cancelAskedBy: event.by }
+        break
+      case 'finished':
+        state = { ...state, status: 'finished', outcome: event.outcome, finishedAt: at }
+        break
+      case 'posted':
+        posted[event.part] = event.ref
+        break
+      case 'delivered':
+        state = { ...state, delivered: true }
+        break
+      default:
+        event satisfies never
+    }
+  }
+  return { ...state, executions: [...executions.values()] }
+}
+
+/** The exit code that a terminal gets for a run: 0 only when all succeeded; the highest code of those that exited; 124 for a
+ * timeout (as coreutils `timeout`), 130 for a cancel (as SIGINT), 125 when it did not run or nobody can tell. */
+export function worstExitCode(state: RunState): number {
+  if (state.executions.length === 0) return 125
+  return Math.max(...state.executions.map((execution) => codeOf(execution.ending)))
+}
+
+function codeOf(ending: Ending | undefined): number {
+  switch (ending?.status) {
+    case 'exited':
+      return ending.code
+    case 'timed_out':
+      return 124
+    case 'cancelled':
+      return 130
+    default:
+      return 125
+  }
+}
