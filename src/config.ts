@@ -1,0 +1,291 @@
+/** drover.yaml: one schema, secrets only by reference, and every mistake named with its path and the fix. */
+
+import { parseDocument } from 'yaml'
+import * as z from 'zod'
+import { DroverError } from './core/errors.ts'
+import { type Policy, type Rule, rights } from './core/policy.ts'
+import { facetNames, parseLabels } from './core/selector.ts'
+import { splitWords } from './core/words.ts'
+
+/** A value that prints as nothing: only `reveal` gives it out, at the edge that needs it. */
+export class Secret {
+  readonly #value: string
+  constructor(value: string) {
+    this.#value = value
+  }
+  reveal(): string {
+    return this.#value
+  }
+  toString(): string {
+    return '[secret]'
+  }
+  toJSON(): string {
+    return '[secret]'
+  }
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return '[secret]'
+  }
+  [Symbol.for('Deno.customInspect')](): string {
+    return '[secret]'
+  }
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+const units = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }
+const duration = z
+  .string()
+  .regex(/^\d{1,6}(ms|s|m|h)$/, 'write a time like 20s, 5m or 500ms')
+  .transform((text) => Number.parseInt(text, 10) * units[/[a-z]+$/.exec(text)![0] as keyof typeof units])
+const id = (pattern: RegExp, example: string) => z.string().regex(pattern, `ids, not names: write it like ${example}`)
+const channel = id(/^[TE][A-Z0-9]+\/[CGD][A-Z0-9]+$/, 'T0123ABC/C0123ABC (team/channel)')
+const name = z.string().regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, 'lower case letters, digits, - and _')
+const globs = z.array(z.string().min(1)).min(1)
+
+/** Values that stand in every tutorial: refused wherever a secret is wanted (S31). */
+const wellKnown = /^(change-?me.*|password\d*|secret|testp|admin|default|example|xxx+|todo|your-.*)$/i
+
+function secretOf(env: Environment, shortest: number) {
+  return z
+    .strictObject({ env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'the name of an environment variable') })
+    .transform((reference, context) => {
+      const value = env[reference.env]?.trim()
+      const problem =
+        value === undefined || value === ''
+          ? `the environment variable ${reference.env} is not set`
+          : wellKnown.test(value)
+            ? `${reference.env} holds a value that everybody knows; set a real one`
+            : value.length < shortest
+              ? `${reference.env} is shorter than ${shortest} characters`
+              : undefined
+      if (problem) context.addIssue({ code: 'custom', message: problem })
+      return new Secret(value ?? '')
+    })
+}
+
+const labels = z.string().transform((text, context) => {
+  try {
+    return parseLabels(text)
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) })
+    return []
+  }
+})
+
+const command = z.string().transform((text, context) => {
+  try {
+    const words = splitWords(text).map((word) => word.text)
+    if (words.length > 0) return words
+    context.addIssue({ code: 'custom', message: 'a command pattern needs at least one word; "..." alone means any command' })
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) })
+  }
+  return []
+})
+
+const rule = z
+  .strictObject({
+    id: name,
+    effect: z.enum(['allow', 'deny']),
+    who: z
+      .strictObject({
+        users: z.array(id(/^[TE][A-Z0-9]+\/[UW][A-Z0-9]+$/, 'T0123ABC/U0123ABC (team/user)')),
+        groups: z.array(id(/^[TE][A-Z0-9]+\/S[A-Z0-9]+$/, 'T0123ABC/S0123ABC (team/user group)')),
+        teams: z.array(id(/^[TE][A-Z0-9]+$/, 'T0123ABC (team)')),
+        webhooks: z.array(name),
+        cli: z.boolean(),
+      })
+      .partial()
+      .default({}),
+    channels: z.array(channel).min(1).optional(),
+    triggers: z
+      .array(z.enum(['slash', 'mention', 'button', 'webhook', 'api', 'cli']))
+      .min(1)
+      .optional(),
+    targets: z
+      .strictObject({ on: globs, name: globs, labels, ...Object.fromEntries(facetNames.map((facet) => [facet, globs])) })
+      .partial()
+      .optional(),
+    commands: z.array(command).min(1).optional(),
+    rights: z.array(z.enum(rights)).optional(),
+    limits: z
+      .strictObject({ targets: z.int().min(1), timeout: duration })
+      .partial()
+      .optional(),
+    reason: z.string().max(300).optional(),
+  })
+  .superRefine((value, context) => {
+    if (value.effect === 'deny') return
+    if (Object.values(value.who).every((part) => !part || (Array.isArray(part) && part.length === 0))) {
+      context.addIssue({
+        code: 'custom',
+        path: ['who'],
+        message: 'an allow rule has to say who: users, groups, teams, webhooks or cli',
+      })
+    }
+    if (!value.commands)
+      context.addIssue({
+        code: 'custom',
+        path: ['commands'],
+        message: 'an allow rule has to say which commands; "..." means any',
+      })
+  })
+
+const parameter = z.strictObject({
+  /** RFC 6901 pointer into the JSON body. */
+  pointer: z.string().regex(/^(\/[^/]*)+$/, 'a JSON pointer like /alert/host'),
+  type: z.enum(['word', 'number', 'path']).optional(),
+  oneOf: z.array(z.string().min(1).max(200)).min(1).optional(),
+})
+
+function schema(env: Environment) {
+  const secret = secretOf(env, 6)
+  return z.strictObject({
+    listen: z
+      .strictObject({ host: z.string().default('127.0.0.1'), port: z.int().min(0).max(65_535).default(3000) })
+      .prefault({}),
+    ledger: z.strictObject({ path: z.string().min(1).default('drover.db') }).prefault({}),
+    slack: z
+      .strictObject({
+        signingSecret: secretOf(env, 16),
+        botToken: secret,
+        team: id(/^[TE][A-Z0-9]+$/, 'T0123ABC'),
+        botUserId: id(/^[UW][A-Z0-9]+$/, 'U0123ABC').optional(),
+        botId: id(/^B[A-Z0-9]+$/, 'B0123ABC').optional(),
+        apiUrl: z.url().default('https://slack.com/api/'),
+        command: z
+          .string()
+          .regex(/^\/[a-z0-9_-]{1,31}$/)
+          .default('/exec'),
+        shareTo: z.array(id(/^[CG][A-Z0-9]+$/, 'C0123ABC')).default([]),
+        allowGuests: z.boolean().default(false),
+        allowTeams: z.array(id(/^[TE][A-Z0-9]+$/, 'T0123ABC')).default([]),
+      })
+      .optional(),
+    backends: z
+      .record(
+        name,
+        z.strictObject({
+          kind: z.enum(['rancher1']),
+          url: z.url({ protocol: /^https?$/, error: 'an http(s) URL, for example https://rancher.example.com/v2-beta' }),
+          accessKey: secret,
+          secretKey: secret,
+          project: z
+            .string()
+            .regex(/^1a\d+$/, 'an environment id like 1a5')
+            .optional(),
+        }),
+      )
+      .default({}),
+    rules: z.array(rule).default([]),
+    hooks: z
+      .record(
+        name,
+        z.strictObject({
+          secrets: z.array(secretOf(env, 16)).min(1).max(2),
+          channel,
+          /** A thread's ts, or a pointer into the body where one stands. */
+          thread: z.union([z.string().regex(/^\d{10}\.\d{6}$/), z.strictObject({ pointer: z.string() })]).optional(),
+          request: z.string().min(1),
+          parameters: z.record(z.string().regex(/^[a-z][a-z0-9_]*$/), parameter).default({}),
+        }),
+      )
+      .default({}),
+    limits: z
+      .strictObject({
+        targets: z.int().min(1).max(10_000).default(50),
+        timeout: duration.prefault('60s'),
+        maxTimeout: duration.prefault('15m'),
+        parallel: z.int().min(1).max(256).default(16),
+        handshakes: z.int().min(1).max(64).default(6),
+        outputBytes: z
+          .int()
+          .min(4_096)
+          .max(64 * 1024 * 1024)
+          .default(2 * 1024 * 1024),
+        runOutputBytes: z
+          .int()
+          .min(65_536)
+          .max(1024 * 1024 * 1024)
+          .default(32 * 1024 * 1024),
+      })
+      .prefault({}),
+    /** Further values to mask wherever they appear. */
+    mask: z.array(secret).default([]),
+  })
+}
+
+export type Config = z.output<ReturnType<typeof schema>>
+export type HookConfig = Config['hooks'][string]
+
+/** Parses the text of a drover.yaml. Throws DroverError `config` that names `file`, each path that is wrong, and what to write. */
+export function parseConfig(text: string, file: string, env: Environment): Config {
+  if (text.length > 1_000_000) throw problem(file, ['the file is larger than 1 MB'])
+  // No custom tags, few aliases: a configuration is data (S30).
+  const document = parseDocument(text, { schema: 'core', customTags: [], uniqueKeys: true, prettyErrors: true })
+  if (document.errors.length > 0)
+    throw problem(
+      file,
+      document.errors.map((error) => error.message),
+    )
+  const parsed = schema(env).safeParse(document.toJS({ maxAliasCount: 20 }) ?? {})
+  if (!parsed.success) throw problem(file, parsed.error.issues.map(describe))
+  const ids = parsed.data.rules.map((one) => one.id)
+  const twice = ids.find((one, i) => ids.indexOf(one) < i)
+  if (twice) throw problem(file, [`rules: the id ${twice} is used twice`])
+  for (const hook of new Set(parsed.data.rules.flatMap((one) => one.who.webhooks ?? []))) {
+    if (!(hook in parsed.data.hooks)) throw problem(file, [`rules: there is no hook called ${hook}`])
+  }
+  return parsed.data
+}
+
+function describe(issue: z.core.$ZodIssue): string {
+  const path = issue.path.map(String).join('.') || 'the file'
+  if (issue.code === 'unrecognized_keys') return `${path}: unknown key ${issue.keys.join(', ')}; check the spelling`
+  if (/secret|token|key$/i.test(path) && issue.code === 'invalid_type')
+    return `${path}: write { env: NAME_OF_A_VARIABLE }; secrets never stand in the file`
+  if (issue.code === 'invalid_union')
+    return `${path}: ${issue.errors
+      .flat()
+      .map((one) => one.message)
+      .join(', or ')}`
+  return `${path}: ${issue.message}`
+}
+
+function problem(file: string, lines: readonly string[]): DroverError {
+  return new DroverError({
+    code: 'config',
+    message: `${file} has a mistake:\n${lines.map((line) => `  - ${line}`).join('\n')}`,
+    next: 'Mend it and start again.',
+  })
+}
+
+/** The rules as the core judges them, with the version that decisions are recorded under. */
+export async function policyOf(config: Pick<Config, 'rules'>): Promise<Policy> {
+  const rules = config.rules.map(({ targets, limits, who, ...rest }): Rule => {
+    const { on, name: names, labels: terms, ...facets } = targets ?? {}
+    return compact({
+      ...rest,
+      who: compact(who),
+      targets: targets && compact({ on, name: names, labels: terms, facets: compact(facets) }),
+      limits: limits && compact({ maxTargets: limits.targets, timeoutMs: limits.timeout }),
+    }) as Rule
+  })
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(JSON.stringify(rules))))
+  return { rules, version: Array.from(digest.slice(0, 6), (byte) => byte.toString(16).padStart(2, '0')).join('') }
+}
+
+function compact(object: Readonly<Record<string, unknown>>): object {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined))
+}
+
+/** Every secret of the configuration, for masking. */
+export function secretsOf(config: Config): readonly string[] {
+  const found: string[] = []
+  const walk = (value: unknown): void => {
+    if (value instanceof Secret) found.push(value.reveal())
+    else if (typeof value === 'object' && value !== null) Object.values(value).forEach(walk)
+  }
+  walk(config)
+  return found
+}
