@@ -1,0 +1,88 @@
+/** What makes the record tamper-evident: canonical JSON, the two hash chains, and payloads kept beside their digest. */
+
+import type { RunEvent, RunId } from '../core/model.ts'
+
+/** What the first event of a run, and the first link of the ledger, follow. */
+export const GENESIS = '0'.repeat(64)
+
+/** An event whose canonical JSON is longer keeps its payload in parts, and only the digest in its body. */
+const MAX_BODY_CHARS = 64 * 1024
+/** Far below the 1 MB that a Durable Object's row is kept under. */
+const MAX_PART_BYTES = 256 * 1024
+
+export type Bytes = Uint8Array<ArrayBuffer>
+
+/** SHA-256 of the canonical JSON that was taken out of a body, before compression. */
+export type Detached = { readonly bytes: number; readonly sha256: string }
+
+/** JSON with sorted keys and no spaces: the same value is always the same text. */
+export function canonical(value: unknown): string {
+  if (value === null || typeof value !== 'object') return JSON.stringify(value) ?? 'null'
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
+  const fields = Object.entries(value).filter(([, item]) => item !== undefined)
+  fields.sort(([a], [b]) => (a < b ? -1 : 1))
+  return `{${fields.map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join(',')}}`
+}
+
+/** SHA-256, hex, of text as UTF-8 or of bytes. */
+export async function sha256(data: string | Bytes): Promise<string> {
+  const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
+/** Over the hash before, and the canonical JSON of `{at, event, run, seq}`; `body` is the event's canonical JSON. */
+export function eventHash(prev: string, run: RunId, seq: number, at: number, body: string): Promise<string> {
+  return sha256(`${prev}{"at":${at},"event":${body},"run":${JSON.stringify(run)},"seq":${seq}}`)
+}
+
+/** Over the link before, and what this one seals. */
+export function linkHash(prev: string, link: { n: number; run: string; seq: number; runHash: string }): Promise<string> {
+  return sha256(prev + canonical(link))
+}
+
+/** An event as it is stored: what its hash covers, and the payload beside it. */
+export async function pack(event: RunEvent): Promise<{ body: string; parts: readonly Bytes[] }> {
+  if (event.type === 'output') {
+    const { chunks, ...rest } = event
+    const { detached, parts } = await detach(canonical(chunks))
+    return { body: canonical({ ...rest, detached }), parts }
+  }
+  const body = canonical(event)
+  if (body.length <= MAX_BODY_CHARS) return { body, parts: [] }
+  const { detached, parts } = await detach(body)
+  return { body: canonical({ type: event.type, detached }), parts }
+}
+
+/** The payload of a body, when it was kept beside it. */
+export function detachedOf(body: string): Detached | undefined {
+  return (JSON.parse(body) as { detached?: Detached }).detached
+}
+
+async function detach(text: string): Promise<{ detached: Detached; parts: readonly Bytes[] }> {
+  const bytes = new TextEncoder().encode(text)
+  const packed = new Uint8Array(
+    await new Response(new Blob([bytes]).stream().pipeThrough(new CompressionStream('gzip'))).arrayBuffer(),
+  )
+  const parts: Bytes[] = []
+  for (let from = 0; from < packed.length; from += MAX_PART_BYTES) parts.push(packed.slice(from, from + MAX_PART_BYTES))
+  return { detached: { bytes: bytes.length, sha256: await sha256(bytes) }, parts }
+}
+
+/** The canonical JSON that `detach` took out; undefined when the parts are not what the digest says. */
+export async function attach(detached: Detached, parts: readonly Bytes[]): Promise<string | undefined> {
+  const bytes = new Uint8Array(detached.bytes)
+  let filled = 0
+  try {
+    const stream = new Blob([...parts]).stream().pipeThrough(new DecompressionStream('gzip'))
+    for await (const piece of stream) {
+      if (filled + piece.length > bytes.length) return undefined
+      bytes.set(piece, filled)
+      filled += piece.length
+    }
+  } catch {
+    return undefined
+  }
+  if (filled !== bytes.length || (await sha256(bytes)) !== detached.sha256) return undefined
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
+}

@@ -1,0 +1,141 @@
+/** The ledger's database as one SQLite file, held by one process: `node:sqlite`, in Node and in Deno. */
+
+import { chmodSync, closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { DroverError } from '../core/errors.ts'
+import type { Db, Row, Statement } from './db.ts'
+
+const MAX_PREPARED = 200
+
+/** https://sqlite.org/rescode.html, primary codes: the store cannot be used, whatever the statement was. */
+const UNUSABLE: Readonly<Record<number, string>> = {
+  3: 'access was refused',
+  5: 'another process holds it',
+  6: 'another process holds it',
+  8: 'it is read-only',
+  10: 'the disk reported an error',
+  11: 'the file is damaged',
+  13: 'the disk is full',
+  14: 'the file cannot be opened',
+  26: 'the file is not a drover ledger',
+}
+
+/**
+ * Opens the file (mode 0600) and keeps an exclusive lock on it until `close`: whoever has it open owns every run in it.
+ * Throws DroverError `ledger_unavailable` at once when another process has it.
+ */
+export function openSqlite(path: string): Db {
+  const inMemory = path === ':memory:'
+  let database: DatabaseSync | undefined
+  try {
+    if (!inMemory) makeFile(path)
+    database = new DatabaseSync(path)
+    // Exclusive before WAL: then no shared-memory file exists, and the lock outlives each transaction.
+    database.exec(
+      'pragma locking_mode = exclusive; pragma journal_mode = wal; pragma synchronous = full; pragma trusted_schema = off',
+    )
+    database.exec('begin exclusive; commit')
+    if (!inMemory) writeFileSync(holderOf(path), `${process.pid}\n`, { mode: 0o600 })
+    return overDatabase(database, path)
+  } catch (error) {
+    database?.close()
+    throw unavailable(error, path) ?? error
+  }
+}
+
+function overDatabase(database: DatabaseSync, path: string): Db {
+  const prepared = new Map<string, StatementSync>()
+  const prepare = (sql: string): StatementSync => {
+    const known = prepared.get(sql)
+    if (known !== undefined) return known
+    const made = database.prepare(sql)
+    if (prepared.size >= MAX_PREPARED) prepared.clear()
+    prepared.set(sql, made)
+    return made
+  }
+  return {
+    async batch(statements: readonly Statement[]): Promise<Row[][]> {
+      try {
+        database.exec('begin immediate')
+        const rows = statements.map(({ sql, parameters }) => prepare(sql).all(...parameters) as Row[])
+        database.exec('commit')
+        return rows
+      } catch (error) {
+        rollBack(database)
+        throw unavailable(error, path) ?? error
+      }
+    },
+    async close(): Promise<void> {
+      if (!database.isOpen) return
+      database.close()
+      if (path !== ':memory:') rmSync(holderOf(path), { force: true })
+    },
+  }
+}
+
+/** SQLite has ended the transaction itself after some errors (disk full); then there is nothing to roll back. */
+function rollBack(database: DatabaseSync): void {
+  try {
+    database.exec('rollback')
+  } catch {}
+}
+
+/** Made here and not by SQLite, so that it never exists with wider rights; its journal inherits them. */
+function makeFile(path: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  closeSync(openSync(path, 'a', 0o600))
+  chmodSync(path, 0o600)
+}
+
+/** Says who holds the lock, to whoever is refused; it is not the lock. */
+function holderOf(path: string): string {
+  return `${path}.holder`
+}
+
+function unavailable(error: unknown, path: string): DroverError | undefined {
+  if (!(error instanceof Error) || error instanceof DroverError) return undefined
+  const { errcode, code } = error as Error & { errcode?: number; code?: string }
+  const primary = errcode === undefined ? undefined : errcode & 0xff
+  const reason = primary === undefined ? fileReason(code) : UNUSABLE[primary]
+  if (reason === undefined) return undefined
+  const locked = primary === 5 || primary === 6
+  return new DroverError(
+    {
+      code: 'ledger_unavailable',
+      message: `The ledger ${path} cannot be used: ${reason}${locked ? ` (${holderName(path)})` : ''}.`,
+      next: locked
+        ? 'Stop the other drover, or give this one a ledger file of its own: two must not own the same runs.'
+        : 'Nothing runs until it can be written again: check the disk, the path and its rights, then start drover again.',
+    },
+    { cause: error },
+  )
+}
+
+function fileReason(code: string | undefined): string | undefined {
+  switch (code) {
+    case 'EACCES':
+    case 'EPERM':
+      return 'access was refused'
+    case 'EROFS':
+      return 'it is read-only'
+    case 'ENOSPC':
+      return 'the disk is full'
+    case 'ENOENT':
+    case 'ENOTDIR':
+    case 'EISDIR':
+    case 'EEXIST':
+      return 'the path does not lead to a file'
+    default:
+      return undefined
+  }
+}
+
+function holderName(path: string): string {
+  try {
+    const pid = readFileSync(holderOf(path), 'utf8').trim()
+    return /^\d+$/.test(pid) ? `process ${pid}` : 'its process is not known'
+  } catch {
+    return 'its process is not known'
+  }
+}
