@@ -94,7 +94,7 @@ export function createSlackClient(options: SlackClientOptions): SlackClient {
     const headers = { authorization: `Bearer ${options.token}`, 'content-type': type }
     for (let tries = 1; ; tries++) {
       signal?.throwIfAborted()
-      if (method === 'chat.postMessage') await pace(String(args['channel']), signal)
+      if (method === 'chat.postMessage') await pace(String(args.channel), signal)
       let answer: Exchange
       try {
         answer = await exchange(apiUrl + method, { method: 'POST', headers, body }, signal)
@@ -136,7 +136,7 @@ export function createSlackClient(options: SlackClientOptions): SlackClient {
   }
 
   async function call(method: SlackMethod, args: SlackArguments, signal?: AbortSignal): Promise<SlackAnswer> {
-    const channel = method.startsWith('chat.') ? args['channel'] : undefined
+    const channel = method.startsWith('chat.') ? args.channel : undefined
     return inLane(typeof channel === 'string' ? channel : undefined, () => attempt(method, args, signal))
   }
 

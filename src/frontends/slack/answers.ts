@@ -1,0 +1,86 @@
+/** What drover says to one person alone: the way to ask, what a bad line got wrong, what a selector means, what ran here. */
+
+import { pointAt, rightForm } from '../../core/command-line.ts'
+import type { Failure } from '../../core/errors.ts'
+import type { Actor, RunRequest } from '../../core/model.ts'
+import { makeVisible } from '../../core/output.ts'
+import type { RunSummary, TargetsAnswer } from '../../core/ports.ts'
+import type { Redactor } from '../../core/redact.ts'
+import { bold, cut, italic, type Leaf, lines, type Message, message, plain, preformatted } from './blocks.ts'
+import { formatActor, formatDuration, formatSelector, shownArgv } from './request-text.ts'
+import { failureLines, noticeMessage } from './run-views.ts'
+
+const MAX_TARGETS_SHOWN = 40
+
+/** `text` is the text that the failure's position counts in. */
+export function lineFailure(text: string, failure: Failure, redactor: Redactor): Message {
+  if (failure.position === undefined) return noticeMessage('Nothing was run.', failure)
+  const pointed = cut(makeVisible(redactor.text(pointAt(text, failure.position)).text), 1000)
+  return message(`Nothing was run. ${failure.message}`, [
+    lines([bold('Nothing was run.')]),
+    preformatted(pointed),
+    lines(...failureLines(failure)),
+    ...(failure.code === 'usage' ? [preformatted(rightForm)] : []),
+  ])
+}
+
+export function queuedMessage(request: RunRequest, redactor: Redactor): Message {
+  return message('Queued. The text was changed on its way; see what runs.', [
+    lines([bold('Queued. '), plain('The text was changed on its way; this is what runs:')]),
+    preformatted(cut(`${formatSelector(request.selector)}\n${shownArgv(request.command.argv, redactor)}`, 2500)),
+    lines(...(request.restored ?? []).slice(0, 20).map((change) => [plain(cut(change, 200))])),
+  ])
+}
+
+export function helpMessage(command: string, siteTimeoutMs: number): Message {
+  const examples = [
+    `${command} label=web cmd="uptime"`,
+    `${command} on=prod label=app=web,tier!=canary cmd="df -h /" timeout=20s`,
+    `${command} name=shop-web-* any=1 -- ls -la "/srv/my dir"`,
+    `${command} id=1i160 user=postgres cmd="psql -c 'select 1'"`,
+    `${command} targets label=web`,
+    `${command} runs`,
+  ]
+  return message('How to ask drover', [
+    lines([bold('How to ask drover')], [plain('Say which containers, then what to run in each of them.')]),
+    preformatted(examples.join('\n')),
+    lines(
+      [plain('In a thread, mention me and write the same words. After -- the words are the arguments, and no shell is used.')],
+      [plain(`A command ends after ${formatDuration(siteTimeoutMs)} at the latest; a rule or timeout= may say less.`)],
+    ),
+  ])
+}
+
+export function targetsMessage(answer: TargetsAnswer): Message {
+  if (!answer.ok) return noticeMessage('Nothing to show.', answer.failure)
+  const shown = answer.targets.slice(0, MAX_TARGETS_SHOWN)
+  const rows = shown.map((target) => {
+    const facets = Object.entries(target.facets).map(([facet, value]) => `${facet}=${value}`)
+    return cut(makeVisible([target.id, target.name, ...facets].join('  ')), 200)
+  })
+  const more = answer.targets.length - shown.length
+  const title = answer.targets.length === 1 ? '1 target' : `${answer.targets.length} targets`
+  return message(`${title}. Nothing was run.`, [
+    lines(
+      [bold(title), plain('. Nothing was run.')],
+      ...answer.notes.slice(0, 5).map((note) => [italic(cut(makeVisible(note), 300))]),
+    ),
+    ...(rows.length === 0 ? [] : [preformatted(cut(rows.join('\n'), 2900))]),
+    ...(more > 0 ? [lines([italic(`and ${more} more`)])] : []),
+  ])
+}
+
+/** Refusals are their asker's own business, so others' are left out. */
+export function runsMessage(all: readonly RunSummary[], reader: Actor, redactor: Redactor): Message {
+  const runs = all.filter((run) => run.outcome !== 'refused' || formatActor(run.actor) === formatActor(reader))
+  if (runs.length === 0)
+    return message('Nothing has run in this channel yet.', [lines([plain('Nothing has run in this channel yet.')])])
+  const rows = runs.map((run): readonly Leaf[] => [
+    plain(`${new Date(run.at).toISOString().slice(0, 16).replace('T', ' ')}Z · ${run.id} · `),
+    run.actor.kind === 'slack-user'
+      ? { type: 'user', user_id: run.actor.user }
+      : plain(cut(makeVisible(formatActor(run.actor)), 60)),
+    plain(` · ${run.outcome ?? run.status} · ${run.succeeded} of ${run.targets} ok · ${cut(shownArgv(run.argv, redactor), 100)}`),
+  ])
+  return message('The last runs in this channel', [lines([bold('The last runs in this channel')]), lines(...rows)])
+}

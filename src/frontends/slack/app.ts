@@ -1,0 +1,117 @@
+/** The Slack frontend: one route that takes commands, clicks and mentions, and turns them into requests to the gateway. */
+
+import { App, type Logger, LogLevel } from '@slack/bolt'
+import { Hono } from 'hono'
+import { DroverError } from '../../core/errors.ts'
+import type { Gateway } from '../../core/ports.ts'
+import { createRedactor, type Redactor } from '../../core/redact.ts'
+import { registerClicks } from './clicks.ts'
+import { createSlackClient } from './client.ts'
+import type { Desk } from './desk.ts'
+import { registerLines } from './lines.ts'
+import { createReceiver, idleReceiver } from './receiver.ts'
+import { createVerifier } from './signature.ts'
+
+export type SlackOptions = {
+  readonly signingSecret: string
+  readonly botToken: string
+  readonly botUserId?: string
+  readonly botId?: string
+  /** The workspace the bot is installed in. */
+  readonly teamId: string
+  /** Default `https://slack.com/api/`. */
+  readonly apiUrl?: string
+  /** Default `/exec`. */
+  readonly command?: string
+  /** Ids of the channels a result may be shared to. */
+  readonly shareTo: readonly string[]
+  /** Read by the directory. */
+  readonly allowGuests?: boolean
+  readonly allowTeams?: readonly string[]
+  readonly fetch?: typeof fetch
+}
+
+export type SlackServices = {
+  now(): number
+  log(event: object): void
+  /** Keeps work going after the answer: `ctx.waitUntil`, or a set that is drained at shutdown. */
+  keepAlive(promise: Promise<unknown>): void
+  /** The longest a command may take here; said in the help. */
+  readonly siteTimeoutMs: number
+  readonly redactor?: Redactor
+}
+
+const RESPOND_TIMEOUT_MS = 10_000
+
+/** POST /slack/events serves slash commands, interactions and events. Throws `config` when a credential is missing. */
+export function slackRoutes(options: SlackOptions, gateway: Gateway, services: SlackServices): Hono {
+  if (options.botToken.trim() === '' || options.teamId.trim() === '') {
+    throw new DroverError({
+      code: 'config',
+      message: 'The Slack bot token or team id is empty.',
+      next: 'Set both: the token is under OAuth & Permissions, the team id begins with T.',
+    })
+  }
+  const request = options.fetch ?? fetch
+  // workerd knows no redirect 'error', and calling its fetch as a method of another object is illegal.
+  const boltFetch: typeof fetch = (input, init) =>
+    request(input, { ...init, redirect: 'manual', signal: AbortSignal.timeout(RESPOND_TIMEOUT_MS) })
+  const receive = createReceiver({
+    verify: createVerifier(options.signingSecret),
+    firstTime: (key, ttlMs) => gateway.firstTime(key, ttlMs),
+    createApp,
+    now: () => services.now(),
+    log: (event) => services.log(event),
+    keepAlive: (promise) => services.keepAlive(promise),
+  })
+
+  function createApp(): App {
+    const app = new App({
+      receiver: idleReceiver,
+      authorize: async () => ({
+        botToken: options.botToken,
+        ...(options.botId === undefined ? {} : { botId: options.botId }),
+        ...(options.botUserId === undefined ? {} : { botUserId: options.botUserId }),
+      }),
+      tokenVerificationEnabled: false,
+      convoStore: false,
+      clientOptions: { slackApiUrl: options.apiUrl ?? 'https://slack.com/api/', fetch: boltFetch },
+      logger: boltLogger(services),
+    })
+    const desk: Desk = {
+      options,
+      gateway,
+      services,
+      redactor: services.redactor ?? createRedactor([]),
+      client: createSlackClient({
+        token: options.botToken,
+        ...(options.apiUrl === undefined ? {} : { apiUrl: options.apiUrl }),
+        fetch: request,
+        now: () => services.now(),
+      }),
+    }
+    registerLines(app, desk)
+    registerClicks(app, desk)
+    return app
+  }
+
+  const hono = new Hono()
+  hono.post('/slack/events', (context) => receive(context.req.raw))
+  return hono
+}
+
+/** Bolt's own words, without the bodies it would add. */
+function boltLogger(services: SlackServices): Logger {
+  const say = (level: string) => (first: unknown) => {
+    services.log({ event: 'slack.bolt', level, message: (first instanceof Error ? first.message : String(first)).slice(0, 300) })
+  }
+  return {
+    debug() {},
+    info() {},
+    warn: say('warn'),
+    error: say('error'),
+    setLevel() {},
+    getLevel: () => LogLevel.WARN,
+    setName() {},
+  }
+}

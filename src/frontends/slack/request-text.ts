@@ -1,0 +1,88 @@
+/** A request in the words it could have been typed with, for readers: masked, control codes visible. */
+
+import type { Actor, Command, LabelTerm, RunRequest, Selector } from '../../core/model.ts'
+import { makeVisible } from '../../core/output.ts'
+import type { Redactor } from '../../core/redact.ts'
+import { formatArgv, quoteWord } from '../../core/words.ts'
+
+export function formatSelector(selector: Selector): string {
+  const { on, name, id, labels = [], facets = {}, any, all, system } = selector as Selector & { readonly system?: boolean }
+  const pairs: readonly (readonly [string, string | number | undefined])[] = [
+    ['on', on],
+    ['name', name],
+    ['id', id],
+    ['label', labels.length === 0 ? undefined : labels.map(formatTerm).join(',')],
+    ...Object.entries(facets),
+    ['any', any],
+    ['all', all],
+    ['system', system === true ? 1 : undefined],
+  ]
+  return pairs.flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${quoteWord(String(value))}`])).join(' ')
+}
+
+function formatTerm(term: LabelTerm): string {
+  switch (term.op) {
+    case 'exists':
+      return term.key
+    case 'absent':
+      return `!${term.key}`
+    case 'eq':
+      return `${term.key}=${term.value}`
+    case 'ne':
+      return `${term.key}!=${term.value}`
+    case 'in':
+      return `${term.key} in (${term.values.join(',')})`
+    case 'word':
+      return term.word
+    default:
+      return term satisfies never
+  }
+}
+
+/** The argv as a shell would split it into the same array, safe to show. */
+export function shownArgv(argv: readonly string[], redactor: Redactor): string {
+  // An escape character is shown, never dropped with its sequence: what is shown is what runs.
+  return makeVisible(redactor.text(formatArgv(argv)).text.replaceAll('\u001b', '␛'))
+}
+
+/** What else the command was given; values of variables and of stdin stay out of the channel. */
+export function formatOptions(command: Command, timeoutMs?: number): string {
+  const { env = {}, dir, user, stdin, tty } = command
+  return [
+    ...(user === undefined ? [] : [`user=${quoteWord(user)}`]),
+    ...(dir === undefined ? [] : [`dir=${quoteWord(dir)}`]),
+    ...Object.keys(env).map((name) => `env=${name}=…`),
+    ...(stdin === undefined ? [] : [`stdin=(${stdin.length} characters)`]),
+    ...(tty === true ? ['tty=1'] : []),
+    ...(timeoutMs === undefined ? [] : [`timeout=${formatDuration(timeoutMs)}`]),
+  ].join(' ')
+}
+
+export function formatDuration(ms: number): string {
+  if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`
+  if (ms < 10_000) return `${(ms / 1000).toFixed(1)} s`
+  if (ms < 120_000) return `${Math.round(ms / 1000)} s`
+  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`
+}
+
+export function formatActor(actor: Actor): string {
+  switch (actor.kind) {
+    case 'slack-user':
+      return actor.user
+    case 'cli':
+      return `${actor.user} (command line)`
+    case 'api-key':
+    case 'webhook':
+    case 'schedule':
+      return `${actor.kind} ${actor.name}`
+    default:
+      return actor satisfies never
+  }
+}
+
+export function formatRequest(request: RunRequest, redactor: Redactor): string {
+  const options = formatOptions(request.command, request.timeoutMs)
+  return [formatSelector(request.selector), options, '--', shownArgv(request.command.argv, redactor)]
+    .filter((part) => part !== '')
+    .join(' ')
+}

@@ -1,0 +1,227 @@
+/** The parent message of a run, its refusal, and the modal to share it: from the run's state to blocks. */
+
+import type { Failure } from '../../core/errors.ts'
+import { succeeded } from '../../core/fold.ts'
+import type { Actor, Execution, RunState } from '../../core/model.ts'
+import { makeVisible } from '../../core/output.ts'
+import type { Redactor } from '../../core/redact.ts'
+import { type Block, bold, buttons, cut, italic, type Leaf, lines, type Message, message, plain, preformatted } from './blocks.ts'
+import { formatActor, formatDuration, formatOptions, formatRequest, formatSelector, shownArgv } from './request-text.ts'
+
+export const ACTIONS = {
+  cancel: 'drover:cancel',
+  again: 'drover:again',
+  output: 'drover:output',
+  outputRetry: 'drover:output-retry',
+  share: 'drover:share',
+} as const
+export const SHARE_VIEW = 'drover:share-view'
+export const SHARE_BLOCK = 'to'
+export const SHARE_SELECT = 'channel'
+
+export type ViewOptions = {
+  readonly redactor: Redactor
+  readonly shareTo: readonly string[]
+  /** Set where the message is a copy or cannot be acted on. */
+  readonly withoutButtons?: boolean
+  /** Said above everything else. */
+  readonly preface?: readonly Leaf[]
+}
+
+export function parentMessage(state: RunState, now: number, options: ViewOptions): Message {
+  const { request } = state
+  const verdict = verdictOf(state, now)
+  const argv = shownArgv(request.command.argv, options.redactor)
+  const shown = cut(argv, 2500)
+  const extra = formatOptions(request.command, state.timeoutMs ?? request.timeoutMs)
+  const blocks: Block[] = [
+    ...(options.preface === undefined ? [] : [lines(options.preface)]),
+    lines([...person(request.actor), plain(request.again === undefined ? ' ran' : ` ran again (${request.again})`)]),
+    preformatted(shown),
+    lines(
+      [
+        plain(cut(makeVisible(formatSelector(request.selector)), 500)),
+        plain(` · ${countOf(state)} · run ${request.id}${extra === '' ? '' : ` · ${cut(makeVisible(extra), 500)}`}`),
+      ],
+      ...(shown === argv ? [] : [[italic(`The command is ${argv.length} characters long; Full output shows all of it.`)]]),
+      ...state.notes.slice(0, 5).map((note) => [italic(cut(makeVisible(note), 300))]),
+      ...(request.restored === undefined || request.restored.length === 0
+        ? []
+        : [[italic(cut(`Slack had changed the text: ${request.restored.join('; ')}.`, 300))]]),
+    ),
+    lines([bold(verdict)], ...aftermath(state)),
+  ]
+  const actions = options.withoutButtons === true ? [] : buttonsOf(state, options)
+  if (actions.length > 0) blocks.push(buttons(actions))
+  return message(`${cut(argv, 150)} on ${countOf(state)}: ${verdict}`, blocks)
+}
+
+function person(actor: Actor): readonly Leaf[] {
+  return actor.kind === 'slack-user' ? [{ type: 'user', user_id: actor.user }] : [bold(cut(makeVisible(formatActor(actor)), 200))]
+}
+
+function countOf(state: RunState): string {
+  return state.executions.length === 1 ? '1 target' : `${state.executions.length} targets`
+}
+
+/** One line that never makes an unknown ending look like a success: `3 of 4 ok · 1 exited 3 · 12 s`. */
+export function verdictOf(state: RunState, now: number): string {
+  const parts = countsOf(state.executions, state.status === 'finished')
+  const took = state.startedAt === undefined ? [] : [formatDuration((state.finishedAt ?? now) - state.startedAt)]
+  const all = [...parts, ...took].join(' · ')
+  if (state.status !== 'finished') {
+    if (state.cancelAskedBy !== undefined) return `⏹ Cancelling · ${all}`
+    return state.status === 'accepted' ? '⏳ Queued' : `⏳ Running · ${all}`
+  }
+  switch (state.outcome?.status) {
+    case 'refused':
+      return `🚫 Refused: ${state.outcome.failure.message}`
+    case 'interrupted':
+      return `⚠️ Interrupted · ${all}`
+    case 'cancelled':
+      return `⏹ Cancelled · ${all}`
+    case 'done':
+    case undefined:
+      return `${state.executions.every((execution) => succeeded(execution.ending)) ? '✅' : '❌'} ${all}`
+    default:
+      return state.outcome satisfies never
+  }
+}
+
+function countsOf(executions: readonly Execution[], finished: boolean): readonly string[] {
+  const ok = executions.filter((execution) => succeeded(execution.ending)).length
+  const others = new Map<string, number>()
+  for (const execution of executions) {
+    const word = wordFor(execution, finished)
+    if (word !== undefined) others.set(word, (others.get(word) ?? 0) + 1)
+  }
+  return [`${ok} of ${executions.length} ok`, ...[...others].slice(0, 8).map(([word, count]) => `${count} ${word}`)]
+}
+
+function wordFor({ ending, status }: Execution, finished: boolean): string | undefined {
+  switch (ending?.status) {
+    case undefined:
+      if (!finished) return status === 'started' ? 'running' : 'waiting'
+      return status === 'pending' ? 'not started' : 'outcome unknown'
+    case 'exited':
+      return ending.code === 0 ? undefined : `exited ${ending.code}`
+    case 'timed_out':
+      return ending.left === undefined ? 'timed out' : 'timed out and still running'
+    case 'cancelled':
+      return ending.left === undefined ? 'cancelled' : 'cancelled and still running'
+    case 'failed':
+      return 'did not run'
+    case 'unknown':
+      return 'outcome unknown'
+    default:
+      return ending satisfies never
+  }
+}
+
+/** What the reader has to know or do after a run that did not simply end. */
+function aftermath(state: RunState): readonly (readonly Leaf[])[] {
+  const told: (readonly Leaf[])[] = []
+  const outcome = state.outcome
+  if (outcome?.status === 'interrupted') told.push(...failureLines(outcome.failure))
+  if (state.cancelAskedBy !== undefined) told.push([plain('Cancel asked by '), ...person(state.cancelAskedBy)])
+  for (const survivor of survivorsOf(state).slice(0, 10)) {
+    const pid = survivor.pid === undefined ? 'pid not known' : `pid ${survivor.pid}`
+    told.push([plain(`Still running on ${cut(makeVisible(survivor.name), 100)}: ${pid}`)])
+  }
+  return told
+}
+
+export function survivorsOf(state: RunState): readonly { readonly name: string; readonly pid?: number }[] {
+  return state.executions.flatMap(({ ending, target }) =>
+    ending !== undefined && 'left' in ending && ending.left !== undefined ? [{ name: target.name, ...ending.left }] : [],
+  )
+}
+
+function buttonsOf(state: RunState, options: ViewOptions) {
+  const value = state.request.id
+  if (state.status !== 'finished') {
+    return [{ action: ACTIONS.cancel, label: 'Cancel', value, style: 'danger' as const }]
+  }
+  if (state.outcome?.status === 'refused') return []
+  const what = formatRequest(state.request, options.redactor)
+  return [
+    ...(survivorsOf(state).length === 0
+      ? []
+      : [{ action: ACTIONS.cancel, label: 'Kill what still runs', value, style: 'danger' as const }]),
+    {
+      action: ACTIONS.again,
+      label: 'Run again',
+      value,
+      confirm: { title: 'Run it again?', text: `You run, with your own rights: ${what}`, yes: 'Run' },
+    },
+    { action: ACTIONS.output, label: 'Full output', value },
+    ...(options.shareTo.length === 0 ? [] : [{ action: ACTIONS.share, label: 'Share to…', value }]),
+  ]
+}
+
+// ---- saying no -------------------------------------------------------------------------------
+
+export function failureLines(failure: Failure): readonly (readonly Leaf[])[] {
+  return [
+    [plain(cut(makeVisible(failure.message), 1000))],
+    ...(failure.next === undefined ? [] : [[plain(cut(makeVisible(failure.next), 1000))]]),
+  ]
+}
+
+/** To the actor alone: what was asked, why it was refused, who could allow it. */
+export function refusalMessage(state: RunState, failure: Failure, options: ViewOptions, hint: readonly Leaf[] = []): Message {
+  const argv = shownArgv(state.request.command.argv, options.redactor)
+  const allowed = state.decision?.effect === 'deny' ? (state.decision.allowedFor ?? []) : []
+  const rule = state.decision?.effect === 'deny' && state.decision.rule !== undefined ? ` (rule ${state.decision.rule})` : ''
+  return message(`Refused: ${failure.message}`, [
+    lines([bold('🚫 Nothing was run'), plain(rule)]),
+    preformatted(cut(`${formatSelector(state.request.selector)}\n${argv}`, 1500)),
+    lines(
+      ...failureLines(failure),
+      ...(allowed.length === 0 ? [] : [[plain(cut(`Who may: ${allowed.join(', ')}.`, 500))]]),
+      ...(hint.length === 0 ? [] : [hint]),
+      [italic(`run ${state.request.id}`)],
+    ),
+  ])
+}
+
+/** For a person alone, in answer to a button or a bad command. */
+export function noticeMessage(title: string, failure: Failure): Message {
+  return message(`${title} ${failure.message}`, [lines([bold(title)], ...failureLines(failure))])
+}
+
+// ---- sharing ---------------------------------------------------------------------------------
+
+/** `private_metadata` is visible to the client, so it holds an id; rights are checked again when it comes back. */
+export function shareModal(run: string, shareTo: readonly string[]): Readonly<Record<string, unknown>> {
+  return {
+    type: 'modal',
+    callback_id: SHARE_VIEW,
+    private_metadata: run,
+    title: { type: 'plain_text', text: 'Share a result' },
+    submit: { type: 'plain_text', text: 'Share' },
+    close: { type: 'plain_text', text: 'Cancel' },
+    blocks: [
+      lines([plain(`The stored result of run ${run} is posted again; nothing is run.`)]),
+      {
+        type: 'input',
+        block_id: SHARE_BLOCK,
+        label: { type: 'plain_text', text: 'Channel' },
+        element: channelChoice(shareTo),
+      },
+    ],
+  }
+}
+
+/** Radio buttons show a channel by its name, but ten at most; a list can only show ids. */
+function channelChoice(shareTo: readonly string[]): Readonly<Record<string, unknown>> {
+  const few = shareTo.length <= 10
+  return {
+    type: few ? 'radio_buttons' : 'static_select',
+    action_id: SHARE_SELECT,
+    options: shareTo.slice(0, 100).map((channel) => ({
+      text: few ? { type: 'mrkdwn', text: `<#${channel}>` } : { type: 'plain_text', text: channel },
+      value: channel,
+    })),
+  }
+}
