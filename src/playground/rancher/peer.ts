@@ -1,0 +1,334 @@
+/** A pretend Rancher 1.x: server, websocket proxy and host agents in one local HTTP server that differs from recordings in nothing. */
+
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { SeenExecute } from './actions.ts'
+import { createWorld, type PeerContainer, type PeerContainerSpec, type PeerHost } from './containers.ts'
+import { DEFAULT_WORLD } from './default-world.ts'
+import type { PeerEngine } from './engine.ts'
+import { simulatedEngine } from './engine-simulated.ts'
+import { createExecSocket, type PlainAnswer, plain, refuse } from './exec-socket.ts'
+import { type Faults, noFaults, takeHttpFault } from './faults.ts'
+import { createHostAgent, type Generation, type HostAgent } from './host-agent.ts'
+import { createHttpApi, errorBody } from './http-api.ts'
+import { createKeys, type PeerKeys } from './keys.ts'
+import { type Claims, createTokens } from './tokens.ts'
+
+export type { PeerContainer, PeerContainerSpec } from './containers.ts'
+export type { Faults } from './faults.ts'
+export type { Generation } from './host-agent.ts'
+export type { KeyPair, PeerKeys } from './keys.ts'
+
+export type RancherPeerOptions = {
+  readonly port?: number
+  readonly host?: '127.0.0.1'
+  readonly generation?: Generation
+  readonly engine?: PeerEngine
+  readonly world?: readonly PeerContainerSpec[]
+  readonly keys?: Partial<PeerKeys>
+  /** False: access control is switched off, and everyone is the admin. */
+  readonly accessControl?: boolean
+}
+
+export type SeenRequest = { readonly method: string; readonly path: string; readonly status: number }
+export type SeenStart = { readonly containerId: string; readonly container: string; readonly argv: readonly string[] }
+
+export type Seen = {
+  /** Accepted `execute` calls. */
+  readonly executes: SeenExecute[]
+  /** Commands that were really started, by a websocket. */
+  readonly starts: SeenStart[]
+  readonly requests: SeenRequest[]
+  upgrades: number
+  refusedUpgrades: number
+  pings: number
+  messages: number
+  /** Websockets open now. */
+  openSockets(): number
+}
+
+/** By name; a name that is not there is an error. */
+export type Containers = {
+  all(): readonly PeerContainer[]
+  get(name: string): PeerContainer
+  stop(name: string): void
+  start(name: string): void
+  pause(name: string): void
+  remove(name: string): void
+  setState(name: string, state: string): void
+  add(specs: readonly PeerContainerSpec[]): readonly PeerContainer[]
+}
+
+/** By id, `1h1`. */
+export type Hosts = {
+  all(): readonly PeerHost[]
+  /** The agent loses its tunnel: its streams end with close 1000, and new ones get 401. */
+  disconnect(id: string): void
+  connect(id: string): void
+}
+
+export type RancherPeer = PeerKeys & {
+  readonly url: string
+  readonly projectId: string
+  readonly otherProjectId: string
+  generation: Generation
+  readonly faults: Faults
+  readonly containers: Containers
+  readonly hosts: Hosts
+  readonly seen: Seen
+  addContainers(specs: readonly PeerContainerSpec[]): Promise<readonly PeerContainer[]>
+  /** A token as the server signs them, for claims that the API would not make. `atMs` is the time of signing. */
+  sign(claims: Claims, atMs?: number): string
+  close(): Promise<void>
+}
+
+/** Lists of what was seen keep this many of the newest entries. */
+const SEEN_CAP = 10_000
+const MAX_BODY = 16 * 1024 * 1024
+
+export async function startRancherPeer(options: RancherPeerOptions = {}): Promise<RancherPeer> {
+  const engine = options.engine ?? simulatedEngine()
+  const world = createWorld(options.world ?? DEFAULT_WORLD)
+  const keys = createKeys(options.keys)
+  const tokens = createTokens()
+  const faults = noFaults()
+  let generation: Generation = options.generation ?? 'B'
+  const agents = new Map<string, HostAgent>()
+  const timers = new Set<NodeJS.Timeout>()
+  const unplugged = new Set<string>()
+  const seen: Seen = {
+    executes: [],
+    starts: [],
+    requests: [],
+    upgrades: 0,
+    refusedUpgrades: 0,
+    pings: 0,
+    messages: 0,
+    openSockets: () => sockets.openSockets(),
+  }
+
+  const agentOf = (host: PeerHost): HostAgent => {
+    const known = agents.get(host.id)
+    if (known) return known
+    const agent = createHostAgent({
+      hostId: host.id,
+      engine,
+      faults,
+      generation: () => generation,
+      started: (container, argv) =>
+        keep(seen.starts, { containerId: (container as PeerContainer).id, container: container.name, argv: [...argv] }),
+      // The platform starts a crashed agent again; until then its host answers 401 [REC S, J2].
+      lost: () => {
+        host.connected = false
+        later(1000, () => {
+          host.connected = !unplugged.has(host.id)
+        })
+      },
+    })
+    agents.set(host.id, agent)
+    return agent
+  }
+
+  const later = (ms: number, act: () => void): void => {
+    const timer = setTimeout(() => {
+      timers.delete(timer)
+      act()
+    }, ms)
+    timer.unref()
+    timers.add(timer)
+  }
+
+  const find = (name: string): PeerContainer => {
+    const found = world.containers.find((one) => one.name === name && !['removed', 'purged'].includes(one.state))
+    if (!found) throw new Error(`no container named ${name} in this pretend Rancher`)
+    return found
+  }
+  const end = (container: PeerContainer, state: string): void => {
+    container.state = state
+    for (const agent of agents.values()) agent.killContainer(container.engineId)
+    void engine.stopped?.(container, state === 'removed')
+  }
+  const begin = (container: PeerContainer): void => {
+    container.startCount++
+    container.state = 'running'
+    void engine.started?.(container)
+  }
+
+  const api = createHttpApi({
+    world,
+    tokens,
+    faults,
+    keys,
+    generation: () => generation,
+    accessControl: options.accessControl ?? true,
+    executed: (execute) => keep(seen.executes, execute),
+    lifecycle(container, action) {
+      if (action !== 'start') end(container, action === 'stop' ? 'stopping' : 'restarting')
+      else container.state = 'starting'
+      later(100, () => {
+        if (action === 'stop') container.state = 'stopped'
+        else begin(container)
+      })
+    },
+  })
+  const sockets = createExecSocket({ world, tokens, faults, generation: () => generation, agent: agentOf, seen })
+
+  const answer = async (request: IncomingMessage): Promise<PlainAnswer> => {
+    const url = urlOf(request)
+    if (sockets.owns(url)) return sockets.answer(url, request)
+    const body = await readBody(request)
+    if (faults.slowMs > 0) await new Promise<void>((resolve) => later(faults.slowMs, resolve))
+    const fault = takeHttpFault(faults, `${request.method} ${request.url}`)
+    if (fault) {
+      const text = typeof fault.body === 'string'
+      return {
+        status: fault.status,
+        headers: {
+          'Content-Type': text ? 'text/plain; charset=utf-8' : 'application/json; charset=utf-8',
+          ...(fault.retryAfter === undefined ? {} : { 'Retry-After': String(fault.retryAfter) }),
+          ...fault.headers,
+        },
+        body: text ? String(fault.body) : JSON.stringify(fault.body ?? errorBody(fault.status, codeOf(fault.status))),
+      }
+    }
+    if (faults.cattleDown) return { status: 502, headers: {}, body: '' }
+    const headers = request.headers as Record<string, string | undefined>
+    const done = api.handle({ method: request.method ?? 'GET', url, headers, body })
+    return {
+      status: done.status,
+      headers: done.headers,
+      body: typeof done.body === 'string' ? done.body : JSON.stringify(done.body),
+    }
+  }
+
+  const server = createServer((request, response) => {
+    answer(request).then(
+      (given) => {
+        keep(seen.requests, { method: request.method ?? '', path: request.url ?? '', status: given.status })
+        send(response, given)
+      },
+      (error: unknown) => send(response, plain(500, String(error))),
+    )
+  })
+  server.on('upgrade', (request, socket, head) => {
+    const url = urlOf(request)
+    if (sockets.owns(url)) return sockets.upgrade(url, request, socket, head)
+    // Whatever the proxy does not know falls through to the server, which has no websocket there.
+    answer(request).then(
+      (given) => refuse(socket, given),
+      () => socket.destroy(),
+    )
+  })
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(options.port ?? 0, options.host ?? '127.0.0.1', resolve)
+  })
+  await Promise.all(world.containers.map((one) => engine.started?.(one)))
+
+  const hostOf = (id: string): PeerHost => {
+    const host = world.hosts.find((one) => one.id === id)
+    if (!host) throw new Error(`no host ${id} in this pretend Rancher`)
+    return host
+  }
+
+  return {
+    ...keys,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    projectId: '1a5',
+    otherProjectId: '1a7',
+    get generation() {
+      return generation
+    },
+    set generation(next) {
+      generation = next
+    },
+    faults,
+    containers: {
+      all: () => world.containers,
+      get: find,
+      stop: (name) => end(find(name), 'stopped'),
+      start: (name) => begin(find(name)),
+      pause: (name) => {
+        find(name).state = 'paused'
+      },
+      remove: (name) => end(find(name), 'removed'),
+      setState: (name, state) => {
+        find(name).state = state
+      },
+      add: (specs) => world.add(specs),
+    },
+    hosts: {
+      all: () => world.hosts,
+      disconnect(id) {
+        unplugged.add(id)
+        agentOf(hostOf(id)).loseTunnel()
+      },
+      connect(id) {
+        unplugged.delete(id)
+        hostOf(id).connected = true
+      },
+    },
+    seen,
+    async addContainers(specs) {
+      const added = world.add(specs)
+      await Promise.all(added.map((one) => engine.started?.(one)))
+      return added
+    },
+    sign: (claims, atMs) => tokens.sign(claims, atMs),
+    async close() {
+      for (const timer of timers) clearTimeout(timer)
+      for (const agent of agents.values()) agent.close()
+      sockets.close()
+      server.closeAllConnections()
+      await new Promise<void>((resolve) => server.close(() => resolve()))
+      await engine.close()
+    },
+  }
+}
+
+function keep<T>(list: T[], entry: T): void {
+  list.push(entry)
+  if (list.length > SEEN_CAP) list.shift()
+}
+
+/** As the caller sees it: `X-Forwarded-*` before `Host` [CT ApiRequestParser]. */
+function urlOf(request: IncomingMessage): URL {
+  const header = (name: string): string | undefined =>
+    String(request.headers[name] ?? '')
+      .split(',')[0]
+      ?.trim() || undefined
+  const scheme = header('x-forwarded-proto') === 'https' ? 'https' : 'http'
+  const host = header('x-forwarded-host') ?? header('host') ?? '127.0.0.1'
+  const port = header('x-forwarded-port')
+  const url = new URL(`${scheme}://${host}${request.url ?? '/'}`)
+  if (port !== undefined && header('x-forwarded-host') !== undefined) url.port = port
+  return url
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = []
+  let size = 0
+  for await (const part of request as AsyncIterable<Buffer>) {
+    size += part.length
+    if (size > MAX_BODY) throw new Error('request body too large')
+    parts.push(part)
+  }
+  return Buffer.concat(parts).toString()
+}
+
+function send(response: ServerResponse, given: PlainAnswer): void {
+  response.writeHead(given.status, { ...given.headers, 'Content-Length': Buffer.byteLength(given.body) })
+  response.end(given.body)
+}
+
+function codeOf(status: number): string {
+  const codes: Readonly<Record<number, string>> = {
+    401: 'Unauthorized',
+    403: 'Forbidden',
+    404: 'Not Found',
+    409: 'Conflict',
+    500: 'Internal Server Error',
+  }
+  return codes[status] ?? String(status)
+}
