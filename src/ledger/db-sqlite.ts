@@ -1,7 +1,20 @@
 /** The ledger's database as one SQLite file, held by one process: `node:sqlite`, in Node and in Deno. */
 
-import { chmodSync, closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { DroverError } from '../core/errors.ts'
 import type { Db, Row, Statement } from './db.ts'
@@ -43,6 +56,48 @@ export function openSqlite(path: string): Db {
     throw unavailable(error, path) ?? error
   }
 }
+
+/**
+ * A copy to read while another process holds the file; `close` removes it. The copy is taken again until file and journal
+ * stood still meanwhile, so that it is one state and not two halves.
+ */
+export function openSnapshot(path: string): Db {
+  if (!existsSync(path))
+    throw new DroverError({
+      code: 'not_found',
+      message: `There is no ledger at ${path}.`,
+      next: 'It is made when drover first runs something.',
+    })
+  const folder = mkdtempSync(join(tmpdir(), 'drover-snapshot-'))
+  const copy = join(folder, 'ledger.db')
+  const parts = ['', '-wal']
+  const state = () =>
+    parts.map((part) => (existsSync(path + part) ? [statSync(path + part).mtimeMs, statSync(path + part).size] : []))
+  for (let attempt = 0; attempt < SNAPSHOT_ATTEMPTS; attempt++) {
+    const before = JSON.stringify(state())
+    for (const part of parts) {
+      rmSync(copy + part, { force: true })
+      if (existsSync(path + part)) copyFileSync(path + part, copy + part)
+    }
+    if (JSON.stringify(state()) !== before) continue
+    const db = openSqlite(copy)
+    return {
+      batch: (statements) => db.batch(statements),
+      async close() {
+        await db.close()
+        rmSync(folder, { recursive: true, force: true })
+      },
+    }
+  }
+  rmSync(folder, { recursive: true, force: true })
+  throw new DroverError({
+    code: 'ledger_unavailable',
+    message: `The ledger ${path} is written to without a pause.`,
+    next: 'Try again in a moment.',
+  })
+}
+
+const SNAPSHOT_ATTEMPTS = 50
 
 function overDatabase(database: DatabaseSync, path: string): Db {
   const prepared = new Map<string, StatementSync>()

@@ -1,0 +1,353 @@
+#!/usr/bin/env node
+/** The `drover` command: the same words as in chat, for terminals and scripts. */
+
+import { existsSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { dirname, join } from 'node:path'
+import process from 'node:process'
+import { styleText } from 'node:util'
+import { type Config, parseConfig } from './config.ts'
+import { parseArguments, rightForm } from './core/command-line.ts'
+import { DroverError } from './core/errors.ts'
+import { describeEnding } from './core/fold.ts'
+import type { Actor, Place, RunRequest } from './core/model.ts'
+import type { CheckLine } from './core/ports.ts'
+import { createRedactor } from './core/redact.ts'
+import { maskState } from './core/run.ts'
+import { isRunId, runIdFor } from './core/run-id.ts'
+import { reduce, worstExitCode } from './core/run-state.ts'
+import { formatArgv } from './core/words.ts'
+import { checkSlack } from './frontends/slack/check.ts'
+import { EVENT_SCOPES, SLACK_METHODS } from './frontends/slack/methods.ts'
+import { asJson, createTerminalReporter, type Terminal } from './frontends/terminal/reporter.ts'
+import { createBackends } from './gateway.ts'
+import { openSnapshot } from './ledger/db-sqlite.ts'
+import { createLedger } from './ledger/ledger.ts'
+import { readConfig, startLocal } from './local.ts'
+import { nodeTransport } from './runtime/transport-node.ts'
+
+const help = `drover: run a command in every matching container, and say truthfully how it went
+
+  drover exec ${rightForm.split('   ')[0]}
+  drover exec name='shop-web-*' timeout=20s -- ls -la "/srv/my dir"
+
+Commands
+  exec <words>      run a command; exits with the worst exit code (124 timed out, 125 did not run or unknown, 130 cancelled)
+  targets <words>   show what a selector means; runs nothing
+  check             configuration, reachability and rights of each backend, clocks, Slack scopes
+  runs [run]        the last runs of the ledger, or one of them whole
+  verify            recompute every hash of the ledger
+  serve             the gateway: Slack, webhooks, health, from drover.yaml
+  playground        a pretend workplace in the browser, with a Slack and a Rancher of its own
+
+Words   label=web  label=app=web,tier!=canary  name=shop-web-*  id=1i160  stack=shop  service=web  on=prod  any=1  all=12
+        cmd="uptime"  or  -- uptime      timeout=20s  env=NAME=value  dir=/srv  tty=1
+
+Options
+  --config FILE                     drover.yaml; default $DROVER_CONFIG, then ./drover.yaml
+  --url URL --access-key KEY --secret-key KEY --project 1a5
+                                    a Rancher 1.x server instead of a file; default $CATTLE_URL, $CATTLE_ACCESS_KEY, $CATTLE_SECRET_KEY
+  --json                            one JSON value on stdout
+  -name -id -label -cmd             as in RGoN-Exec; several of them narrow, they do not add up
+  -debug -v --help --version
+`
+
+type Options = { readonly flags: Readonly<Record<string, string>>; readonly words: readonly string[] }
+
+/** Flags that take a value, in the long form and as Go's flag package takes them (`-name=x`, `-name x`). */
+const valued = ['config', 'url', 'access-key', 'secret-key', 'project', 'name', 'id', 'label', 'cmd']
+const plain = ['json', 'help', 'version', 'debug', 'v', 'h']
+
+function parseOptions(args: readonly string[]): Options {
+  const flags: Record<string, string> = {}
+  const words: string[] = []
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i]!
+    if (arg === '--') {
+      words.push(...args.slice(i))
+      break
+    }
+    const match = /^--?([a-z][a-z-]*)(?:=([\s\S]*))?$/.exec(arg)
+    if (!match) {
+      words.push(arg)
+    } else if (plain.includes(match[1]!) && match[2] === undefined) {
+      flags[match[1]!] = 'yes'
+    } else if (valued.includes(match[1]!)) {
+      const value = match[2] ?? args[++i]
+      if (value === undefined) throw usage(`--${match[1]} needs a value.`)
+      // RGoN-Exec's flags are words of the grammar.
+      if (['name', 'id', 'label', 'cmd'].includes(match[1]!)) words.push(`${match[1]}=${value}`)
+      else flags[match[1]!] = value
+    } else throw usage(`There is no option ${arg}.`)
+  }
+  return { flags, words }
+}
+
+function usage(message: string): DroverError {
+  return new DroverError({ code: 'usage', message, next: 'See drover --help.' })
+}
+
+function configFile(flags: Options['flags']): string | undefined {
+  const named = flags.config ?? process.env.DROVER_CONFIG
+  if (named !== undefined) return named
+  return flags.url === undefined && existsSync('drover.yaml') ? 'drover.yaml' : undefined
+}
+
+/** From a file, or from flags and CATTLE_*: then the keys are the caller's own, and so are the rights. */
+function loadConfig(flags: Options['flags']): Config {
+  const file = configFile(flags)
+  if (file !== undefined) return readConfig(file, process.env)
+  const env: Record<string, string | undefined> = {
+    ACCESS: flags['access-key'] ?? process.env.CATTLE_ACCESS_KEY,
+    SECRET: flags['secret-key'] ?? process.env.CATTLE_SECRET_KEY,
+  }
+  const url = flags.url ?? process.env.CATTLE_URL
+  if (!url || !env.ACCESS || !env.SECRET) {
+    throw new DroverError({
+      code: 'config',
+      message: 'Nothing says where to run: no drover.yaml, and no Rancher server.',
+      next: 'Give --url, --access-key and --secret-key, or set CATTLE_URL, CATTLE_ACCESS_KEY and CATTLE_SECRET_KEY, or write a drover.yaml.',
+    })
+  }
+  const project = flags.project === undefined ? {} : { project: flags.project }
+  const text = JSON.stringify({
+    ledger: { path: ':memory:' },
+    backends: { rancher: { kind: 'rancher1', url, accessKey: { env: 'ACCESS' }, secretKey: { env: 'SECRET' }, ...project } },
+    rules: [
+      {
+        id: 'own-keys',
+        effect: 'allow',
+        who: { cli: true },
+        commands: ['...'],
+        rights: ['shell', 'all', 'system', 'privileged', 'user'],
+      },
+    ],
+    limits: { targets: 10_000, maxTimeout: '24h' },
+  })
+  return parseConfig(text, 'the command line', env)
+}
+
+/** The terminal's runs have a ledger of their own: the server holds the other one. */
+function withOwnLedger(config: Config): Config {
+  if (config.ledger.path === ':memory:') return config
+  return { ...config, ledger: { path: join(dirname(config.ledger.path), `cli-${userInfo().username}.db`) } }
+}
+
+const terminal = (json: boolean): Terminal => ({
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+  live: process.stderr.isTTY === true,
+  json,
+})
+
+const here: Place = { kind: 'terminal' }
+const me = (): Actor => ({ kind: 'cli', user: userInfo().username })
+const quiet = () => {}
+const debugLog = (event: object) => console.error(JSON.stringify(event))
+
+async function exec({ flags, words }: Options): Promise<number> {
+  const line = parseArguments(words)
+  if (line.verb !== 'exec') throw usage('exec takes a selector and a command.')
+  const delivery = `cli:${crypto.randomUUID()}`
+  const id = await runIdFor(delivery)
+  const ended = Promise.withResolvers<void>()
+  const reporter = createTerminalReporter(terminal(flags.json !== undefined))
+  const local = await startLocal(withOwnLedger(loadConfig(flags)), {
+    log: flags.debug || flags.v ? debugLog : quiet,
+    terminal: {
+      ...reporter,
+      async deliver(state, output, posted) {
+        await reporter.deliver(state, output, posted)
+        ended.resolve()
+      },
+    },
+  })
+  const request: RunRequest = {
+    id,
+    actor: me(),
+    trigger: { kind: 'cli', delivery },
+    selector: line.selector,
+    command: line.command,
+    ...(line.timeoutMs === undefined ? {} : { timeoutMs: line.timeoutMs }),
+    place: here,
+    receivedAt: Date.now(),
+  }
+  const cancel = () => void local.gateway.cancel(id, me(), here)
+  process.once('SIGINT', cancel)
+  process.once('SIGTERM', cancel)
+  try {
+    await local.gateway.submit(request)
+    await ended.promise
+    const state = await local.gateway.read(id)
+    return state ? worstExitCode(state) : 125
+  } finally {
+    await local.stop(5_000)
+  }
+}
+
+async function targets({ flags, words }: Options): Promise<number> {
+  const line = parseArguments(['targets', ...words])
+  if (line.verb !== 'targets') throw usage('targets takes a selector.')
+  const local = await startLocal({ ...loadConfig(flags), ledger: { path: ':memory:' } }, { log: flags.debug ? debugLog : quiet })
+  try {
+    const answer = await local.gateway.targets(line.selector, me(), here)
+    if (flags.json) console.log(JSON.stringify(answer))
+    else if (answer.ok) {
+      for (const { name, id, facets } of answer.targets)
+        console.log([name, id, facets.stack, facets.service, facets.image, facets.host].map((part) => part ?? '-').join('\t'))
+      for (const note of answer.notes) console.error(`note: ${note}`)
+    } else console.error(`${answer.failure.message}\n${answer.failure.next ?? ''}`)
+    return answer.ok ? 0 : 1
+  } finally {
+    await local.stop(0)
+  }
+}
+
+async function check({ flags }: Options): Promise<number> {
+  const config = loadConfig(flags)
+  const lines: CheckLine[] = [
+    { ok: true, what: 'configuration', detail: configFile(flags) ?? 'from the command line and environment' },
+  ]
+  if (config.rules.length === 0)
+    lines.push({
+      ok: 'warn',
+      what: 'rules',
+      detail: 'none: nobody may run anything',
+      next: 'Write a rule; see drover.example.yaml.',
+    })
+  for (const backend of createBackends(config, nodeTransport())) {
+    const found = await backend.check(AbortSignal.timeout(30_000))
+    lines.push(...found.map((line) => ({ ...line, what: `${backend.name}: ${line.what}` })))
+  }
+  if (config.slack) {
+    const needed = [...new Set([...EVENT_SCOPES, ...Object.values(SLACK_METHODS).flatMap(({ scopes }) => [...scopes])])]
+    lines.push(
+      ...(await checkSlack({
+        apiUrl: config.slack.apiUrl,
+        token: config.slack.botToken.reveal(),
+        team: config.slack.team,
+        needed,
+      })),
+    )
+  }
+  if (flags.json) console.log(JSON.stringify(lines))
+  else for (const line of lines) printCheck(line)
+  return lines.some((line) => line.ok === false) ? 1 : 0
+}
+
+function printCheck({ ok, what, detail, next }: CheckLine): void {
+  const mark = ok === true ? styleText('green', 'ok  ') : ok === 'warn' ? styleText('yellow', 'warn') : styleText('red', 'FAIL')
+  console.log(`${mark} ${what}${detail ? `: ${detail}` : ''}`)
+  if (next && ok !== true) console.log(`     ${next}`)
+}
+
+/** Ledgers that `runs` and `verify` read: the server's, copied while it stays open there. */
+async function withLedger<T>(
+  flags: Options['flags'],
+  read: (ledger: Awaited<ReturnType<typeof createLedger>>) => Promise<T>,
+): Promise<T> {
+  const { path } = readConfig(configFile(flags) ?? 'drover.yaml', process.env).ledger
+  const snapshot = openSnapshot(path)
+  try {
+    return await read(await createLedger(snapshot))
+  } finally {
+    await snapshot.close()
+  }
+}
+
+async function runs({ flags, words }: Options): Promise<number> {
+  return withLedger(flags, async (ledger) => {
+    const redactor = createRedactor([])
+    const [id] = words
+    if (id !== undefined) {
+      const state = isRunId(id) ? reduce(await ledger.read(id)) : undefined
+      if (!state)
+        throw new DroverError({ code: 'not_found', message: `There is no run ${id}.`, next: 'drover runs lists the last ones.' })
+      const shown = maskState(state, redactor)
+      if (flags.json) console.log(JSON.stringify(await asJson(shown, (target) => ledger.output(state.request.id, target))))
+      else
+        await createTerminalReporter(terminal(false)).deliver(
+          shown,
+          (target) => ledger.output(state.request.id, target),
+          async () => {},
+        )
+      return 0
+    }
+    const list = await ledger.list({ limit: 50 })
+    if (flags.json)
+      console.log(JSON.stringify(list.map((run) => ({ ...run, argv: run.argv.map((arg) => redactor.text(arg).text) }))))
+    else {
+      for (const run of list) {
+        const who =
+          run.actor.kind === 'slack-user'
+            ? `${run.actor.team}/${run.actor.user}`
+            : run.actor.kind === 'cli'
+              ? run.actor.user
+              : `${run.actor.kind} ${run.actor.name}`
+        const how = run.outcome === 'done' ? `${run.succeeded} of ${run.targets} ok` : (run.outcome ?? run.status)
+        console.log(`${new Date(run.at).toISOString()}  ${run.id}  ${how}  ${who}  ${redactor.text(formatArgv(run.argv)).text}`)
+      }
+    }
+    return 0
+  })
+}
+
+async function verify({ flags }: Options): Promise<number> {
+  const report = await withLedger(flags, (ledger) => ledger.verify())
+  if (flags.json) console.log(JSON.stringify(report))
+  else if (report.ok) console.log(`ok: ${report.events} events of ${report.runs} runs; the chain ends in ${report.head}`)
+  else
+    console.log(
+      `BROKEN: ${report.problem}${report.run ? ` (run ${report.run}${report.seq === undefined ? '' : `, event ${report.seq}`})` : ''}`,
+    )
+  return report.ok ? 0 : 1
+}
+
+async function main(args: readonly string[]): Promise<number | undefined> {
+  const [command = 'help', ...rest] = args
+  if (command === '--version' || command === '-v') {
+    const { default: manifest } = await import('../package.json', { with: { type: 'json' } })
+    console.log(manifest.version)
+    return 0
+  }
+  if (command === 'peers' || command === 'playground') {
+    const { playground, peers } = await import('./playground/main.ts')
+    await (command === 'peers' ? peers(rest) : playground(rest))
+    return undefined
+  }
+  const options = parseOptions(rest)
+  if (command === 'help' || command === '--help' || command === '-h' || options.flags.help || options.flags.h) {
+    console.log(help)
+    return 0
+  }
+  switch (command) {
+    case 'exec':
+      return exec(options)
+    case 'targets':
+      return targets(options)
+    case 'check':
+      return check(options)
+    case 'runs':
+      return runs(options)
+    case 'verify':
+      return verify(options)
+    case 'serve': {
+      const { main: serve } = await import('./node.ts')
+      await serve(configFile(options.flags))
+      return undefined
+    }
+    default:
+      throw usage(`There is no command ${command}.`)
+  }
+}
+
+main(process.argv.slice(2)).then(
+  (code) => {
+    if (code !== undefined) process.exitCode = code
+  },
+  (error: unknown) => {
+    if (!(error instanceof DroverError)) throw error
+    console.error(`${error.message}${error.next ? `\n${error.next}` : ''}`)
+    process.exitCode = error.code === 'usage' || error.code === 'empty_selector' || error.code === 'config' ? 2 : 1
+  },
+)

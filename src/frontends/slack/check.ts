@@ -1,0 +1,84 @@
+/** Whether Slack accepts this token, from where, and with which scopes: for `drover check`. */
+
+import type { CheckLine } from '../../core/ports.ts'
+
+const timeoutMs = 10_000
+
+/** `needed`: scopes that drover uses. Slack tells a token's scopes in the header `x-oauth-scopes` of any answer. */
+export async function checkSlack(options: {
+  readonly apiUrl: string
+  readonly token: string
+  readonly team: string
+  readonly needed: readonly string[]
+}): Promise<readonly CheckLine[]> {
+  const url = `${options.apiUrl.replace(/\/*$/, '/')}auth.test`
+  try {
+    const response = await fetch(url, {
+      method: 'POST',
+      redirect: 'manual',
+      headers: { authorization: `Bearer ${options.token}` },
+      signal: AbortSignal.timeout(timeoutMs),
+    })
+    const answer = (await response.json()) as { ok?: boolean; error?: string; team_id?: string; team?: string; user_id?: string }
+    if (answer.ok !== true) {
+      return [
+        {
+          ok: false,
+          what: 'slack token',
+          detail: `auth.test says ${answer.error ?? `HTTP ${response.status}`}`,
+          next: 'Copy the bot token (xoxb-…) from "OAuth & Permissions" of the app.',
+        },
+      ]
+    }
+    return [
+      { ok: true, what: 'slack token', detail: `bot ${answer.user_id ?? '?'}` },
+      answer.team_id === options.team
+        ? { ok: true, what: 'slack team', detail: options.team }
+        : {
+            ok: false,
+            what: 'slack team',
+            detail: `the token belongs to ${answer.team_id ?? '?'}, drover.yaml says ${options.team}`,
+            next: `Set slack.team to ${answer.team_id ?? 'the id of your workspace'}.`,
+          },
+      scopeLine(response.headers.get('x-oauth-scopes'), options.needed),
+      clockLine(response.headers.get('date')),
+    ]
+  } catch (error) {
+    const reason =
+      error instanceof Error && error.name === 'TimeoutError' ? `no answer in ${timeoutMs / 1000} s` : 'no connection'
+    return [
+      {
+        ok: false,
+        what: 'slack',
+        detail: `${new URL(url).host}: ${reason}`,
+        next: 'Check the network, a proxy, and slack.apiUrl.',
+      },
+    ]
+  }
+}
+
+function scopeLine(header: string | null, needed: readonly string[]): CheckLine {
+  if (header === null)
+    return { ok: 'warn', what: 'slack scopes', detail: 'Slack did not tell them', next: `Needed: ${needed.join(', ')}.` }
+  const granted = new Set(header.split(',').map((scope) => scope.trim()))
+  const missing = needed.filter((scope) => !granted.has(scope))
+  if (missing.length === 0) return { ok: true, what: 'slack scopes', detail: needed.join(', ') }
+  return {
+    ok: false,
+    what: 'slack scopes',
+    detail: `missing: ${missing.join(', ')}`,
+    next: 'Add them as in slack-manifest.yml and install the app again.',
+  }
+}
+
+function clockLine(date: string | null): CheckLine {
+  const skewS = date === null ? Number.NaN : Math.round((Date.now() - Date.parse(date)) / 1000)
+  if (Number.isNaN(skewS)) return { ok: 'warn', what: 'clock', detail: 'Slack did not send its time' }
+  if (Math.abs(skewS) <= 60) return { ok: true, what: 'clock', detail: `within ${Math.max(1, Math.abs(skewS))} s of Slack` }
+  return {
+    ok: false,
+    what: 'clock',
+    detail: `${skewS} s away from Slack's`,
+    next: 'Set the clock (NTP): signatures more than 5 minutes away are refused.',
+  }
+}

@@ -1,0 +1,325 @@
+/** Where everything meets: configuration and what a runtime offers become a gateway, and its HTTP app. */
+
+import { Hono } from 'hono'
+import { rancher1 } from './backends/rancher1/backend.ts'
+import type { Transport } from './backends/transport.ts'
+import { type Config, policyOf, secretsOf } from './config.ts'
+import { DroverError, type Failure, failureOf } from './core/errors.ts'
+import { createGate } from './core/fan-out.ts'
+import type { Actor, Owner, Place, RunId, RunState, Trigger } from './core/model.ts'
+import { decide, mayReach } from './core/policy.ts'
+import type { Backend, Directory, Gateway, Ledger, Reporter, Wake } from './core/ports.ts'
+import { createRedactor, type Redactor } from './core/redact.ts'
+import { find, groupsOf, type House, maskState, work } from './core/run.ts'
+import { reduce } from './core/run-state.ts'
+import { slackRoutes } from './frontends/slack/app.ts'
+import { createSlackClient } from './frontends/slack/client.ts'
+import { createSlackDirectory } from './frontends/slack/directory.ts'
+import { createSlackReporter } from './frontends/slack/reporter.ts'
+import { type Hook, hookRoutes } from './frontends/webhook/hooks.ts'
+
+export type Log = (event: Readonly<Record<string, unknown>>) => void
+
+/** What a runtime brings. */
+export type Runtime = {
+  readonly transport: Transport
+  readonly ledger: Ledger
+  readonly wake: Wake
+  readonly log: Log
+  /** Answers for requests that came from a terminal. */
+  readonly terminal?: Reporter
+  now?(): number
+}
+
+/** Puts the rooms together. */
+export async function createHouse(config: Config, runtime: Runtime): Promise<House> {
+  const redactor = createRedactor(secretsOf(config))
+  const log: Log = (event) => runtime.log(maskLog(event, redactor))
+  const slack = config.slack && createSlackSide(config.slack, redactor, log)
+  return {
+    ledger: runtime.ledger,
+    backends: createBackends(config, runtime.transport),
+    policy: await policyOf(config),
+    directory: slack ? onlySlackUsers(slack.directory) : nobodyKnown,
+    reporter: ({ place }) => {
+      const reporter = place.kind === 'slack' ? slack?.reporter : runtime.terminal
+      if (!reporter)
+        throw new DroverError({
+          code: 'config',
+          message: `Nothing answers at a ${place.kind}.`,
+          next: 'Configure slack: in drover.yaml.',
+        })
+      return reporter
+    },
+    redactor,
+    owner: crypto.randomUUID() as Owner,
+    limits: {
+      targets: config.limits.targets,
+      timeoutMs: config.limits.timeout,
+      maxTimeoutMs: config.limits.maxTimeout,
+      parallel: config.limits.parallel,
+      outputBytes: config.limits.outputBytes,
+      runOutputBytes: config.limits.runOutputBytes,
+    },
+    handshake: createGate(config.limits.handshakes),
+    now: runtime.now ?? Date.now,
+    log,
+  }
+}
+
+export function createBackends(config: Config, transport: Transport): readonly Backend[] {
+  return Object.entries(config.backends).map(([name, { accessKey, secretKey, project, url }]) =>
+    rancher1(
+      { name, url, accessKey: accessKey.reveal(), secretKey: secretKey.reveal(), ...(project === undefined ? {} : { project }) },
+      transport,
+    ),
+  )
+}
+
+function createSlackSide(slack: NonNullable<Config['slack']>, redactor: Redactor, log: Log) {
+  const client = createSlackClient({ token: slack.botToken.reveal(), apiUrl: slack.apiUrl })
+  return {
+    reporter: createSlackReporter(client, { shareTo: slack.shareTo, redactor, log: (event) => log({ ...event }) }),
+    directory: createSlackDirectory(client, { teamId: slack.team, allowGuests: slack.allowGuests, allowTeams: slack.allowTeams }),
+  }
+}
+
+/** Masks every text in a log line, and keeps it a line of data. */
+function maskLog(event: Readonly<Record<string, unknown>>, redactor: Redactor): Readonly<Record<string, unknown>> {
+  return JSON.parse(JSON.stringify(event), (_, value: unknown) => (typeof value === 'string' ? redactor.text(value).text : value))
+}
+
+const nobodyKnown: Directory = { facts: async () => ({ groups: [] }) }
+
+/** Hooks and terminals are principals of their own: they are in no group, and no Slack call says anything about them. */
+function onlySlackUsers(slack: Directory): Directory {
+  return { facts: (actor, ...rest) => (actor.kind === 'slack-user' ? slack : nobodyKnown).facts(actor, ...rest) }
+}
+
+/** A gateway whose runs live in this process or object. */
+export type LocalGateway = Gateway & {
+  /** Called by the wake: takes a run from where it stands to delivered. */
+  work(run: RunId): Promise<void>
+  /** Accepts nothing more and waits for what runs, at most `ms`. True when all of it ended. */
+  drain(ms: number): Promise<boolean>
+  readonly draining: boolean
+}
+
+export function createGateway(config: Config, house: House, wake: Wake): LocalGateway {
+  const active = new Map<RunId, { readonly controller: AbortController; readonly done: Promise<void> }>()
+  let draining = false
+  const { ledger } = house
+
+  async function load(run: RunId): Promise<RunState | undefined> {
+    return reduce(await ledger.read(run))
+  }
+  const shown = (error: unknown): Failure =>
+    failureOf(error, (reference, bug) =>
+      house.log({ level: 'error', event: 'bug', reference, error: bug instanceof Error ? bug.stack : String(bug) }),
+    )
+
+  /** Whether `by` may act on a run: its own, or one that policy would let them run on the same targets from where they are. */
+  async function mayAct(state: RunState, by: Actor, place: Place): Promise<Failure | undefined> {
+    const groups = await groupsOf({ actor: by, place }, house)
+    if (JSON.stringify(by) === JSON.stringify(state.request.actor)) return undefined
+    const trigger: Trigger = { kind: 'button', delivery: '' }
+    const question = { request: { ...state.request, actor: by, place, trigger }, groups }
+    const targets = state.executions.map((execution) => execution.target)
+    const decision = decide(house.policy, question, targets.length > 0 ? targets : undefined)
+    return decision.effect === 'deny' ? decision.failure : undefined
+  }
+
+  const gateway: LocalGateway = {
+    get draining() {
+      return draining
+    },
+    async submit(request) {
+      if (draining)
+        throw new DroverError({
+          code: 'ledger_unavailable',
+          message: 'drover is stopping and takes nothing new.',
+          next: 'Try again in a minute.',
+        })
+      const accepted = await ledger.accept(request)
+      if (accepted === 'accepted') await wake.wake(request.id)
+      return accepted
+    },
+    read: load,
+    output: (run, target) => ledger.output(run, target),
+    async list(query) {
+      const runs = await ledger.list(query)
+      return runs.map((run) => ({ ...run, argv: run.argv.map((arg) => house.redactor.text(arg).text) }))
+    },
+    async cancel(run, by, place) {
+      try {
+        const state = await load(run)
+        if (!state) return notFound
+        const refused = await mayAct(state, by, place)
+        if (refused) return refused
+        const survivors = state.executions.filter(
+          (execution) => execution.ending && 'left' in execution.ending && execution.ending.left,
+        )
+        if (state.status === 'finished' && survivors.length === 0) {
+          return { code: 'not_found', message: 'This run has ended already; there is nothing left to cancel.' }
+        }
+        await ledger.append(run, { type: 'cancel-asked', by })
+        if (state.status !== 'finished') {
+          active.get(run)?.controller.abort()
+          return undefined
+        }
+        return await killAgain(survivors)
+      } catch (error) {
+        return shown(error)
+      }
+    },
+    async share(run, by, from, to) {
+      try {
+        const state = await load(run)
+        if (state?.status !== 'finished') return notFound
+        const refused = (await mayAct(state, by, from)) ?? refusedDestination(state, to)
+        if (refused) return refused
+        // The destination is looked at with the sharer's eyes: a shared or archived channel is refused here.
+        await groupsOf({ actor: by, place: to }, house)
+        await ledger.append(run, { type: 'shared', by, to })
+        await house
+          .reporter({ ...state.request, place: to })
+          .share(maskState(state, house.redactor), (target) => ledger.output(run, target), to, by)
+        return undefined
+      } catch (error) {
+        return shown(error)
+      }
+    },
+    async targets(selector, by, place) {
+      try {
+        const groups = await groupsOf({ actor: by, place }, house)
+        const found = await find({ selector }, house)
+        if (!found.ok) return found
+        const targets = found.targets.filter((target) => mayReach(house.policy, { actor: by, place, groups }, target))
+        const hidden = found.targets.length - targets.length
+        if (targets.length > 0)
+          return {
+            ok: true,
+            targets,
+            notes: hidden > 0 ? [...found.notes, `${hidden} more match that no rule lets you use here`] : found.notes,
+          }
+        return {
+          ok: false,
+          failure: {
+            code: 'denied',
+            message: 'No rule lets you use any container that matches, here.',
+            next: 'Ask for a rule in drover.yaml.',
+          },
+        }
+      } catch (error) {
+        return { ok: false, failure: shown(error) }
+      }
+    },
+    firstTime: (key, ttlMs) => ledger.firstTime(key, ttlMs),
+    work(run) {
+      const known = active.get(run)
+      if (known) return known.done
+      const controller = new AbortController()
+      const done = work(run, house, controller.signal).finally(() => active.delete(run))
+      active.set(run, { controller, done })
+      return done
+    },
+    async drain(ms) {
+      draining = true
+      const all = Promise.allSettled([...active.values()].map(({ done }) => done)).then(() => true)
+      let timer: ReturnType<typeof setTimeout> | undefined
+      const late = new Promise<boolean>((resolve) => {
+        timer = setTimeout(() => resolve(false), ms)
+      })
+      return Promise.race([all, late]).finally(() => clearTimeout(timer))
+    },
+  }
+
+  async function killAgain(survivors: RunState['executions']): Promise<Failure | undefined> {
+    for (const { target, handle } of survivors) {
+      const backend = house.backends.find((candidate) => candidate.name === target.backend)
+      const killed = handle && (await backend?.kill(target, handle, AbortSignal.timeout(30_000)))
+      if (killed?.result === 'gone') continue
+      const pid = killed && killed.pid !== undefined ? `, pid ${killed.pid}` : ''
+      return {
+        code: 'stream_broken',
+        message: `It is still running on ${target.name}${pid}.`,
+        next: 'Look into the container; it may run as another user.',
+      }
+    }
+    return undefined
+  }
+
+  function refusedDestination(state: RunState, to: Place): Failure | undefined {
+    const own = state.request.place
+    if (to.kind !== 'slack') return notFound
+    if (own.kind === 'slack' && own.team === to.team && own.channel === to.channel) return undefined
+    if (to.team === config.slack?.team && config.slack.shareTo.includes(to.channel)) return undefined
+    return {
+      code: 'denied',
+      message: 'Results may not be shared to that channel.',
+      next: 'An administrator can add it to slack.shareTo in drover.yaml.',
+    }
+  }
+
+  return gateway
+}
+
+const notFound: Failure = { code: 'not_found', message: 'There is no such run here.' }
+
+/** Slack, hooks and health on one app. `keepAlive` holds on to work that outlives its request. */
+export function createApp(
+  config: Config,
+  gateway: Gateway,
+  services: { log: Log; keepAlive(promise: Promise<unknown>): void; ready(): Promise<boolean>; now?(): number },
+): Hono {
+  const now = services.now ?? Date.now
+  const app = new Hono()
+  app.get('/healthz', (context) => context.text('ok\n'))
+  app.get('/readyz', async (context) => ((await services.ready()) ? context.text('ready\n') : context.text('not ready\n', 503)))
+  if (config.slack) {
+    const { signingSecret, botToken, team, botUserId, botId, ...slack } = config.slack
+    const options = {
+      ...slack,
+      signingSecret: signingSecret.reveal(),
+      botToken: botToken.reveal(),
+      teamId: team,
+      ...(botUserId === undefined ? {} : { botUserId }),
+      ...(botId === undefined ? {} : { botId }),
+    }
+    app.route(
+      '/',
+      slackRoutes(options, gateway, {
+        now,
+        log: (event) => services.log({ ...event }),
+        keepAlive: services.keepAlive,
+        siteTimeoutMs: config.limits.timeout,
+      }),
+    )
+  }
+  app.route('/', hookRoutes(hooksOf(config), gateway, { now }))
+  app.onError((error, context) => {
+    const failure = failureOf(error, (reference, bug) =>
+      services.log({ level: 'error', event: 'bug', reference, error: bug instanceof Error ? bug.stack : String(bug) }),
+    )
+    return context.json({ error: failure }, failure.code === 'ledger_unavailable' ? 503 : 500)
+  })
+  return app
+}
+
+function hooksOf(config: Config): Readonly<Record<string, Hook>> {
+  const hooks = Object.entries(config.hooks).map(([name, { secrets, channel, thread, request, parameters }]) => {
+    const typed = Object.entries(parameters).map(([key, { pointer, type, oneOf }]) => [
+      key,
+      { pointer, ...(type ? { type } : {}), ...(oneOf ? { oneOf } : {}) },
+    ])
+    const hook: Hook = {
+      secrets: secrets.map((secret) => secret.reveal()),
+      channel,
+      request,
+      parameters: Object.fromEntries(typed),
+      ...(thread === undefined ? {} : { thread }),
+    }
+    return [name, hook] as const
+  })
+  return Object.fromEntries(hooks)
+}

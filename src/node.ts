@@ -1,0 +1,67 @@
+/** The Node door: drover.yaml and the environment become a listening gateway. */
+
+import type { Server } from 'node:http'
+import process from 'node:process'
+import { serve } from '@hono/node-server'
+import type { Config } from './config.ts'
+import { DroverError } from './core/errors.ts'
+import type { Log } from './gateway.ts'
+import { jsonLog, readConfig, startLocal } from './local.ts'
+
+/** How long SIGTERM waits for runs; what is still going on then is reported as interrupted at the next start. */
+const drainMs = 30_000
+
+export type Served = { readonly url: string; stop(ms?: number): Promise<boolean> }
+
+export async function serveNode(config: Config, log: Log = jsonLog): Promise<Served> {
+  const local = await startLocal(config, { log })
+  const { host, port } = config.listen
+  const { server, listening } = await new Promise<{ server: Server; listening: number }>((resolve, reject) => {
+    const made = serve({ fetch: local.app.fetch, hostname: host, port }, (info) =>
+      resolve({ server: made as Server, listening: info.port }),
+    )
+    made.once('error', (cause) =>
+      reject(
+        new DroverError(
+          {
+            code: 'config',
+            message: `Cannot listen on ${host}:${port}: ${cause.message}.`,
+            next: 'Set listen.port to a free one.',
+          },
+          { cause },
+        ),
+      ),
+    )
+  })
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${listening}`
+  log({ level: 'info', event: 'listening', url })
+  return {
+    url,
+    async stop(ms = drainMs) {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      const drained = await local.stop(ms)
+      server.closeAllConnections()
+      await closed
+      return drained
+    },
+  }
+}
+
+/** Serves until SIGTERM or SIGINT. */
+export async function main(path = process.env.DROVER_CONFIG ?? 'drover.yaml'): Promise<void> {
+  const served = await serveNode(readConfig(path, process.env))
+  const stop = async (signal: string) => {
+    jsonLog({ level: 'info', event: 'stopping', signal })
+    const drained = await served.stop()
+    process.exit(drained ? 0 : 1)
+  }
+  process.once('SIGTERM', () => void stop('SIGTERM'))
+  process.once('SIGINT', () => void stop('SIGINT'))
+}
+
+if (import.meta.main) {
+  main().catch((error: unknown) => {
+    console.error(error instanceof DroverError ? `${error.message}\n${error.next ?? ''}` : error)
+    process.exit(1)
+  })
+}
