@@ -6,8 +6,8 @@ import type { Failure } from '../../core/errors.ts'
 import type { Actor, Place, RunId, RunRequest, RunState } from '../../core/model.ts'
 import { isRunId, runIdFor } from '../../core/run-id.ts'
 import { buttons, lines, type Message, message, plain } from './blocks.ts'
-import { actorOf, type Desk, ephemeral, failed, placeOf } from './desk.ts'
-import { postFullOutput } from './reporter.ts'
+import { actorOf, type Desk, ephemeral, failed, slackPlace } from './desk.ts'
+import { postFullOutput, threadOf } from './reporter.ts'
 import { ACTIONS, noticeMessage, SHARE_BLOCK, SHARE_SELECT, SHARE_VIEW, shareModal } from './run-views.ts'
 
 const POSTED_MS = 30 * 24 * 3_600_000
@@ -19,7 +19,8 @@ const clickSchema = z.looseObject({
   user: z.looseObject({ id: z.string().min(1), team_id: z.string().optional() }),
   team: z.looseObject({ id: z.string() }).nullish(),
   channel: z.looseObject({ id: z.string().min(1) }),
-  message: z.looseObject({ ts: z.string().min(1), thread_ts: z.string().optional() }),
+  /** Absent when the button stands in an ephemeral message. */
+  message: z.looseObject({ ts: z.string().min(1), thread_ts: z.string().optional() }).optional(),
   actions: z.tuple([z.looseObject({ value: z.string().refine(isRunId) })]).rest(z.unknown()),
 })
 
@@ -41,7 +42,7 @@ const submissionSchema = z.looseObject({
 type Click = {
   readonly run: RunId
   readonly by: Actor
-  readonly place: Place & { readonly kind: 'slack'; readonly threadTs: string }
+  readonly place: Place & { readonly kind: 'slack' }
   readonly trigger: string
 }
 /** What the presser is told, if there is anything to say. */
@@ -95,11 +96,11 @@ function clickOf(desk: Desk, body: unknown): Click | undefined {
   const parsed = clickSchema.safeParse(body)
   if (!parsed.success) return undefined
   const { user, team, channel, message: pressed, actions, trigger_id: trigger } = parsed.data
-  const threadTs = pressed.thread_ts ?? pressed.ts
+  const threadTs = pressed?.thread_ts ?? pressed?.ts
   return {
     run: actions[0].value as RunId,
     by: actorOf(user.team_id ?? team?.id, user.id),
-    place: { kind: 'slack', team: desk.options.teamId, channel: channel.id, threadTs },
+    place: slackPlace(desk, channel.id, threadTs),
     trigger,
   }
 }
@@ -149,7 +150,7 @@ async function fullOutput(desk: Desk, { run, place }: Click, attempt: 'first' | 
   const ttlMs = attempt === 'first' ? POSTED_MS : DOUBLE_CLICK_MS
   if (!(await desk.gateway.firstTime(`slack-output-${attempt}:${run}`, ttlMs))) return there
   try {
-    const thread = { channel: place.channel, ts: place.threadTs }
+    const thread = threadOf(state) ?? { channel: place.channel, ts: place.threadTs ?? '' }
     await postFullOutput(desk.client, state, (target) => desk.gateway.output(run, target), thread, desk.redactor)
   } catch (error) {
     const failure = noticeMessage('The whole output could not be posted.', failed(desk, error))
@@ -177,7 +178,7 @@ async function share(desk: Desk, run: RunId, by: Actor, user: string, channel: s
   const from = state?.request.place
   if (from?.kind !== 'slack') return
   try {
-    const failure = await desk.gateway.share(run, by, from, placeOf(desk, channel))
+    const failure = await desk.gateway.share(run, by, from, slackPlace(desk, channel))
     said = failure === undefined ? shared(state, channel) : noticeMessage('Not shared.', failure)
   } catch (error) {
     said = noticeMessage('Not shared.', failed(desk, error))

@@ -22,7 +22,7 @@ export function actorOf(team: string | null | undefined, user: string): Actor {
   return { kind: 'slack-user', team: team ?? '', user }
 }
 
-export function placeOf(desk: Desk, channel: string, threadTs?: string): Place {
+export function slackPlace(desk: Desk, channel: string, threadTs?: string): Place & { readonly kind: 'slack' } {
   return { kind: 'slack', team: desk.options.teamId, channel, ...(threadTs === undefined ? {} : { threadTs }) }
 }
 

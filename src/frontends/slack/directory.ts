@@ -4,7 +4,7 @@ import * as z from 'zod'
 import { DroverError } from '../../core/errors.ts'
 import type { Actor, Place } from '../../core/model.ts'
 import type { Directory, Facts } from '../../core/ports.ts'
-import type { SlackClient } from './client.ts'
+import { SlackCallError, type SlackClient } from './client.ts'
 
 export type SlackDirectoryOptions = {
   /** The workspace the bot is installed in. */
@@ -117,12 +117,28 @@ export function createSlackDirectory(client: SlackClient, options: SlackDirector
   return {
     async facts(actor, place, groups, signal): Promise<Facts> {
       if (actor.kind !== 'slack-user') return { groups: [] }
-      const refuse = await refusal(actor, place, signal)
-      if (refuse !== undefined) return { groups: [], refuse }
-      const member = await Promise.all(groups.map(async (group) => ((await isMember(group, actor, signal)) ? [group] : [])))
-      return { groups: member.flat() }
+      try {
+        const refuse = await refusal(actor, place, signal)
+        if (refuse !== undefined) return { groups: [], refuse }
+        const member = await Promise.all(groups.map(async (group) => ((await isMember(group, actor, signal)) ? [group] : [])))
+        return { groups: member.flat() }
+      } catch (cause) {
+        throw unavailable(cause)
+      }
     },
   }
+}
+
+function unavailable(cause: unknown): DroverError {
+  const next = cause instanceof SlackCallError ? cause.next : undefined
+  return new DroverError(
+    {
+      code: 'facts_unavailable',
+      message: 'Slack did not say who you are, which groups you are in, or what this channel is.',
+      next: next ?? 'Ask again in a moment.',
+    },
+    { cause },
+  )
 }
 
 function outsider(what: string): DroverError {

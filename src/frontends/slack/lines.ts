@@ -8,7 +8,7 @@ import type { Actor, Place, RunRequest, Trigger } from '../../core/model.ts'
 import { runIdFor } from '../../core/run-id.ts'
 import { helpMessage, lineFailure, queuedMessage, runsMessage, targetsMessage } from './answers.ts'
 import type { Message } from './blocks.ts'
-import { actorOf, type Desk, ephemeral, failed, placeOf } from './desk.ts'
+import { actorOf, type Desk, ephemeral, failed, slackPlace } from './desk.ts'
 import { noticeMessage } from './run-views.ts'
 import { type RestoredText, restoreSlackText } from './text.ts'
 
@@ -56,7 +56,7 @@ export function registerLines(app: App, desk: Desk): void {
     const { text, user_id, team_id, channel_id, trigger_id } = parsed.data
     const asked: Asked = {
       actor: actorOf(team_id, user_id),
-      place: placeOf(desk, channel_id),
+      place: slackPlace(desk, channel_id),
       trigger: { kind: 'slash', delivery: `slack:${trigger_id}` },
     }
     let answer: Answer
@@ -83,7 +83,7 @@ export function registerLines(app: App, desk: Desk): void {
       return
     const asked: Asked = {
       actor: actorOf(event.user_team ?? event.team, event.user),
-      place: placeOf(desk, event.channel, event.thread_ts ?? event.ts),
+      place: slackPlace(desk, event.channel, event.thread_ts ?? event.ts),
       trigger: { kind: 'mention', delivery: `slack:${event_id}` },
     }
     const bot = desk.options.botUserId ?? authorizations?.find((one) => one.is_bot)?.user_id
@@ -185,7 +185,7 @@ async function submit(
 }
 
 function runsHere(desk: Desk, place: Place) {
-  const channel = place.kind === 'slack' ? placeOf(desk, place.channel) : place
+  const channel = place.kind === 'slack' ? slackPlace(desk, place.channel) : place
   return desk.gateway.list({ place: channel, limit: RUNS_SHOWN })
 }
 

@@ -7,7 +7,7 @@ export const SLACK_METHODS = {
   'chat.postEphemeral': { scopes: ['chat:write'], limit: 'tier 4', body: 'json', repeat: false },
   'conversations.open': { scopes: ['im:write'], limit: 'tier 3', body: 'json', repeat: true },
   'conversations.info': {
-    scopes: ['channels:read', 'groups:read', 'im:read', 'mpim:read'],
+    scopes: ['channels:read', 'groups:read', 'im:read'],
     limit: 'tier 3',
     body: 'form',
     repeat: true,

@@ -20,6 +20,7 @@ import {
   splitForBlocks,
 } from './blocks.ts'
 import { formatDuration, formatRequest } from './request-text.ts'
+import { failureLines } from './run-views.ts'
 
 /** All output up to this is shown in the thread; above it, beginnings are shown and a file holds the whole. */
 const MAX_INLINE_CHARS = 8000
@@ -37,17 +38,25 @@ export type OutputFile = { readonly name: string; readonly title: string; readon
 export type ThreadAnswer = { readonly messages: readonly Message[]; readonly file?: OutputFile }
 
 export function threadAnswer(state: RunState, folds: readonly Fold[], redactor: Redactor): ThreadAnswer {
-  if (folds.length === 0) return { messages: [] }
+  const told = interruption(state)
+  if (folds.length === 0) return { messages: pack(state, told) }
   const total = state.executions.length
   const chars = folds.reduce((sum, one) => sum + escapedLength(textOf(one)), 0)
   if (chars <= MAX_INLINE_CHARS && folds.length <= MAX_INLINE_FOLDS) {
     const whole = folds.map((one) => ({ head: headOf(one, total), body: bodyOf(textOf(one)) }))
-    return { messages: pack(state, whole) }
+    return { messages: pack(state, [...told, ...whole]) }
   }
   const excerpts = folds.slice(0, MAX_EXCERPTS).map((one) => ({ head: headOf(one, total), body: excerptOf(textOf(one)) }))
   const more = folds.length - excerpts.length
   const rest = more > 0 ? [{ head: lines([italic(`${more} more groups of equal outputs are in the file.`)]), body: [] }] : []
-  return { messages: pack(state, [...excerpts, ...rest]), file: outputFile(state, folds, redactor) }
+  return { messages: pack(state, [...told, ...excerpts, ...rest]), file: outputFile(state, folds, redactor) }
+}
+
+/** Said in the thread too: who waits for an answer there may not look at the parent again. */
+function interruption({ outcome }: RunState): readonly Section[] {
+  if (outcome?.status !== 'interrupted') return []
+  const again = plain(' drover never repeats a command by itself.')
+  return [{ head: lines([bold('⚠️ This run was interrupted.'), again], ...failureLines(outcome.failure)), body: [] }]
 }
 
 /** When no file can be posted: as much as fits into a few messages, and what is missing is said. */
@@ -148,6 +157,7 @@ function excerptOf(text: string): readonly Block[] {
 
 /** Sections into as few messages as the limits allow; each message begins with the head of a section or goes on with one. */
 function pack(state: RunState, sections: readonly Section[]): readonly Message[] {
+  if (sections.length === 0) return []
   const messages: Block[][] = [[]]
   let size = 0
   for (const block of sections.flatMap((section) => [section.head, ...section.body])) {

@@ -256,6 +256,17 @@ export async function postFullOutput(
   }
 }
 
+/** The thread that a run's outputs are in, once its parent message is posted. */
+export function threadOf(state: RunState): Spot | undefined {
+  const { place } = state.request
+  return state.posted.parent === undefined || place.kind !== 'slack' ? undefined : threadAt(spotOf(state.posted.parent), place)
+}
+
+/** A parent that is itself a reply continues the thread it stands in. */
+function threadAt(parent: Spot, place: SlackPlace): Spot {
+  return { channel: parent.channel, ts: parent.channel === place.channel ? (place.threadTs ?? parent.ts) : parent.ts }
+}
+
 async function foldsOf(state: RunState, output: ReadOutput) {
   const all = []
   for (const execution of state.executions) {

@@ -66,26 +66,30 @@ function countOf(state: RunState): string {
 
 /** One line that never makes an unknown ending look like a success: `3 of 4 ok · 1 exited 3 · 12 s`. */
 export function verdictOf(state: RunState, now: number): string {
-  const parts = countsOf(state.executions, state.status === 'finished')
+  const parts = state.executions.length === 0 ? [] : countsOf(state.executions, state.status === 'finished')
   const took = state.startedAt === undefined ? [] : [formatDuration((state.finishedAt ?? now) - state.startedAt)]
-  const all = [...parts, ...took].join(' · ')
+  const verdict = (word: string) => [word, ...parts, ...took].join(' · ')
   if (state.status !== 'finished') {
-    if (state.cancelAskedBy !== undefined) return `⏹ Cancelling · ${all}`
-    return state.status === 'accepted' ? '⏳ Queued' : `⏳ Running · ${all}`
+    if (state.cancelAskedBy !== undefined) return verdict('⏹ Cancelling')
+    return state.status === 'accepted' ? '⏳ Queued' : verdict('⏳ Running')
   }
   switch (state.outcome?.status) {
     case 'refused':
       return `🚫 Refused: ${state.outcome.failure.message}`
     case 'interrupted':
-      return `⚠️ Interrupted · ${all}`
+      return verdict('⚠️ Interrupted')
     case 'cancelled':
-      return `⏹ Cancelled · ${all}`
+      return verdict('⏹ Cancelled')
     case 'done':
     case undefined:
-      return `${state.executions.every((execution) => succeeded(execution.ending)) ? '✅' : '❌'} ${all}`
+      return `${isSuccess(state) ? '✅' : '❌'} ${[...parts, ...took].join(' · ')}`
     default:
       return state.outcome satisfies never
   }
+}
+
+function isSuccess({ executions }: RunState): boolean {
+  return executions.length > 0 && executions.every((execution) => succeeded(execution.ending))
 }
 
 function countsOf(executions: readonly Execution[], finished: boolean): readonly string[] {

@@ -15,7 +15,7 @@ type Note = (change: string) => void
 export function restoreSlackText(text: string, source: 'command' | 'event'): RestoredText {
   const changes = new Set<string>()
   const note: Note = (change) => changes.add(change)
-  const pieces = undoMarkup(text, source, note)
+  const pieces = withoutCodeSpan(undoMarkup(text, source, note), note)
   return { text: undoTypography(pieces, note), changes: [...changes] }
 }
 
@@ -54,6 +54,17 @@ function undoMarkup(text: string, source: 'command' | 'event', note: Note): Piec
     at += char.length
   }
   return pieces
+}
+
+/** People put commands into code spans, where Slack leaves them alone; one around everything is not part of the command. */
+function withoutCodeSpan(pieces: readonly Piece[], note: Note): readonly Piece[] {
+  const whole = pieces.map((piece) => piece.text).join('')
+  const fence = /^\s*(```|`)[^`]+\1\s*$/.exec(whole)?.[1]
+  if (fence === undefined) return pieces
+  note('the code span around it was taken off')
+  const first = pieces.findIndex((piece) => piece.text === '`')
+  const last = pieces.findLastIndex((piece) => piece.text === '`')
+  return pieces.slice(first + fence.length, last + 1 - fence.length)
 }
 
 function isToken(inner: string): boolean {
