@@ -198,7 +198,10 @@ async function drafted(run: RunId, head: Head, at: number, event: RunEvent, clai
   }
 }
 
-/** The conditional update that decides, then the event if this call's token is what it left. */
+/**
+ * The conditional update that decides, then the event if this call's token is what it left. A run that was finished meanwhile
+ * has that event in the place of this one, so the batch fails and the claim is looked at again.
+ */
 function claiming(row: EventTable, { target, owner, token }: Claim): readonly Compilable<unknown>[] {
   const columns = Object.keys(row) as (keyof EventTable)[]
   return [
@@ -208,9 +211,6 @@ function claiming(row: EventTable, { target, owner, token }: Claim): readonly Co
       .where('run', '=', row.run)
       .where('id', '=', target)
       .where('state', '=', 'pending')
-      .where(({ not, exists: any, selectFrom }) =>
-        not(any(selectFrom('run').select('id').where('id', '=', row.run).where('status', '=', 'finished'))),
-      )
       .returning('id'),
     query
       .insertInto('event')
@@ -218,12 +218,17 @@ function claiming(row: EventTable, { target, owner, token }: Claim): readonly Co
       .expression((eb) =>
         eb
           .selectFrom('target')
-          .select((each) => columns.map((column) => each.val(row[column]).as(column)))
+          .select((each) => columns.map((column) => each.cast(each.val(row[column]), typeOf(column)).as(column)))
           .where('run', '=', row.run)
           .where('id', '=', target)
           .where('claim', '=', token),
       ),
   ]
+}
+
+/** PostgreSQL takes a bare parameter in a select for text. */
+function typeOf(column: keyof EventTable): 'bigint' | 'text' {
+  return column === 'seq' || column === 'at' || column === 'idx' ? 'bigint' : 'text'
 }
 
 /** What else is true once the event is there. */

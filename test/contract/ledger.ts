@@ -2,8 +2,9 @@
 
 import * as fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
-import type { Actor, Ending, Owner, Place, RunEvent, RunId, RunRequest, Target, TargetId } from '../../src/core/model.ts'
+import type { Actor, Owner, RunId } from '../../src/core/model.ts'
 import type { Ledger } from '../../src/core/ports.ts'
+import { ada, ended, ops, output, request, target } from './ledger-words.ts'
 
 export type LedgerBench = {
   readonly ledger: Ledger
@@ -15,42 +16,6 @@ export type LedgerBench = {
   advance(ms: number): Promise<void>
   close(): Promise<void>
 }
-
-export const ada: Actor = { kind: 'slack-user', team: 'T1', user: 'U1' }
-export const ops: Place = { kind: 'slack', team: 'T1', channel: 'C1', threadTs: '1.2' }
-const none = { stdout: 0, stderr: 0, dropped: 0, masked: 0 }
-
-export function request(id: string, more: Partial<RunRequest> = {}): RunRequest {
-  return {
-    id: id as RunId,
-    actor: ada,
-    trigger: { kind: 'slash', delivery: `d-${id}` },
-    selector: { labels: [{ op: 'word', word: 'web' }] },
-    command: { argv: ['uptime', '-p'] },
-    place: ops,
-    receivedAt: 1_000,
-    ...more,
-  }
-}
-
-export function target(native: string): Target {
-  const id = `prod/${native}` as TargetId
-  return { id, backend: 'prod', kind: 'rancher1', native, name: native, labels: { web: '' }, facets: { stack: 'shop' } }
-}
-
-export const ended = (native: string, ending: Ending = { status: 'exited', code: 0 }): RunEvent => ({
-  type: 'ended',
-  target: target(native).id,
-  ending,
-  count: none,
-})
-
-export const output = (native: string, index: number, text: string): RunEvent => ({
-  type: 'output',
-  target: target(native).id,
-  index,
-  chunks: [{ stream: 'stdout', text }],
-})
 
 const me = 'owner-1' as Owner
 const one = target('1i1').id
@@ -149,6 +114,19 @@ export function ledgerContract(name: string, open: () => Promise<LedgerBench>): 
         }
         expect(await ledger.read(done)).toEqual(before)
         expect(await ledger.verify()).toMatchObject({ ok: true })
+      })
+
+      test('[recorded-first] a write that fails half way leaves nothing, and the same event can be written afterwards', async () => {
+        const bench = await opened()
+        const run = 'r1' as RunId
+        await bench.ledger.accept(request(run))
+        const before = await bench.ledger.read(run)
+        await bench.tamper(`insert into part (run, seq, n, data) values ('r1', 2, 0, '')`)
+        await expect(bench.ledger.append(run, output('1i1', 0, 'text'))).rejects.toThrow()
+        expect(await bench.ledger.read(run)).toEqual(before)
+        await bench.tamper(`delete from part where run = 'r1'`)
+        expect(await bench.ledger.append(run, output('1i1', 0, 'text'))).toBe(2)
+        expect(await bench.ledger.verify()).toMatchObject({ ok: true, events: 2 })
       })
 
       test('[bounded] an event with thousands of targets is kept and comes back whole', async () => {

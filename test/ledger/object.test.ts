@@ -1,6 +1,7 @@
 /** The ledger in a Durable Object: the contract in real workerd. */
 
-import { afterAll, beforeAll } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openObject } from '../../src/ledger/db-object.ts'
 import { ledgerContract } from '../contract/ledger.ts'
 import { remoteBench } from './fixture-rpc.ts'
 import { startFixture } from './fixture-worker/start.ts'
@@ -15,4 +16,20 @@ afterAll(() => fixture?.close())
 ledgerContract('the ledger in a Durable Object', async () => {
   const name = `ledger-${objects++}`
   return remoteBench(`${fixture.url}/ledger/${name}`)
+})
+
+test('[recorded-first] S39 storage that is full or lost refuses with what to do; a broken constraint stays a bug', async () => {
+  const storage = (message: string) => ({
+    sql: { exec: () => ({ toArray: () => [] }) },
+    transactionSync: (): never => {
+      throw new Error(message)
+    },
+    sync: async () => {},
+  })
+  const batch = (message: string) => openObject(storage(message)).batch([])
+  await expect(batch('database or disk is full: SQLITE_FULL')).rejects.toMatchObject({
+    code: 'ledger_unavailable',
+    next: expect.any(String),
+  })
+  await expect(batch('UNIQUE constraint failed: run.id: SQLITE_CONSTRAINT')).rejects.not.toHaveProperty('code')
 })

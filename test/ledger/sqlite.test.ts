@@ -10,7 +10,8 @@ import type { Db } from '../../src/ledger/db.ts'
 import { openSqlite } from '../../src/ledger/db-sqlite.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 import { migrate, migrations } from '../../src/ledger/migrations.ts'
-import { ledgerContract, output, request } from '../contract/ledger.ts'
+import { ledgerContract } from '../contract/ledger.ts'
+import { output, request } from '../contract/ledger-words.ts'
 
 const folders: string[] = []
 function ledgerFile(): string {

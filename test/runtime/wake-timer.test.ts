@@ -5,7 +5,7 @@ import type { RunId } from '../../src/core/model.ts'
 import { openSqlite } from '../../src/ledger/db-sqlite.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 import { createTimerWake, startSweep } from '../../src/runtime/wake-timer.ts'
-import { request } from '../contract/ledger.ts'
+import { request } from '../contract/ledger-words.ts'
 import { wakeContract } from '../contract/wake.ts'
 import { wakeServer } from './wake-rpc.ts'
 

@@ -10,7 +10,7 @@ export async function startFixture(): Promise<{ url: string; close(): Promise<vo
   const persist = mkdtempSync(join(tmpdir(), 'drover-workerd-'))
   const worker = await unstable_startWorker({
     config: fileURLToPath(new URL('wrangler.toml', import.meta.url)),
-    dev: { server: { hostname: '127.0.0.1', port: 0 }, inspector: false, logLevel: 'error', persist, watch: false },
+    dev: { server: { hostname: '127.0.0.1', port: 0 }, inspector: false, logLevel: 'none', persist, watch: false },
   })
   await worker.ready
   const url = (await worker.url).href.replace(/\/$/, '')
