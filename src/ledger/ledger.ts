@@ -4,9 +4,10 @@ import type { Compilable } from 'kysely'
 import { DroverError } from '../core/errors.ts'
 import type { OutputChunk, Owner, RunEvent, RunId, RunRequest, StoredEvent, TargetId } from '../core/model.ts'
 import type { Ledger } from '../core/ports.ts'
-import { eventHash, GENESIS, linkHash, pack, sha256 } from './chain.ts'
+import { GENESIS, linkHash, sha256 } from './chain.ts'
 import type { Db } from './db.ts'
-import { describe, isSuccess, mayFollowFinished, onceKey } from './facts.ts'
+import { type Claim, type Draft, drafted, type Head } from './draft.ts'
+import { describe, mayFollowFinished } from './facts.ts'
 import { actorKey, placeKey } from './keys.ts'
 import { createLanes } from './lanes.ts'
 import { migrate } from './migrations.ts'
@@ -17,15 +18,8 @@ import { verify } from './verify.ts'
 /** How often an event is tried again because another process appended first. */
 const MAX_ATTEMPTS = 20
 const MAX_HEADS = 1000
-/** Three columns a target: below the 100 parameters a Durable Object allows. */
-const TARGETS_PER_STATEMENT = 30
 /** The one lane of the ledger-wide chain; no run id looks like it. */
 const CHAIN = 'chain'
-
-type Head = { readonly seq: number; readonly hash: string; readonly finished: boolean }
-type Draft = { readonly row: EventTable; readonly queries: readonly Compilable<unknown>[] }
-/** A claim in flight: its event is written only if its row was won, by this very call. */
-type Claim = { readonly target: TargetId; readonly owner: Owner; readonly token: string }
 
 /** Brings the tables up to date first. `now` is the clock of event times and of `firstTime`. */
 export async function createLedger(db: Db, options: { readonly now?: () => number } = {}): Promise<Ledger> {
@@ -68,7 +62,6 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
         heads.delete(run)
         const found = await outcome(db, draft, claim)
         if (found === 'kept') return draft.row.seq
-        if (found === 'lost') return undefined
         if (found === 'twice') throw new Error(`run ${run} has its '${draft.row.once}' already`, { cause: error })
         if (found === 'nothing' && !sealing) throw error
         if (attempt === MAX_ATTEMPTS - 1) throw error
@@ -177,113 +170,6 @@ async function exists(db: Db, run: RunId): Promise<boolean> {
   return rows.length > 0
 }
 
-/** The event after `head`, and the statements that write it together with all that follows from it. */
-async function drafted(run: RunId, head: Head, at: number, event: RunEvent, claim?: Claim): Promise<Draft> {
-  const { body, parts } = await pack(event)
-  const seq = head.seq + 1
-  const row: EventTable = {
-    ...{ run, seq, at, type: event.type, body },
-    target: 'target' in event ? event.target : null,
-    idx: event.type === 'output' ? event.index : null,
-    once: onceKey(event) ?? null,
-    hash: await eventHash(head.hash, run, seq, at, body),
-  }
-  return {
-    row,
-    queries: [
-      ...(claim === undefined ? [query.insertInto('event').values(row)] : claiming(row, claim)),
-      ...parts.map((data, n) => query.insertInto('part').values({ run, seq, n, data })),
-      ...(event.type === 'accepted' ? [] : following(row, event, claim)),
-    ],
-  }
-}
-
-/**
- * The conditional update that decides, then the event if this call's token is what it left. A run that was finished meanwhile
- * has that event in the place of this one, so the batch fails and the claim is looked at again.
- */
-function claiming(row: EventTable, { target, owner, token }: Claim): readonly Compilable<unknown>[] {
-  const columns = Object.keys(row) as (keyof EventTable)[]
-  return [
-    query
-      .updateTable('target')
-      .set({ state: 'started', owner, claim: token })
-      .where('run', '=', row.run)
-      .where('id', '=', target)
-      .where('state', '=', 'pending')
-      .returning('id'),
-    query
-      .insertInto('event')
-      .columns(columns)
-      .expression((eb) =>
-        eb
-          .selectFrom('target')
-          .select((each) => columns.map((column) => each.cast(each.val(row[column]), typeOf(column)).as(column)))
-          .where('run', '=', row.run)
-          .where('id', '=', target)
-          .where('claim', '=', token),
-      ),
-  ]
-}
-
-/** PostgreSQL takes a bare parameter in a select for text. */
-function typeOf(column: keyof EventTable): 'bigint' | 'text' {
-  return column === 'seq' || column === 'at' || column === 'idx' ? 'bigint' : 'text'
-}
-
-/** What else is true once the event is there. */
-function following(row: EventTable, event: RunEvent, claim?: Claim): readonly Compilable<unknown>[] {
-  const queries: Compilable<unknown>[] = []
-  const change: Partial<RunTable> = { seq: row.seq, head: row.hash }
-  switch (event.type) {
-    case 'resolved':
-      for (let from = 0; from < event.targets.length; from += TARGETS_PER_STATEMENT) {
-        const some = event.targets.slice(from, from + TARGETS_PER_STATEMENT)
-        const rows = some.map(({ id }) => ({ run: row.run, id, state: 'pending' }))
-        queries.push(
-          query
-            .insertInto('target')
-            .values(rows)
-            .onConflict((conflict) => conflict.doNothing()),
-        )
-      }
-      break
-    case 'started':
-      change.status = 'running'
-      break
-    case 'ended':
-      queries.push(query.updateTable('target').set({ state: 'ended' }).where('run', '=', row.run).where('id', '=', event.target))
-      break
-    case 'finished':
-      Object.assign(change, { status: 'finished', outcome: event.outcome.status, next_at: row.at })
-      break
-    case 'delivered':
-      change.delivered = 1
-      break
-  }
-  const update = query
-    .updateTable('run')
-    .set(change)
-    .where('id', '=', row.run)
-    .$if(event.type === 'resolved', (q) =>
-      q.set(({ selectFrom, fn }) => ({
-        targets: selectFrom('target').select(fn.countAll<number>().as('n')).where('run', '=', row.run),
-      })),
-    )
-    .$if(isSuccess(event), (q) => q.set((eb) => ({ succeeded: eb('succeeded', '+', 1) })))
-    .$if(claim !== undefined, (q) =>
-      q.where(({ exists: any, selectFrom }) =>
-        any(
-          selectFrom('target')
-            .select('id')
-            .where('run', '=', row.run)
-            .where('claim', '=', claim?.token ?? ''),
-        ),
-      ),
-    )
-  return [...queries, update]
-}
-
 /** One batch. False: the claim was lost, and nothing was written. */
 async function written(db: Db, draft: Draft, claim: Claim | undefined, sealing: boolean): Promise<boolean> {
   const [first] = await send(db, sealing ? [...draft.queries, await nextLink(db, draft.row)] : draft.queries)
@@ -299,19 +185,18 @@ async function nextLink(db: Db, row: EventTable): Promise<Compilable<unknown>> {
 }
 
 /** After a failed batch: whether it was kept after all (the answer was lost), or why it was not. */
-async function outcome(db: Db, { row }: Draft, claim?: Claim): Promise<'kept' | 'lost' | 'twice' | 'overtaken' | 'nothing'> {
+async function outcome(db: Db, { row }: Draft, claim?: Claim): Promise<'kept' | 'twice' | 'overtaken' | 'nothing'> {
   const [[there], [same], [target]] = await send(db, [
     query.selectFrom('event').select('hash').where('run', '=', row.run).where('seq', '=', row.seq),
     query.selectFrom('event').select('seq').where('run', '=', row.run).where('once', '=', row.once),
     query
       .selectFrom('target')
-      .select(['state', 'claim'])
+      .select('claim')
       .where('run', '=', row.run)
       .where('id', '=', claim?.target ?? ''),
   ])
   if (claim !== undefined) {
     if (target?.claim === claim.token) return 'kept'
-    if (target?.state !== 'pending') return 'lost'
   } else {
     if (there?.hash === row.hash) return 'kept'
     if (same !== undefined) return 'twice'
