@@ -1,0 +1,88 @@
+/** The page's HTML: a frame that `client.js` fills. */
+
+import { html } from 'hono/html'
+
+export type Example = {
+  /** What it shows, in a few words. */
+  readonly label: string
+  /** What goes into the composer. */
+  readonly text: string
+  /** Switches to this person or channel first. */
+  readonly user?: string
+  readonly channel?: string
+}
+
+export function pageDocument(title: string, nonce: string) {
+  return html`<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8" />
+    <meta name="viewport" content="width=device-width, initial-scale=1" />
+    <title>${title}</title>
+    <link rel="icon" href="data:," />
+    <link rel="stylesheet" href="/look.css" nonce="${nonce}" />
+    <script type="module" src="/client.js" nonce="${nonce}"></script>
+  </head>
+  <body>
+    <a class="skip" href="#composer">Skip to the composer</a>
+    <nav class="side" aria-label="Workspace">
+      <header class="brand">
+        <span class="mark" aria-hidden="true"></span>
+        <h1>${title}</h1>
+        <button type="button" id="theme" class="quiet" aria-label="Switch between light and dark">◐</button>
+      </header>
+      <section aria-labelledby="h-people">
+        <h2 id="h-people">You are</h2>
+        <div id="people" role="radiogroup" aria-labelledby="h-people"></div>
+      </section>
+      <section aria-labelledby="h-channels">
+        <h2 id="h-channels">Channels</h2>
+        <ul id="channels"></ul>
+      </section>
+      <section class="try" aria-labelledby="h-try">
+        <h2 id="h-try">Try this</h2>
+        <ul id="examples"></ul>
+      </section>
+    </nav>
+    <main class="channel">
+      <header class="head"><h2 id="channel-name"></h2><p id="channel-topic"></p></header>
+      <ol id="messages" class="log" role="log" aria-label="Messages" tabindex="0"></ol>
+      <form id="compose" class="compose">
+        <label class="hidden" for="composer">Message</label>
+        <textarea id="composer" rows="1" autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="compose-hint"></textarea>
+        <button type="submit" class="send">Send</button>
+        <p id="compose-hint" class="hint"></p>
+      </form>
+    </main>
+    <aside id="thread" class="thread" aria-label="Thread" hidden>
+      <header class="head">
+        <h2>Thread</h2>
+        <button type="button" id="thread-close" class="quiet" aria-label="Close the thread">✕</button>
+      </header>
+      <ol id="thread-messages" class="log" role="log" aria-label="Thread messages" tabindex="0"></ol>
+      <form id="thread-compose" class="compose">
+        <label class="hidden" for="thread-composer">Reply</label>
+        <textarea id="thread-composer" rows="1" autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="thread-hint"></textarea>
+        <button type="submit" class="send">Reply</button>
+        <p id="thread-hint" class="hint"></p>
+      </form>
+    </aside>
+    <dialog id="modal" aria-labelledby="modal-title"></dialog>
+    <dialog id="confirm" aria-labelledby="confirm-title"></dialog>
+    <div id="toasts" role="status" aria-live="polite"></div>
+    <noscript>This page needs JavaScript.</noscript>
+  </body>
+</html>`
+}
+
+export function refusedDocument(message: string): string {
+  return String(html`<!doctype html>
+<html lang="en">
+  <head><meta charset="utf-8" /><title>Not open</title></head>
+  <body>
+    <h1>${message}</h1>
+    <p>Open the address that drover printed when it started; it ends in <code>?token=…</code>.</p>
+    <p>If you have just done that: <a href="/">go on to the page</a>.</p>
+  </body>
+</html>`)
+}

@@ -1,0 +1,198 @@
+/** The playground's page: a small chat in the browser, in front of the pretend Slack. */
+
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { HttpBindings } from '@hono/node-server'
+import { Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import { streamSSE } from 'hono/streaming'
+import type { Change, Delivery, PeerFile, PeerMessage, SlackPeer, Values } from '../slack/peer.ts'
+import { type Example, pageDocument, refusedDocument } from './document.ts'
+import { guard } from './guard.ts'
+
+export type { Example } from './document.ts'
+
+export type PlaygroundPageOptions = {
+  readonly peer: SlackPeer
+  /** Random for each start; the printed address carries it once, as `?token=`. */
+  readonly token: string
+  readonly title?: string
+  readonly examples: readonly Example[]
+}
+
+type Env = { Bindings: Partial<HttpBindings> }
+type Body = Readonly<Record<string, unknown>>
+
+const assets = { 'client.js': 'text/javascript', 'blocks.js': 'text/javascript', 'look.css': 'text/css' } as const
+const maxPreviewBytes = 64 * 1024
+const heartbeatMs = 15_000
+
+/** Bind it to loopback: whoever reaches it with the token can be everyone in the workplace. */
+export function playgroundPage({ peer, token, title = 'drover playground', examples }: PlaygroundPageOptions): Hono<Env> {
+  const app = new Hono<Env>()
+
+  app.use(async (c, next) => {
+    await next()
+    c.header('x-content-type-options', 'nosniff')
+    c.header('referrer-policy', 'no-referrer')
+    c.header('cache-control', 'no-store')
+    c.header('cross-origin-resource-policy', 'same-origin')
+    if (!c.res.headers.has('content-security-policy'))
+      c.header('content-security-policy', "default-src 'none'; frame-ancestors 'none'")
+  })
+  app.use(guard(token, refusedDocument))
+
+  app.get('/', (c) => {
+    const nonce = randomBytes(16).toString('base64')
+    c.header(
+      'content-security-policy',
+      `default-src 'none'; script-src 'nonce-${nonce}'; style-src 'nonce-${nonce}'; connect-src 'self'; img-src data:; ` +
+        "form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    )
+    return c.html(pageDocument(title, nonce))
+  })
+
+  for (const [name, type] of Object.entries(assets)) {
+    const text = readFileSync(new URL(name, import.meta.url), 'utf8')
+    app.get(`/${name}`, (c) => c.body(text, 200, { 'content-type': `${type}; charset=utf-8` }))
+  }
+
+  app.get('/api/state', (c) => {
+    const user = personId(c.req.query('user') ?? peer.people[0]?.id)
+    const channels = peer.channels.filter((one) => one.members.includes(user))
+    return c.json({
+      people: peer.people.filter((one) => !one.deleted),
+      switchable: peer.people.filter((one) => !one.isBot && !one.deleted && !one.isUltraRestricted).map((one) => one.id),
+      bot: peer.botUserId,
+      me: user,
+      channels,
+      examples,
+      archives: peer.apiUrl.replace('/api/', '/archives/'),
+      messages: channels.flatMap((one) => visible(user, one.id)).map(shown),
+      views: peer.views(user),
+    })
+  })
+
+  app.get('/api/events', (c) => {
+    const user = personId(c.req.query('user'))
+    return streamSSE(c, async (stream) => {
+      const { promise: ended, resolve: end } = Promise.withResolvers<void>()
+      const stop = peer.on('change', (change) => {
+        const data = changeFor(user, change)
+        if (data !== undefined) void stream.writeSSE({ data: JSON.stringify(data) }).catch(end)
+      })
+      const heartbeat = setInterval(() => void stream.writeSSE({ event: 'beat', data: '' }).catch(end), heartbeatMs)
+      stream.onAbort(end)
+      await stream.writeSSE({ event: 'ready', data: '' })
+      await ended
+      clearInterval(heartbeat)
+      stop()
+    })
+  })
+
+  const post = (path: string, handle: (body: Body) => Promise<unknown>) =>
+    app.post(path, bodyLimit({ maxSize: 256 * 1024 }), async (c) => {
+      if (!c.req.header('content-type')?.startsWith('application/json')) return c.json({ error: 'JSON only' }, 415)
+      try {
+        const body: unknown = await c.req.json()
+        return c.json({ ok: true, result: await handle(typeof body === 'object' && body !== null ? (body as Body) : {}) })
+      } catch (error) {
+        return c.json({ ok: false, error: error instanceof Error ? error.message : String(error) }, 400)
+      }
+    })
+
+  post('/api/send', async (body) => {
+    const [user, channel, text] = [personId(body.user), memberChannel(body), textOf(body.text, 'text')]
+    const place = body.threadTs === undefined ? {} : { threadTs: textOf(body.threadTs, 'threadTs') }
+    const slash = /^(\/[a-z][\w-]*)(?:\s+([\s\S]*))?$/.exec(text)
+    if (slash?.[1] !== undefined) {
+      // Slack knows no slash commands of apps inside threads; it says so in the same words.
+      if (body.threadTs !== undefined) return { inThread: true, message: `${slash[1]} is not supported in threads. Sorry!` }
+      if (slash[1] !== '/exec') return { message: `${slash[1]} is not a valid command.` }
+      return brief(await peer.slash(user, channel, slash[2] ?? ''))
+    }
+    if (/@drover\b/i.test(text)) return brief(await peer.mention(user, channel, text, place))
+    return { ts: peer.say(user, channel, text, place).ts }
+  })
+  post('/api/click', async (body) => {
+    const value = typeof body.value === 'string' ? { value: body.value } : {}
+    const [user, action] = [personId(body.user), textOf(body.actionId, 'actionId')]
+    if (typeof body.viewId === 'string') return brief(await peer.clickInView(user, body.viewId, action, value))
+    return brief(await peer.click(user, memberChannel(body), textOf(body.ts, 'ts'), action, value))
+  })
+  post('/api/view/submit', async (body) => {
+    const values = typeof body.values === 'object' && body.values !== null ? (body.values as Values) : {}
+    return brief(await peer.submitView(personId(body.user), textOf(body.viewId, 'viewId'), values))
+  })
+  post('/api/view/close', async (body) => {
+    const delivery = await peer.closeView(personId(body.user), textOf(body.viewId, 'viewId'))
+    return delivery === undefined ? {} : brief(delivery)
+  })
+
+  app.get('/api/files/:id', (c) => {
+    const user = personId(c.req.query('user'))
+    const file = peer.files.find((one) => one.id === c.req.param('id'))
+    const channel = peer.channels.find((one) => one.id === file?.shared?.channel)
+    if (!file || !(channel?.members.includes(user) ?? file.shared?.channel === `D0${user.slice(2)}`)) {
+      return c.json({ error: 'no such file' }, 404)
+    }
+    if (c.req.query('preview') !== undefined) return c.json(preview(file))
+    return c.body(Buffer.from(file.content), 200, {
+      'content-type': 'application/octet-stream',
+      'content-disposition': `attachment; filename*=UTF-8''${encodeURIComponent(file.name)}`,
+    })
+  })
+
+  app.onError((error, c) => c.json({ error: error.message }, 400))
+
+  function personId(value: unknown): string {
+    const person = peer.people.find((one) => one.id === value && !one.isBot)
+    if (!person) throw new Error('unknown person')
+    return person.id
+  }
+
+  function memberChannel(body: Body): string {
+    const user = personId(body.user)
+    const channel = peer.channels.find((one) => one.id === body.channel && one.members.includes(user))
+    if (!channel) throw new Error('this person is not in that channel')
+    return channel.id
+  }
+
+  function visible(user: string, channel: string): readonly PeerMessage[] {
+    const mine = peer.ephemerals(user).filter((one) => one.channel === channel)
+    const parents = peer.messages(channel)
+    const all = new Set(parents.flatMap((one) => (one.threadTs ? [one] : peer.thread(channel, one.ts))))
+    return [...all, ...mine].sort((a, b) => Number(a.ts) - Number(b.ts))
+  }
+
+  function changeFor(user: string, change: Change): unknown {
+    if (change.type === 'views') return change.user === user ? change : undefined
+    const { message } = change
+    const isMember = peer.channels.find((one) => one.id === message.channel)?.members.includes(user) === true
+    if (!isMember || (message.onlyFor !== undefined && message.onlyFor !== user)) return undefined
+    return { type: change.type, message: shown(message) }
+  }
+
+  return app
+}
+
+function textOf(value: unknown, name: string): string {
+  if (typeof value !== 'string' || value.trim() === '') throw new Error(`missing: ${name}`)
+  return value
+}
+
+/** What the browser needs to know of a delivery: nothing signed, nothing secret. */
+function brief({ status, failure }: Delivery) {
+  return { status, ...(failure === undefined ? {} : { failure }) }
+}
+
+/** A message without the bytes of its files. */
+function shown(message: PeerMessage) {
+  return { ...message, files: message.files?.map(({ id, name, title, size }) => ({ id, name, title, size })) }
+}
+
+function preview(file: PeerFile) {
+  const head = file.content.subarray(0, maxPreviewBytes)
+  const isBinary = head.includes(0)
+  return { binary: isBinary, text: isBinary ? '' : new TextDecoder().decode(head), cut: file.content.length > head.length }
+}
