@@ -61,6 +61,18 @@ function parseWords(all: readonly Word[], split = false): ParsedLine {
   if (verb === before[0]?.text) before.shift()
   if (verb === 'help' || (all.length === 0 && !split)) return { verb: 'help' }
   const pairs = before.map((word) => parsePair(word, verb))
+  if (verb === 'runs' || verb === 'targets') {
+    const extra =
+      before.length > 0 && verb === 'runs'
+        ? before[0]
+        : (pairs.find(({ key }) => ['cmd', 'timeout', 'env', 'dir', 'user', 'stdin', 'tty'].includes(key))?.word ?? all[dashes])
+    if (extra)
+      throw usage(
+        `${verb} runs nothing, so it takes no ${extra.text.replace(/=.*/s, '=')}`,
+        extra.start,
+        `Leave it out, or leave out the word ${verb}.`,
+      )
+  }
   if (verb === 'runs') return { verb }
   for (const [i, pair] of pairs.entries()) {
     if (!repeatable.includes(pair.key) && pairs.findIndex((p) => p.key === pair.key) < i) {
@@ -68,16 +80,7 @@ function parseWords(all: readonly Word[], split = false): ParsedLine {
     }
   }
   const selector = selectorOf(pairs)
-  if (verb === 'targets') {
-    const extra = pairs.find((pair) => ['cmd', 'timeout', 'env', 'dir', 'user', 'stdin', 'tty'].includes(pair.key))
-    if (extra)
-      throw usage(
-        `targets runs nothing, so it takes no ${extra.key}=.`,
-        extra.word.start,
-        'Leave it out, or leave out the word targets.',
-      )
-    return { verb, selector }
-  }
+  if (verb === 'targets') return { verb, selector }
   const timeout = pairs.find((pair) => pair.key === 'timeout')
   const command = commandOf(pairs, after, dashes >= 0, all)
   return { verb, selector, command, ...(timeout ? { timeoutMs: parseDuration(timeout) } : {}) }
@@ -180,18 +183,24 @@ function commandOf(pairs: readonly Pair[], after: readonly Word[], dashed: boole
     throw usage('The command is empty.', cmd?.valueAt ?? endAt, `For example: ${rightForm}`)
   const nul = argv.findIndex((arg) => arg.includes('\0'))
   if (nul >= 0) throw usage('A command cannot hold a NUL character.', cmd?.valueAt ?? after[nul]?.start ?? 0, 'Take it out.')
-  const env: Record<string, string> = {}
-  for (const pair of pairs.filter((p) => p.key === 'env')) {
-    const match = /^([A-Za-z_][A-Za-z0-9_]*)=([^\0]*)$/.exec(pair.value)
-    if (!match) throw usage('env= takes NAME=value.', pair.valueAt, 'For example env=LANG=C. Repeat env= for more.')
-    env[match[1]!] = match[2]!
-  }
+  const env = pairs
+    .filter((pair) => pair.key === 'env')
+    .map((pair) => {
+      const match = /^([A-Za-z_][A-Za-z0-9_]*)=([^\0]*)$/.exec(pair.value)
+      if (!match) throw usage('env= takes NAME=value.', pair.valueAt, 'For example env=LANG=C. Repeat env= for more.')
+      return [match[1]!, match[2]!] as const
+    })
   const tty = one('tty')
   if (tty && tty.value !== '1') throw usage('tty= is either left out or 1.', tty.valueAt, 'Write tty=1.')
+  for (const pair of [one('dir'), one('user')]) {
+    if (pair && (pair.value.trim() === '' || pair.value.includes('\0')))
+      throw usage(`${pair.key}= is empty.`, pair.valueAt, `Give ${pair.key}= a value, or leave it out.`)
+  }
   const texts = Object.fromEntries(['dir', 'user', 'stdin'].flatMap((key) => (one(key) ? [[key, one(key)!.value]] : [])))
   return {
     argv: argv as unknown as Argv,
-    ...(Object.keys(env).length > 0 ? { env } : {}),
+    // Not by assignment: env=__proto__=x is a name like any other.
+    ...(env.length > 0 ? { env: Object.fromEntries(env) } : {}),
     ...texts,
     ...(tty ? { tty: true } : {}),
   }

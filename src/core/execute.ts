@@ -1,8 +1,8 @@
 /** One command on one target to its end: deadline, cancel, caps, first cause wins, and the kill. */
 
 import { BackendError, type Failure } from './errors.ts'
-import type { Gate } from './fan-out.ts'
-import type { Command, Ending, ExecHandle, OutputChunk, OutputCount, Target } from './model.ts'
+import { type Gate, within } from './fan-out.ts'
+import type { Command, Ending, ExecEvent, ExecHandle, OutputChunk, OutputCount, Target } from './model.ts'
 import { createCollector } from './output.ts'
 import type { Backend } from './ports.ts'
 import type { Redactor } from './redact.ts'
@@ -43,10 +43,13 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
     streamEnded = resolve
   })
   let kill: Promise<{ pid?: number } | undefined> | undefined
+  let begun = false
 
   const stop = (cause: 'timed_out' | 'cancelled') => {
     if (stoppedBy) return
     stoppedBy = cause
+    // Before its first word nothing is there to be killed: give the connection up first, so that nothing begins after the proof.
+    if (!begun) connection.abort()
     kill = killAndProve().finally(async () => {
       await Promise.race([streamEnd, wait(graceMs)])
       connection.abort()
@@ -58,7 +61,7 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
   async function killAndProve(): Promise<{ pid?: number } | undefined> {
     const known = handle.pid === undefined ? {} : { pid: handle.pid }
     try {
-      const killed = await within(killMs, backend.kill(target, handle, AbortSignal.timeout(killMs)))
+      const killed = await within(killMs, 'The kill', (signal) => backend.kill(target, handle, signal))
       if (killed.result === 'gone') return undefined
       return killed.pid === undefined ? known : { pid: killed.pid }
     } catch {
@@ -93,12 +96,14 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
     })
   const ticker = setInterval(() => void flush(), flushMs)
 
-  const events = backend.exec(target, command, handle.exec, connection.signal)[Symbol.asyncIterator]()
+  let events: AsyncIterator<ExecEvent> | undefined
   async function consume(): Promise<Ending> {
+    events = backend.exec(target, command, handle.exec, connection.signal)[Symbol.asyncIterator]()
     for (;;) {
       const next = await events.next()
       leave()
       if (next.done || connection.signal.aborted) break
+      begun = true
       const event = next.value
       if (event.type === 'started') {
         handle = event.handle
@@ -138,7 +143,7 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
 
   const left = await kill
   connection.abort()
-  void Promise.resolve(events.return?.()).catch(() => {})
+  void Promise.resolve(events?.return?.()).catch(() => {})
   const rest = collector.end()
   await store(async () => {
     if (rest.length > 0) await options.onOutput(rest)
@@ -157,18 +162,6 @@ function settle(natural: Ending, stoppedBy: 'timed_out' | 'cancelled' | undefine
 
 function wait(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
-}
-
-async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('deadline')), ms)
-  })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 /** A promise that rejects when the signal aborts, with a way to let go of it. */

@@ -1,4 +1,6 @@
-/** Many things at once, bounded. */
+/** Many things at once, bounded; and one thing, bounded in time. */
+
+import { DroverError } from './errors.ts'
 
 /** Runs `work` on each item, at most `limit` at a time; settles when all have. `work` must not throw. */
 export async function fanOut<T>(items: readonly T[], limit: number, work: (item: T) => Promise<void>): Promise<void> {
@@ -28,5 +30,27 @@ export function createGate(limit: number): Gate {
         else inside--
       }
     },
+  }
+}
+
+/** Gives `work` a signal that aborts after `ms`, and throws `timeout` then even if the work never notices. */
+export async function within<T>(ms: number, what: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const deadline = new AbortController()
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const error = new DroverError({
+        code: 'timeout',
+        message: `${what} took longer than ${ms / 1000} s.`,
+        next: 'Try again; if it lasts, run `drover check`.',
+      })
+      reject(error)
+      deadline.abort(error)
+    }, ms)
+  })
+  try {
+    return await Promise.race([work(deadline.signal), late])
+  } finally {
+    clearTimeout(timer)
   }
 }

@@ -15,11 +15,7 @@ export type Finished = { readonly execution: Execution; readonly chunks: readonl
 export function fold(all: readonly Finished[]): readonly Fold[] {
   const groups = new Map<string, Finished[]>()
   for (const one of all) {
-    const key = JSON.stringify([
-      endingKey(one.execution.ending),
-      streamText(one.chunks, 'stdout'),
-      streamText(one.chunks, 'stderr'),
-    ])
+    const key = JSON.stringify([...endingKey(one.execution), streamText(one.chunks, 'stdout'), streamText(one.chunks, 'stderr')])
     const group = groups.get(key)
     if (group) group.push(one)
     else groups.set(key, [one])
@@ -38,7 +34,9 @@ function streamText(chunks: readonly OutputChunk[], stream: OutputChunk['stream'
   return chunks.map((chunk) => (chunk.stream === stream ? chunk.text : '')).join('')
 }
 
-function endingKey(ending: Ending | undefined): unknown {
+function endingKey({ ending, target }: Execution): readonly unknown[] {
+  // Survivors are named one by one, so they never fold.
+  if (ending !== undefined && 'left' in ending && ending.left) return [target.id]
   switch (ending?.status) {
     case undefined:
       return []
@@ -46,8 +44,7 @@ function endingKey(ending: Ending | undefined): unknown {
       return [ending.status, ending.code]
     case 'timed_out':
     case 'cancelled':
-      // Survivors are named one by one, so they never fold.
-      return [ending.status, ending.left]
+      return [ending.status]
     case 'failed':
     case 'unknown':
       return [ending.status, ending.error.code, ending.error.message]

@@ -118,52 +118,57 @@ const byteLength = (text: string) => encoder.encode(text).byteLength
 /** Longest unfinished escape sequence that waits for its end; a longer one is shown as it is. */
 const maxSequence = 64
 
-/** Holds back what the next piece may complete: a lone `\r`, and the start of an escape sequence. */
+/** Holds back what the next piece may complete: carriage returns at the end, and the start of an escape sequence. */
 function splitUnfinished(text: string): [string, string] {
   const at = text.lastIndexOf('\u001b')
-  if (at >= 0 && text.length - at < maxSequence && /^\u001b(\[[0-?]*[ -/]*)?$/.test(text.slice(at)))
-    return [text.slice(0, at), text.slice(at)]
-  if (text.endsWith('\r')) return [text.slice(0, -1), '\r']
-  return [text, '']
+  const isOpen = at >= 0 && text.length - at < maxSequence && /^\u001b(\[[0-?]*[ -/]*)?$/.test(text.slice(at))
+  const open = isOpen ? text.slice(at) : ''
+  const whole = (isOpen ? text.slice(0, at) : text).replaceAll(sgr, '')
+  let end = whole.length
+  while (whole[end - 1] === '\r') end--
+  // A run of carriage returns shows as one, so one stands for all of them.
+  return [whole.slice(0, end), (end < whole.length ? '\r' : '') + open]
 }
 
 // ECMA-48 §8.3.117 SGR: colours and weights change no text, so they go without a trace.
-const sgr = /\u001b\[[0-9;:]*m/g
-const carriageReturns = /\r+\n/g
-// C0 but for \n and \t, DEL, C1, bidi controls, zero-width and invisible characters, line separators, tags (S36).
+const sgr = /\u001b\[[0-9;:]{0,60}m/g
+const carriageReturns = /\r+(\n?)/g
+// C0 but for \n and \t, DEL, C1, bidi controls, zero-width and invisible characters, fillers, line separators, tags (S36).
 const controls =
-  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]|\u034f|\u17b4|\u17b5|[\u{e0000}-\u{e0fff}]/gu
 const suspect = /[^\t\n\u0020-\u007e]/
 
 /**
  * Control characters as visible text: C0 as its control picture (`␛[2J`), others as `\u{202e}`. Terminal line ends become `\n`;
- * a lone carriage return, which would let later text hide earlier text, shows as `␍` and a line end.
+ * carriage returns elsewhere, which would let later text hide earlier text, show as one `␍` and a line end.
  */
 export function makeVisible(text: string): string {
   if (!suspect.test(text)) return text
   return text
     .replaceAll(sgr, '')
-    .replaceAll(carriageReturns, '\n')
+    .replaceAll(carriageReturns, (_, lineEnd: string) => (lineEnd ? '\n' : '␍\n'))
     .replaceAll(controls, (c) => {
       const code = c.codePointAt(0)!
-      if (code === 13) return '␍\n'
       if (code < 32) return String.fromCodePoint(0x2400 + code)
       if (code === 127) return '␡'
       return `\\u{${code.toString(16)}}`
     })
 }
 
+const mark = (line: string) => (line.startsWith('\n') ? line : `stderr| ${line}`)
+
 /** The output as one text; stderr lines are marked when there is stdout beside them. */
 export function joinChunks(chunks: readonly OutputChunk[]): string {
   const both = chunks.some((chunk) => chunk.stream === 'stdout') && chunks.some((chunk) => chunk.stream === 'stderr')
   if (!both) return chunks.map((chunk) => chunk.text).join('')
   let text = ''
-  for (const chunk of chunks) {
-    if (chunk.stream === 'stdout') text += chunk.text
-    else {
-      if (text !== '' && !text.endsWith('\n')) text += '\n'
-      text += chunk.text.replaceAll(/^(?=.)/gm, 'stderr| ')
-    }
+  let before: Stream | undefined
+  for (const { stream, text: piece } of chunks) {
+    // A line belongs to one stream; pieces of one stream may part in the middle of a line.
+    if (before !== undefined && before !== stream && !text.endsWith('\n')) text += '\n'
+    const marked = stream === 'stdout' ? piece : piece.replaceAll(/(?<=\n)(?=.)/g, 'stderr| ')
+    text += stream === 'stderr' && piece !== '' && (before !== stream || text.endsWith('\n')) ? mark(marked) : marked
+    if (piece !== '') before = stream
   }
   return text
 }

@@ -55,25 +55,30 @@ export type Question = {
   readonly groups: readonly string[]
 }
 
-const shells = new Set([
-  'sh',
-  'ash',
-  'bash',
-  'dash',
-  'zsh',
-  'ksh',
-  'mksh',
-  'fish',
-  'csh',
-  'tcsh',
-  'busybox',
-  'pwsh',
-  'powershell',
-])
+/** Programs that run text: shells, and those that hand their arguments to one. */
+const shells = new Set(
+  'sh ash bash dash zsh ksh mksh oksh posh rbash yash fish csh tcsh busybox toybox pwsh powershell cmd su runuser watch script parallel'.split(
+    ' ',
+  ),
+)
+/** Programs that run the program named in their arguments. */
+const launchers = new Set(
+  'env nice ionice nohup timeout setsid stdbuf chrt taskset time command exec sudo doas gosu su-exec setpriv capsh chroot unshare nsenter xargs find flock strace ltrace tini dumb-init s6-setuidgid start-stop-daemon'.split(
+    ' ',
+  ),
+)
 
-/** The argv hands text to a shell, or is one: `["/bin/sh","-c",…]` and its like. */
+const program = (arg: string) => (/[^/\\]*$/.exec(arg)?.[0] ?? '').toLowerCase().replace(/\.exe$/, '')
+
+/**
+ * The argv hands text to a shell, or is one: `["/bin/sh","-c",…]` and its like, also behind `env`, `sudo`, `xargs`.
+ * Interpreters of other languages are not looked for: a rule that allows `python` allows what python can do.
+ */
 export function usesShell(argv: Argv): boolean {
-  return shells.has(argv[0].slice(argv[0].lastIndexOf('/') + 1).toLowerCase())
+  const [first, ...rest] = argv
+  if (shells.has(program(first))) return true
+  // `env -S` takes one text and splits it itself.
+  return launchers.has(program(first)) && rest.some((arg) => arg.split(/[\s=]+/).some((word) => shells.has(program(word))))
 }
 
 function rightsNeeded({ request }: Question, target: Target | undefined): readonly Right[] {
@@ -113,6 +118,8 @@ function matchesRequest(rule: Rule, { request, groups }: Question): boolean {
   const nobody = Object.keys(rule.who).length === 0
   if (!(deny && nobody) && !isMeant(rule, actor, groups)) return false
   if (rule.channels && !(place.kind === 'slack' && rule.channels.includes(`${place.team}/${place.channel}`))) return false
+  // Without channels an allow rule reaches no further than the actor's own team.
+  if (!deny && !rule.channels && actor.kind === 'slack-user' && place.kind === 'slack' && place.team !== actor.team) return false
   if (rule.triggers && !rule.triggers.includes(trigger.kind)) return false
   if (!rule.commands) return deny
   return rule.commands.some((pattern) => matchesArgv(pattern, command.argv))
@@ -146,6 +153,7 @@ function gives(rule: Rule, needed: readonly Right[]): boolean {
  */
 export function decide(policy: Policy, question: Question, targets: readonly Target[] | undefined): Decision {
   if (targets === undefined) return decideOne(policy, question, undefined)
+  if (targets.length === 0) return deny(question, undefined, { message: 'There is no target, so there is nothing to allow.' })
   const decisions = targets.map((target) => decideOne(policy, question, target))
   const denied = decisions.findIndex((decision) => decision.effect === 'deny')
   if (denied >= 0) {
@@ -234,4 +242,18 @@ function whoElse(policy: Policy, question: Question, target: Target | undefined,
     return [...(rule.who.users ?? []), ...(rule.who.groups ?? [])]
   })
   return [...new Set(found)]
+}
+
+/** Whether some rule lets this actor run anything at all on this target from here: what `targets` may show. */
+export function mayReach(
+  policy: Policy,
+  asker: { readonly actor: Actor; readonly place: RunRequest['place']; readonly groups: readonly string[] },
+  target: Target,
+): boolean {
+  return policy.rules.some((rule) => {
+    if (rule.effect !== 'allow' || !isMeant(rule, asker.actor, asker.groups) || !matchesTarget(rule, target)) return false
+    if (rule.channels && !(asker.place.kind === 'slack' && rule.channels.includes(`${asker.place.team}/${asker.place.channel}`)))
+      return false
+    return (!target.system || gives(rule, ['system'])) && (!target.privileged || gives(rule, ['privileged']))
+  })
 }

@@ -1,5 +1,7 @@
 /** Masks secrets: values that drover knows from its configuration, and tokens of well-known shapes. Linear, also on hostile text. */
 
+import type { Argv } from './model.ts'
+
 export type Redactor = {
   /** A finished text. */
   text(text: string): { readonly text: string; readonly masked: number }
@@ -21,13 +23,18 @@ const shapes: readonly (readonly [name: string, pattern: RegExp])[] = [
   ['gitlab-token', /\bgl(?:pat|dt|rt|ft|cbt)-[A-Za-z0-9_.-]{20,200}/g],
   ['slack-token', /\bxox[abeprs]-[A-Za-z0-9-]{10,250}|\bxapp-[0-9]-[A-Za-z0-9-]{10,250}/g],
   ['slack-webhook', /hooks\.slack\.com\/(?:services|workflows|triggers)\/[A-Za-z0-9/_-]{20,200}/g],
-  ['jwt', /\beyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{8,2000}/g],
+  // No start inside a run of its own characters: else `-eyJ-eyJ…` would be read once for each.
+  ['jwt', /(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{8,2000}/g],
   [
     'api-key',
     /\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,200}|\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{20,200}|\bAIza[A-Za-z0-9_-]{35}|\bSG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}|\bnpm_[A-Za-z0-9]{36}|\bdop_v1_[a-f0-9]{64}/g,
   ],
   ['authorization', /\b(?:Bearer|Basic|token)\s+(?<secret>[A-Za-z0-9+/_.~-]{16,4000}=*)/gi],
   ['password-in-url', /[a-z][a-z0-9+.-]{1,20}:\/\/[^\s/:@'"]{0,100}:(?<secret>[^\s/@'"]{1,200})@/gi],
+  [
+    'option',
+    /(?<![A-Za-z0-9_-])--?[a-z-]{0,30}?(?:password|passwd|passphrase|secret|token|api-?key|access-?key|private-?key)\s{1,3}["']?(?<secret>[^\s"',;&-][^\s"',;&]{5,400})/gi,
+  ],
   [
     'secret',
     /(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)s?["']?\s{0,3}[=:]\s{0,3}["']?(?<secret>[^\s"',;&]{6,400})/gi,
@@ -37,14 +44,16 @@ const shapes: readonly (readonly [name: string, pattern: RegExp])[] = [
 const pemBegin = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g
 const pemEnd = /-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g
 
-type Span = { readonly from: number; readonly to: number; readonly name: string }
+/** `open`: a private key whose end has not come. */
+type Span = { readonly from: number; readonly to: number; readonly name: string; readonly open?: boolean }
 
 const mask = (name: string) => `[masked: ${name}]`
 /** Values shorter than this would mask half of every text; the configuration refuses them. */
 export const shortestSecret = 6
 /** A line longer than this is shown in pieces; the last `overlap` characters wait, so that a token is not cut. */
-const longLine = 16_384
-const overlap = 4_096
+const longLine = 65_536
+/** More than the longest match of any shape. */
+const overlap = 16_384
 
 /** `values`: secrets drover knows; also found in base64 and percent-encoding. */
 export function createRedactor(values: readonly string[]): Redactor {
@@ -69,10 +78,13 @@ export function createRedactor(values: readonly string[]): Redactor {
         if (!secret.startsWith('[masked:')) spans.push({ from, to: from + secret.length, name })
       }
     }
+    let keyEnd = 0
     for (const begin of text.matchAll(pemBegin)) {
+      if (begin.index < keyEnd) continue
       pemEnd.lastIndex = begin.index
       const end = pemEnd.exec(text)
-      spans.push({ from: begin.index, to: end ? end.index + end[0].length : text.length, name: 'private-key' })
+      keyEnd = end ? end.index + end[0].length : text.length
+      spans.push({ from: begin.index, to: keyEnd, name: 'private-key', open: end === null })
     }
     return merge(spans)
   }
@@ -112,6 +124,7 @@ export function createRedactor(values: readonly string[]): Redactor {
             held = held.slice(end.index + end[0].length)
             inKey = false
           }
+          if (held.length <= longLine && !piece.includes('\n')) return ''
           let ready = held.lastIndexOf('\n') + 1
           if (ready === 0 && held.length > longLine) ready = held.length - Math.max(overlap, longest)
           ready = Math.min(ready, Math.max(0, held.length - spread))
@@ -119,7 +132,7 @@ export function createRedactor(values: readonly string[]): Redactor {
           const spans = find(held)
           // Nothing is cut in the middle of a match: what straddles the border waits whole, unless it never ends.
           const astride = spans.find((span) => span.from < ready && span.to > ready)
-          if (astride?.name === 'private-key' && held.length - astride.from > longLine) {
+          if (astride?.open && held.length - astride.from > longLine) {
             // A key whose end never comes: what stands before it is shown, the rest is swallowed until an end does come.
             const before = spans.filter((span) => span.to <= astride.from)
             masked += before.length + 1
@@ -128,7 +141,8 @@ export function createRedactor(values: readonly string[]): Redactor {
             held = held.slice(-80)
             return out
           }
-          if (astride) ready = astride.from
+          // A chain of matches longer than any secret is masked as one and let go, or it would be held for ever.
+          if (astride) ready = held.length - astride.from > 2 * longLine ? astride.to : astride.from
           const done = spans.filter((span) => span.to <= ready)
           masked += done.length
           const out = apply(held.slice(0, ready), done)
@@ -154,14 +168,35 @@ function merge(spans: Span[]): Span[] {
   const merged: Span[] = []
   for (const span of spans) {
     const last = merged.at(-1)
-    if (last && span.from < last.to) merged[merged.length - 1] = { ...last, to: Math.max(last.to, span.to) }
-    else merged.push(span)
+    if (last && span.from < last.to) {
+      merged[merged.length - 1] = {
+        ...last,
+        to: Math.max(last.to, span.to),
+        ...(span.open ? { name: span.name, open: true } : {}),
+      }
+    } else merged.push(span)
   }
   return merged
 }
 
-/** A value as it may appear in output: plain, percent-encoded, base64 (padding left off, as tools do). */
+/** A value as it may appear in output: plain, with the line ends of a terminal, percent-encoded, in JSON, in base64. */
 function spellings(value: string): string[] {
-  const base64 = btoa(String.fromCharCode(...new TextEncoder().encode(value))).replace(/=+$/, '')
-  return [value, encodeURIComponent(value), ...(base64.length >= 12 ? [base64] : [])]
+  const plain = value.trim().length >= shortestSecret ? value.trim() : value
+  const bytes = new TextEncoder().encode(plain)
+  const base64 = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''))
+  // Only the digits that the value alone decides: `echo secret | base64` encodes a line end with it.
+  const digits = base64.slice(0, Math.floor((bytes.length * 4) / 3))
+  const encoded = [encodeURIComponent(plain.toWellFormed()), JSON.stringify(plain).slice(1, -1)]
+  const url = digits.replaceAll('+', '-').replaceAll('/', '_')
+  return [plain, plain.replaceAll('\r\n', '\n'), ...encoded, ...(digits.length >= 8 ? [digits, url] : [])]
+}
+
+/** An argv as it may be shown: each argument masked by itself, and by the one before it (`--password hunter2`). */
+export function maskArgv(argv: Argv, redactor: Redactor): Argv {
+  const masked = argv.map((arg, i) => {
+    const before = i === 0 ? '' : `${argv[i - 1]} `
+    const pair = redactor.text(before + arg).text
+    return pair.startsWith(before) ? pair.slice(before.length) : redactor.text(arg).text
+  })
+  return masked as unknown as Argv
 }

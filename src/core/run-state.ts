@@ -20,6 +20,8 @@ export function reduce(events: readonly StoredEvent[]): RunState | undefined {
       case 'shared':
         break
       case 'resolved':
+        // Found again by a later life: only what the last look found is meant.
+        executions.clear()
         for (const target of event.targets) executions.set(target.id, { target, status: 'pending' })
         state = { ...state, notes: event.notes ?? [] }
         break

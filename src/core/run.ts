@@ -2,7 +2,7 @@
 
 import { BackendError, DroverError, type Failure, failureOf } from './errors.ts'
 import { execute } from './execute.ts'
-import { fanOut, type Gate } from './fan-out.ts'
+import { fanOut, type Gate, within } from './fan-out.ts'
 import type {
   Command,
   Decision,
@@ -20,7 +20,7 @@ import type {
 } from './model.ts'
 import { decide, groupsNamed, type Policy } from './policy.ts'
 import type { Backend, Directory, Ledger, Reporter } from './ports.ts'
-import type { Redactor } from './redact.ts'
+import { maskArgv, type Redactor } from './redact.ts'
 import { reduce } from './run-state.ts'
 import { matchesGlob, names, select } from './selector.ts'
 
@@ -51,15 +51,20 @@ export type House = {
   log(event: Readonly<Record<string, unknown>>): void
 }
 
-/** How long one list of a backend, one look-up of people and one progress report may take. */
+/** How long one list of a backend, one look-up of people, one progress report and one delivery may take. */
 const listMs = 20_000
 const factsMs = 10_000
+const reportMs = 10_000
+const deliverMs = 300_000
 /** A run that was accepted but not begun when drover stopped still begins if it is not older than this. */
 const freshMs = 60_000
 /** Least time between two progress reports (Slack takes about one update a second). */
 const progressMs = 1_000
 
-/** Takes a run from where its events stand to delivered. Called at least once for each run; safe to call again at any time. */
+/**
+ * Takes a run from where its events stand to delivered. Called at least once for each run and safe to call again, but by its
+ * owner only and one call at a time: a decision that is there already means that an earlier owner is gone.
+ */
 export async function work(run: RunId, house: House, cancel: AbortSignal): Promise<void> {
   const state = await load(run, house)
   if (!state || state.delivered) return
@@ -67,6 +72,8 @@ export async function work(run: RunId, house: House, cancel: AbortSignal): Promi
     const stale = house.now() - state.request.receivedAt > freshMs
     if (!state.decision && state.cancelAskedBy)
       await house.ledger.append(run, { type: 'finished', outcome: { status: 'cancelled' } })
+    else if (state.decision?.effect === 'deny')
+      await house.ledger.append(run, { type: 'finished', outcome: { status: 'refused', failure: state.decision.failure } })
     else if (state.decision || stale) await interrupt(state, house)
     else await perform(state.request, house, cancel)
   }
@@ -82,8 +89,10 @@ async function perform(request: RunRequest, house: House, cancel: AbortSignal): 
   const append = (event: RunEvent) => house.ledger.append(request.id, event)
   const prepared = await prepare(request, house).catch((error: unknown) => refusal(shown(error, house)))
   if (!prepared.ok) {
-    await append({ type: 'decided', decision: prepared.decision, policy: house.policy.version })
-    await append({ type: 'finished', outcome: { status: 'refused', failure: prepared.failure } })
+    // A refusal quotes what it refuses: no more of it is shown than of what runs (S35).
+    const failure = maskFailure(prepared.failure, house)
+    await append({ type: 'decided', decision: { ...prepared.decision, failure }, policy: house.policy.version })
+    await append({ type: 'finished', outcome: { status: 'refused', failure } })
     return
   }
   const { targets, notes, decision, timeoutMs } = prepared
@@ -94,20 +103,24 @@ async function perform(request: RunRequest, house: House, cancel: AbortSignal): 
   await progress.first()
   const maxBytes = Math.max(65_536, Math.min(house.limits.outputBytes, Math.floor(house.limits.runOutputBytes / targets.length)))
   let broken: unknown
+  let lost = false
   const inner = new AbortController()
   const stop = AbortSignal.any([cancel, inner.signal])
   await fanOut(targets, house.limits.parallel, async (target) => {
     try {
-      await executeOne(request, target, timeoutMs, maxBytes, house, stop)
+      if (await executeOne(request, target, timeoutMs, maxBytes, house, stop)) return progress.touch()
+      lost = true
+      inner.abort()
     } catch (error) {
       // The ledger failed under a running command: stop the rest, and let the next start report what is unknown.
       broken ??= error
       inner.abort()
     }
-    progress.touch()
   })
   await progress.stop()
   if (broken !== undefined) throw broken
+  // Someone else has this run: it is theirs to finish.
+  if (lost) return
   const outcome: Outcome = cancel.aborted ? { status: 'cancelled' } : { status: 'done' }
   await append({ type: 'finished', outcome })
 }
@@ -120,7 +133,9 @@ type Prepared =
       readonly decision: Decision
       readonly timeoutMs: number
     }
-  | { readonly ok: false; readonly decision: Decision; readonly failure: Failure }
+  | { readonly ok: false; readonly decision: Denial; readonly failure: Failure }
+
+type Denial = Extract<Decision, { effect: 'deny' }>
 
 /** Decides twice: on the request alone, then on every target. Nothing has left drover when it returns. */
 async function prepare(request: RunRequest, house: House): Promise<Prepared> {
@@ -152,7 +167,9 @@ async function prepare(request: RunRequest, house: House): Promise<Prepared> {
 
 /** Groups of the actor that rules ask about; throws when the actor or the place must be refused, or nobody can tell. */
 export async function groupsOf(request: Pick<RunRequest, 'actor' | 'place'>, house: House): Promise<readonly string[]> {
-  const facts = await house.directory.facts(request.actor, request.place, groupsNamed(house.policy), AbortSignal.timeout(factsMs))
+  const facts = await within(factsMs, 'Looking up who you are', (signal) =>
+    house.directory.facts(request.actor, request.place, groupsNamed(house.policy), signal),
+  )
   if (facts.refuse) throw facts.refuse
   return facts.groups
 }
@@ -170,7 +187,8 @@ export async function find(request: Pick<RunRequest, 'selector'> & { readonly co
     return { ok: false as const, failure }
   }
   const lists = await Promise.all(meant.map((backend) => listOne(backend, selector, meant.length)))
-  const selection = select(selector, lists.flat())
+  const listed = new Map(lists.flat().map((target) => [target.id, target]))
+  const selection = select(selector, [...listed.values()])
   if (!selection.ok || !command) return selection
   for (const target of selection.targets) {
     const missing = lacks(backendOf(target, house).traits, command)
@@ -188,7 +206,7 @@ export async function find(request: Pick<RunRequest, 'selector'> & { readonly co
 
 async function listOne(backend: Backend, selector: RunRequest['selector'], of: number): Promise<readonly Target[]> {
   try {
-    return await backend.list(selector, AbortSignal.timeout(listMs))
+    return await within(listMs, 'Listing the containers', (signal) => backend.list(selector, signal))
   } catch (error) {
     if (!(error instanceof DroverError)) throw error
     const next = [error.next, of > 1 ? 'To leave this backend out, say on= with another.' : undefined].filter(Boolean).join(' ')
@@ -215,6 +233,7 @@ function backendOf(target: Target, house: House): Backend {
   return backend
 }
 
+/** False: someone else has this execution, or had it. */
 async function executeOne(
   request: RunRequest,
   target: Target,
@@ -222,16 +241,16 @@ async function executeOne(
   maxBytes: number,
   house: House,
   cancel: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   const append = (event: RunEvent) => house.ledger.append(request.id, event)
   const nothing = { stdout: 0, stderr: 0, dropped: 0, masked: 0 }
   if (cancel.aborted) {
     const error: Failure = { code: 'not_started', message: 'It was cancelled before its turn.' }
     await append({ type: 'ended', target: target.id, ending: { status: 'failed', error }, count: nothing })
-    return
+    return true
   }
   // Once, whatever wakes this run again: the row never goes back to pending.
-  if (!(await house.ledger.claim(request.id, target.id, house.owner))) return
+  if (!(await house.ledger.claim(request.id, target.id, house.owner))) return false
   let index = 0
   const { ending, count } = await execute({
     backend: backendOf(target, house),
@@ -247,6 +266,7 @@ async function executeOne(
     failureOf: (error) => shown(error, house),
   })
   await append({ type: 'ended', target: target.id, ending: masked(ending, house), count })
+  return true
 }
 
 /** What a person may see of an error; a bug is logged whole, under the reference that they see. */
@@ -260,16 +280,27 @@ function shown(error: unknown, house: House): Failure {
 /** An engine's own words may hold what the command line held. */
 function masked(ending: Ending, house: House): Ending {
   if (ending.status !== 'failed' && ending.status !== 'unknown') return ending
-  return { ...ending, error: { ...ending.error, message: house.redactor.text(ending.error.message).text } }
+  return { ...ending, error: maskFailure(ending.error, house) }
 }
 
-function refusal(failure: Failure, decision?: Decision): Prepared {
+function maskFailure(failure: Failure, house: House): Failure {
+  const clean = (text: string) => house.redactor.text(text).text
+  return { ...failure, message: clean(failure.message), ...(failure.next === undefined ? {} : { next: clean(failure.next) }) }
+}
+
+function refusal(failure: Failure, decision?: Denial): Prepared {
   return { ok: false, failure, decision: decision ?? { effect: 'deny', failure } }
 }
 
 /** A run that an earlier life of drover began: what it started nobody can tell, what it did not start stays so. Never run again. */
 async function interrupt(state: RunState, house: House): Promise<void> {
   const { id } = state.request
+  if (state.executions.length > 0 && state.executions.every((execution) => execution.ending)) {
+    // Only the last word was missing.
+    const status = state.cancelAskedBy ? 'cancelled' : 'done'
+    await house.ledger.append(id, { type: 'finished', outcome: { status } })
+    return
+  }
   for (const execution of state.executions) {
     const ending = interruptedEnding(execution)
     if (ending)
@@ -303,14 +334,15 @@ function interruptedEnding({ status, handle }: Execution): Ending | undefined {
 /** The request and endings as a reader may see them: argv, env and stdin masked like any output. */
 export function maskState(state: RunState, redactor: Redactor): RunState {
   const clean = (text: string) => redactor.text(text).text
-  const { command, typed, ...rest } = state.request
+  const { command, typed, restored, ...rest } = state.request
   const { env, stdin: _, ...plain } = command
   const request: RunRequest = {
     ...rest,
     ...(typed === undefined ? {} : { typed: clean(typed) }),
+    ...(restored === undefined ? {} : { restored: restored.map(clean) }),
     command: {
       ...plain,
-      argv: command.argv.map(clean) as unknown as Command['argv'],
+      argv: maskArgv(command.argv, redactor),
       ...(env ? { env: Object.fromEntries(Object.keys(env).map((key) => [key, '…'])) } : {}),
     },
   }
@@ -327,7 +359,8 @@ function startProgress(request: RunRequest, house: House) {
     try {
       const state = await load(request.id, house)
       if (!state) return
-      for (const part of await house.reporter(request).progress(maskState(state, house.redactor))) {
+      const shownState = maskState(state, house.redactor)
+      for (const part of await within(reportMs, 'The progress report', () => house.reporter(request).progress(shownState))) {
         await house.ledger.append(request.id, { type: 'posted', ...part })
       }
     } catch (error) {
@@ -367,10 +400,12 @@ async function deliver(run: RunId, house: House): Promise<void> {
   const state = await load(run, house)
   if (!state || state.delivered || state.status !== 'finished') return
   try {
-    await house.reporter(state.request).deliver(
-      maskState(state, house.redactor),
-      (target) => house.ledger.output(run, target),
-      async (part) => void (await house.ledger.append(run, { type: 'posted', ...part })),
+    await within(deliverMs, 'The delivery', () =>
+      house.reporter(state.request).deliver(
+        maskState(state, house.redactor),
+        (target) => house.ledger.output(run, target),
+        async (part) => void (await house.ledger.append(run, { type: 'posted', ...part })),
+      ),
     )
     await house.ledger.append(run, { type: 'delivered' })
   } catch (error) {

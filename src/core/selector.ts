@@ -5,7 +5,7 @@ import type { Facet, LabelTerm, Selector, Target } from './model.ts'
 
 export const facetNames: readonly Facet[] = ['stack', 'service', 'namespace', 'pod', 'container', 'image', 'host']
 
-/** `*` is any run of characters, `?` any one; all else is literal. Linear time: no regular expression is built. */
+/** `*` is any run of characters, `?` any one; all else is literal. At most glob × text steps, never exponential: no regular expression is built. */
 export function matchesGlob(glob: string, text: string): boolean {
   let g = 0
   let t = 0
@@ -78,8 +78,20 @@ export function refuseEmpty(selector: Selector): void {
   for (const [key, value] of Object.entries({ name: selector.name, id: selector.id, ...selector.facets })) {
     if (value !== undefined && isBlank(value)) throw blank(key, {})
   }
+  for (const term of selector.labels ?? []) {
+    const said =
+      term.op === 'word' ? [term.word] : [term.key, ...('value' in term ? [term.value] : 'values' in term ? term.values : [])]
+    if (said.length < (term.op === 'in' ? 2 : 1) || said.some(isBlank)) throw blank('label', {})
+  }
+  if (selector.any !== undefined && !(Number.isSafeInteger(selector.any) && selector.any > 0)) throw blank('any', {})
   const positive = (selector.labels ?? []).some((term) => term.op !== 'absent' && term.op !== 'ne')
-  if (positive || selector.name || selector.id || Object.keys(selector.facets ?? {}).length > 0 || selector.all !== undefined)
+  if (
+    positive ||
+    selector.name ||
+    selector.id ||
+    Object.values(selector.facets ?? {}).some((value) => value !== undefined) ||
+    selector.all !== undefined
+  )
     return
   throw new DroverError({
     code: 'empty_selector',

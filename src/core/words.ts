@@ -71,18 +71,28 @@ export function splitWords(source: string, origin: readonly number[] = []): Word
 
 /** A word that came already split, as from a terminal's argv: all of it counts as quoted. */
 export function givenWord(text: string): Word {
-  return { text, start: 0, at: Array.from(text, (_, i) => i), quoted: new Array<boolean>(text.length).fill(true) }
+  return {
+    text,
+    start: 0,
+    at: Array.from({ length: text.length }, (_, i) => i),
+    quoted: new Array<boolean>(text.length).fill(true),
+  }
 }
 
 /** One argument as a person would type it: bare when that is safe, else in single quotes. */
 export function quoteWord(text: string): string {
   if (text !== '' && /^[A-Za-z0-9_@%+=:,./-]+$/.test(text)) return text
+  return inQuotes(text)
+}
+
+function inQuotes(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`
 }
 
 /** The argv as a line that a shell would split into the same array. */
 export function formatArgv(argv: readonly string[]): string {
-  return argv.map(quoteWord).join(' ')
+  // A first word with `=` would be an assignment.
+  return argv.map((arg, i) => (i === 0 && arg.includes('=') ? inQuotes(arg) : quoteWord(arg))).join(' ')
 }
 
 /** Words that only mean something to a shell when they come first. */
@@ -95,6 +105,10 @@ const shellWords = new Set(
 /** Whether a shell would do more with this text than split it into words: operators, expansions, globs, assignments, built-ins. */
 export function needsShell(text: string): boolean {
   let quote: '"' | "'" | undefined
+  // What stands before `c` once line continuations are gone: they join, so a word may begin right after one.
+  let before = ' '
+  // How far an unquoted brace expansion of the current word has come: `{`, then `,` or `..`, then `}` (bash as /bin/sh).
+  let brace: 'none' | 'open' | 'parted' = 'none'
   for (let i = 0; i < text.length; i++) {
     const c = text[i]!
     if (quote === "'") {
@@ -103,6 +117,8 @@ export function needsShell(text: string): boolean {
     }
     if (c === '\\') {
       i++
+      if (i >= text.length) return false
+      if (quote === undefined && text[i] !== '\n') before = c
       continue
     }
     if (c === '$' || c === '`') return true
@@ -112,9 +128,20 @@ export function needsShell(text: string): boolean {
     }
     if (c === '"' || c === "'") quote = c
     else if ('|&;<>()*?[\n'.includes(c)) return true
-    else if ((c === '~' || c === '#') && (i === 0 || ' \t=:'.includes(text[i - 1]!))) return true
-    else if (c === '{' && /^\{[^{} \t'"]*(,|\.\.)[^{} \t'"]*\}/.test(text.slice(i))) return true
+    else if ((c === '~' || c === '#') && ' \t=:'.includes(before)) return true
+    else if (c === '{') brace = 'open'
+    else if (brace === 'open' && (c === ',' || (c === '.' && before === '.'))) brace = 'parted'
+    else if (brace === 'parted' && c === '}') return true
+    else if (c === ' ' || c === '\t') brace = 'none'
+    before = c
   }
-  const first = /^\s*([^\s'"\\]+)/.exec(text)?.[1] ?? ''
-  return shellWords.has(first) || /^[A-Za-z_][A-Za-z0-9_]*=/.test(first)
+  // With a quote or a backslash left open there are no words: `splitWords` says so, as a shell would.
+  const first = quote === undefined ? splitWords(text)[0] : undefined
+  return first !== undefined && (shellWords.has(first.text) || isAssignment(first))
+}
+
+/** `NAME=` or bash's `NAME+=` before a command, unless a part of the name was quoted. */
+function isAssignment({ text, quoted }: Word): boolean {
+  const name = /^[A-Za-z_][A-Za-z0-9_]*\+?=/.exec(text)?.[0]
+  return name !== undefined && !quoted.slice(0, name.length).includes(true)
 }

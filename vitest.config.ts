@@ -1,0 +1,15 @@
+/** What `npm test` runs: all of test/ but what needs a browser, real engines or three whole processes. */
+
+import { configDefaults, defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    exclude: [...configDefaults.exclude, 'test/browser/**', 'test/engines/**', 'test/e2e/**'],
+    pool: 'forks',
+    watch: false,
+    testTimeout: 20_000,
+    hookTimeout: 20_000,
+    allowOnly: false,
+  },
+})
