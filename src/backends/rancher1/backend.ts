@@ -1,0 +1,120 @@
+/** Rancher 1.x (cattle) as a backend: containers by the HTTP API, commands by `execute` and a wrapper that tells what Rancher does not. */
+
+import { BackendError } from '../../core/errors.ts'
+import type { ExecHandle, Selector, Target, Traits } from '../../core/model.ts'
+import type { Backend, KillResult } from '../../core/ports.ts'
+import type { Transport } from '../transport.ts'
+import { type Api, parsed, rancherApi } from './api.ts'
+import { check } from './check.ts'
+import { Container, EXECUTABLE_STATE, Host, listPath, Project, targetOf } from './container.ts'
+import { type Connection, execute } from './exec.ts'
+import { killCommand } from './wrapper.ts'
+
+export type Rancher1Options = {
+  /** `on=<name>`. */
+  readonly name: string
+  /** `https://rancher.example.com`, with or without `/v1`, `/v2-beta`, `/projects/1a5`. */
+  readonly url: string
+  readonly accessKey: string
+  readonly secretKey: string
+  /** Environment id, `1a5`; an environment key does not need it. */
+  readonly project?: string
+  /** One HTTP request; default 30 s. */
+  readonly requestTimeoutMs?: number
+  /** The websocket's handshake; default 15 s. */
+  readonly connectTimeoutMs?: number
+  /** The command's begin after that; default 30 s. */
+  readonly startTimeoutMs?: number
+  /** Between keep-alive pings; default 20 s. */
+  readonly pingIntervalMs?: number
+}
+
+const traits: Traits = {
+  exitCode: true,
+  separateStderr: true,
+  stdin: false,
+  env: true,
+  dir: true,
+  user: false,
+  tty: true,
+  kill: true,
+}
+
+export function rancher1(options: Rancher1Options, transport: Transport): Backend {
+  const api = rancherApi(options, transport)
+  const times = {
+    connectMs: options.connectTimeoutMs ?? 15_000,
+    startMs: options.startTimeoutMs ?? 30_000,
+    pingMs: options.pingIntervalMs ?? 20_000,
+    restMs: 2_000,
+  }
+  const connection: Connection = { api, transport, times }
+  return {
+    name: options.name,
+    kind: 'rancher1',
+    traits,
+    list: (selector, signal) => list(api, options.name, selector, signal),
+    exec: (target, command, exec, signal) => execute(connection, { target, command, exec, signal }),
+    kill: (target, handle, signal) => kill(connection, target, handle, signal),
+    check: (signal) => check(api, options, signal),
+  }
+}
+
+async function list(api: Api, name: string, selector: Selector, signal: AbortSignal): Promise<readonly Target[]> {
+  const path = listPath(selector)
+  const containers = await api.list(path, Container, signal)
+  if (containers.length === 0 && api.project === undefined) await refuseUnnamedEnvironment(api, path, signal)
+  const hosts = await api.list('hosts', Host, signal)
+  const hostNames = new Map(hosts.map((host) => [host.id, host.name || host.hostname || host.id]))
+  // By id, for pages are row offsets and repeat a row when one before it goes; by state, for a filter that cattle does not take it ignores.
+  const running = new Map(containers.filter((one) => one.state === EXECUTABLE_STATE).map((one) => [one.id, one]))
+  return [...running.values()].map((one) => targetOf(one, name, hostNames))
+}
+
+/** An account key lists its own, empty account unless it names an environment; an environment key sees just the one that it belongs to. */
+async function refuseUnnamedEnvironment(api: Api, path: string, signal: AbortSignal): Promise<void> {
+  const projects = await api.list('/projects', Project, signal)
+  const [only] = projects
+  if (only === undefined) return
+  if (projects.length === 1 && (await api.list(`/projects/${only.id}/${path}`, Container, signal)).length === 0) return
+  throw new BackendError(
+    {
+      code: 'config',
+      message: `This is an account key, and no environment is named. It can see: ${projects.map((one) => (one.name ? `${one.id} (${one.name})` : one.id)).join(', ')}.`,
+      next: 'Set `project` of this backend to one of them, or use an environment key.',
+    },
+    { ran: 'no' },
+  )
+}
+
+async function kill(connection: Connection, target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult> {
+  const left = handle.pid === undefined ? ({ result: 'left' } as const) : ({ result: 'left', pid: handle.pid } as const)
+  const decoder = new TextDecoder()
+  const exec = crypto.randomUUID().replaceAll('-', '')
+  let said = ''
+  try {
+    for await (const event of execute(connection, { target, command: killCommand(handle.exec, handle.pid), exec, signal })) {
+      if (event.type === 'output' && event.stream === 'stdout')
+        said = (said + decoder.decode(event.data, { stream: true })).slice(0, 4096)
+    }
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error
+    // No shell to look with, so there is no proof.
+    if (error.code === 'command_not_found') return left
+    if (error.code === 'backend_not_found') return { result: 'gone' }
+    if (error.code === 'not_running' && (await isDead(connection.api, target, signal))) return { result: 'gone' }
+    throw error
+  }
+  if (said.trim() === 'gone') return { result: 'gone' }
+  const pid = /^left (\d+)/.exec(said)?.[1]
+  return pid === undefined ? left : { result: 'left', pid: Number(pid) }
+}
+
+/** With its container every process of it ends; one that is only stopping may still hold them. */
+async function isDead(api: Api, target: Target, signal: AbortSignal): Promise<boolean> {
+  const response = await api.request('GET', `containers/${target.native}`, signal)
+  return (
+    response.status === 404 ||
+    (response.status === 200 && ['stopped', 'removed', 'purged'].includes(parsed(response, Container).state))
+  )
+}

@@ -1,0 +1,364 @@
+/** One command through Rancher 1.x: the `execute` action, its websocket, and the wrapper's frames on it as events. */
+
+import * as z from 'zod'
+import { BackendError } from '../../core/errors.ts'
+import type { Command, ExecEvent, Target } from '../../core/model.ts'
+import { type Socket, type SocketEnd, type Transport, TransportError, UpgradeRefused } from '../transport.ts'
+import { type Api, base64, errorCode, parsed, protocol, refusal, unreachable } from './api.ts'
+import { Container, EXECUTABLE_STATE } from './container.ts'
+import { headerStripper } from './docker-headers.ts'
+import { engineSays } from './engine-text.ts'
+import { type FrameEvent, frameParser, joined } from './frames.ts'
+import { wrapped } from './wrapper.ts'
+
+type ExecTimes = {
+  /** For the websocket to be open. */
+  readonly connectMs: number
+  /** From then on, for the wrapper's first word. */
+  readonly startMs: number
+  /** Between pings; balancers cut idle connections after 60 s (rancher/rancher #2186, #6192). */
+  readonly pingMs: number
+  /** After the exit code, for the rest of stderr, which a background child may hold open. */
+  readonly restMs: number
+}
+
+export type Connection = { readonly api: Api; readonly transport: Transport; readonly times: ExecTimes }
+type What = { readonly target: Target; readonly command: Command; readonly exec: string; readonly signal: AbortSignal }
+
+const HostAccess = z.object({ url: z.string(), token: z.string().min(1) })
+const EXEC_PATH = /^\/(v1|v2-beta|v2)\/exec\/?$/
+/** What an engine's error text can be at most; more is output. */
+const ENGINE_TEXT_BYTES = 4096
+
+export async function* execute(connection: Connection, what: What): AsyncGenerator<ExecEvent> {
+  refuseUnsupported(what.command)
+  const outcome = yield* executeWrapped(connection, what)
+  // The wrapper never began, so the command did not either: this is its first and only run.
+  if (outcome === 'no-shell') yield* executeBare(connection, what)
+}
+
+function refuseUnsupported(command: Command): void {
+  const no = (message: string, next: string) => new BackendError({ code: 'unsupported', message, next }, { ran: 'no' })
+  if (command.stdin !== undefined)
+    throw no('Rancher 1.x cannot end a command’s stdin, so it is not offered.', 'Run it without stdin.')
+  if (command.user !== undefined)
+    throw no('Rancher 1.x cannot choose the user.', 'Run it without user=, or use su inside the command.')
+  if (command.dir !== undefined && !command.dir.startsWith('/')) throw no('The directory must be absolute.', 'Begin it with /.')
+  const strings = [...command.argv, command.dir ?? '', ...Object.entries(command.env ?? {}).flat()]
+  if (strings.some((one) => one.includes('\0'))) throw no('A NUL byte cannot be part of a command.', 'Take it out.')
+  const name = Object.keys(command.env ?? {}).find((one) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(one))
+  if (name !== undefined)
+    throw no(`A shell cannot set a variable named ${JSON.stringify(name)}.`, 'Use letters, digits and _ only.')
+}
+
+async function* executeWrapped(connection: Connection, what: What): AsyncGenerator<ExecEvent, 'done' | 'no-shell'> {
+  const { times } = connection
+  const nonce = newNonce()
+  const argv = wrapped(what.command, what.exec)
+  // The wrapper waits for its nonce, so nothing has run until that was sent, however the handshake ended.
+  const socket = await connect(connection, what, { command: argv, attachStdin: true, tty: what.command.tty ?? false }, 'no')
+  const parser = frameParser(nonce)
+  const headers = headerStripper()
+  const keepAlive = setInterval(() => socket.ping(), times.pingMs)
+  let deadline: 'start' | 'rest' | undefined
+  const late = (which: 'start' | 'rest') => () => {
+    deadline = which
+    socket.close()
+  }
+  let timer = setTimeout(late('start'), times.startMs)
+  let preamble: Uint8Array = new Uint8Array()
+  let began = false
+  let code: number | undefined
+
+  // What the frames say, and whether the end is reached.
+  function* take(events: readonly FrameEvent[]): Generator<ExecEvent, boolean> {
+    let isOver = false
+    for (const event of events) {
+      switch (event.type) {
+        case 'preamble':
+          preamble = joined(preamble, event.data).slice(0, ENGINE_TEXT_BYTES)
+          break
+        case 'began': {
+          clearTimeout(timer)
+          began = true
+          const pid = Number.isNaN(event.pid) ? {} : { pid: event.pid }
+          yield { type: 'started', handle: { target: what.target.id, exec: what.exec, ...pid } }
+          break
+        }
+        case 'stdout':
+        case 'stderr':
+          yield { type: 'output', stream: event.type, data: event.data }
+          break
+        case 'no-directory':
+          throw new BackendError(
+            {
+              code: 'command_not_found',
+              message: `The directory ${what.command.dir} is not there, or may not be entered, so the command was not started.`,
+              next: 'Check dir= against the files of the container.',
+            },
+            { ran: 'no' },
+          )
+        case 'exited':
+          if (Number.isNaN(event.code)) throw protocol('The wrapper told an exit code that is none.', 'maybe')
+          code = event.code
+          timer = setTimeout(late('rest'), times.restMs)
+          break
+        case 'stderr-ended':
+          isOver = true
+          break
+        default:
+          event satisfies never
+      }
+    }
+    return isOver && code !== undefined
+  }
+
+  try {
+    socket.send(base64(`${nonce}\n`))
+    for await (const data of bytesOf(socket)) {
+      if (yield* take(parser.write(headers.write(data)))) break
+      if (began || preamble.byteLength === 0) continue
+      // B0 never closes, so an engine's refusal is recognised as it comes.
+      const said = engineSays(preamble, '/bin/sh')
+      if (said === 'not-found') return 'no-shell'
+      if (said) throw said
+    }
+    if (code === undefined) yield* take(parser.write(headers.end()))
+    if (code === undefined) yield* take(parser.end())
+    if (code === undefined) {
+      if (what.signal.aborted) throw givenUp(what.signal)
+      if (deadline === 'start') throw notStarted(times.startMs)
+      throw broken(await socket.ended, began, preamble)
+    }
+    yield { type: 'exit', code }
+    return 'done'
+  } finally {
+    clearTimeout(timer)
+    clearInterval(keepAlive)
+    socket.close()
+  }
+}
+
+/** Without a shell in the container there is neither stderr nor an exit code: what comes is shown, and the end says so. */
+async function* executeBare(connection: Connection, what: What): AsyncGenerator<ExecEvent> {
+  const { command, signal, target } = what
+  if (command.env !== undefined || command.dir !== undefined)
+    throw new BackendError(
+      {
+        code: 'unsupported',
+        message: 'There is no /bin/sh in this container, and without it Rancher 1.x cannot set a directory or environment.',
+        next: 'Run it without dir= and env=.',
+      },
+      { ran: 'no' },
+    )
+  const socket = await connect(
+    connection,
+    what,
+    { command: command.argv, attachStdin: false, tty: command.tty ?? false },
+    'maybe',
+  )
+  const headers = headerStripper()
+  const keepAlive = setInterval(() => socket.ping(), connection.times.pingMs)
+  let held: Uint8Array | undefined = new Uint8Array()
+  const stdout = (data: Uint8Array): ExecEvent[] => (data.byteLength === 0 ? [] : [{ type: 'output', stream: 'stdout', data }])
+  try {
+    yield { type: 'started', handle: { target: target.id, exec: what.exec } }
+    for await (const data of bytesOf(socket)) {
+      const bytes = headers.write(data)
+      if (held === undefined) {
+        yield* stdout(bytes)
+        continue
+      }
+      held = joined(held, bytes)
+      // Held back only as long as it reads like the engine's refusal of this very executable.
+      const said = engineSays(held, command.argv[0])
+      if (said === 'not-found') throw commandNotFound(command.argv[0])
+      if (said) throw said
+      if (held.byteLength < ENGINE_TEXT_BYTES && mayBecomeEngineText(held)) continue
+      yield* stdout(held)
+      held = undefined
+    }
+    if (held !== undefined) yield* stdout(held)
+    yield* stdout(headers.end())
+    if (signal.aborted) throw givenUp(signal)
+    const ended = await socket.ended
+    if (ended.code !== 1000) throw broken(ended, true, new Uint8Array())
+    yield {
+      type: 'exit-unknown',
+      error: {
+        code: 'exit_code_unknown',
+        message: 'It ended, but without a shell in the container Rancher 1.x cannot tell the exit code, and stderr is lost.',
+        next: 'Judge by the output, or use an image with /bin/sh.',
+      },
+    }
+  } finally {
+    clearInterval(keepAlive)
+    socket.close()
+  }
+}
+
+function mayBecomeEngineText(data: Uint8Array): boolean {
+  const text = new TextDecoder().decode(data.subarray(0, 12)).toLowerCase()
+  return ['oci runtime ', 'rpc error: c', 'exec failed:', 'container_li'].some((begin) =>
+    begin.startsWith(text.slice(0, begin.length)),
+  )
+}
+
+type ExecuteBody = { readonly command: readonly string[]; readonly attachStdin: boolean; readonly tty: boolean }
+
+/** Every connect with a token runs its command anew: there is one try and never a second. `ran` is what a broken handshake leaves open. */
+async function connect(connection: Connection, what: What, body: ExecuteBody, ran: 'no' | 'maybe'): Promise<Socket> {
+  const { api, transport, times } = connection
+  const url = await askForAccess(api, what, body)
+  const deadline = new AbortController()
+  const timer = setTimeout(() => deadline.abort(), times.connectMs)
+  try {
+    return await transport.socket(url, { signal: AbortSignal.any([what.signal, deadline.signal]) })
+  } catch (error) {
+    if (what.signal.aborted) throw givenUp(what.signal, ran)
+    if (error instanceof UpgradeRefused) throw upgradeRefused(error)
+    if (!(error instanceof TransportError)) throw error
+    const { code, message, next } = unreachable(error, deadline.signal.aborted)
+    const couldRun = ran === 'maybe' && (error.reason === 'aborted' || error.reason === 'reset' || error.reason === 'other')
+    throw new BackendError({ code, message, ...(next ? { next } : {}) }, { ran: couldRun ? 'maybe' : 'no', cause: error })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function askForAccess(api: Api, { target, signal }: What, body: ExecuteBody): Promise<string> {
+  if (!/^1i\d+$/.test(target.native)) throw protocol('This is not the id of a Rancher 1.x container.')
+  const path = `containers/${target.native}`
+  // All three booleans: what is left out becomes true [CT ContainerExec.java].
+  const response = await api.request('POST', `${path}/?action=execute`, signal, { ...body, attachStdout: true })
+  if (response.status === 422 && errorCode(response) === 'ActionNotAvailable')
+    throw await whyNotOffered(api, path, target, signal)
+  if (response.status !== 200) throw refusal(response, { what: `the container ${target.name}`, project: api.project })
+  const access = parsed(response, HostAccess)
+  const url = socketUrl(api.origin, access.url)
+  url.searchParams.set('token', access.token)
+  return url.href
+}
+
+/** No `execute` among the actions means "does not run" or "is not allowed"; the state decides which [CT docker.json, read-user.json]. */
+async function whyNotOffered(api: Api, path: string, target: Target, signal: AbortSignal): Promise<BackendError> {
+  const response = await api.request('GET', path, signal)
+  if (response.status !== 200) return refusal(response, { what: `the container ${target.name}`, project: api.project })
+  const { state } = parsed(response, Container)
+  if (state !== EXECUTABLE_STATE)
+    return new BackendError(
+      {
+        code: 'not_running',
+        message: `The container ${target.name} is ${state}, not running.`,
+        next: 'Start it, or choose one that runs.',
+      },
+      { ran: 'no' },
+    )
+  return new BackendError(
+    {
+      code: 'backend_forbidden',
+      message: `The API key may not run commands in ${target.name}: its role is read-only, or it is restricted and the container is privileged or the platform’s own.`,
+      next: 'Use a key of an owner or member, or an environment key.',
+    },
+    { ran: 'no' },
+  )
+}
+
+/** Behind a TLS proxy that does not say so, Rancher names `ws://` for an `https` server: the token would go out in clear, so the configured server is used. */
+export function socketUrl(origin: URL, given: string): URL {
+  const url = URL.canParse(given) ? new URL(given) : undefined
+  if (!url || !EXEC_PATH.test(url.pathname) || !/^wss?:$/.test(url.protocol))
+    throw protocol('Rancher named a websocket address that is not one for commands.')
+  if (origin.protocol === 'https:' && url.protocol === 'ws:') {
+    const secure = new URL(url.pathname, origin)
+    secure.protocol = 'wss:'
+    return secure
+  }
+  return url
+}
+
+/** Each text message is base64 of its own [§3.2]. */
+async function* bytesOf(socket: Socket): AsyncGenerator<Uint8Array> {
+  for await (const message of socket.messages) {
+    if (message.type === 'binary') yield message.data
+    else yield decoded(message.data)
+  }
+}
+
+function decoded(text: string): Uint8Array {
+  try {
+    const binary = atob(text)
+    const bytes = new Uint8Array(binary.length)
+    for (let i = 0; i < binary.length; i += 1) bytes[i] = binary.charCodeAt(i)
+    return bytes
+  } catch (cause) {
+    throw protocol('Rancher sent a message that is not base64.', 'maybe', cause)
+  }
+}
+
+function newNonce(): string {
+  return base64(crypto.getRandomValues(new Uint8Array(16))).replace(/[+/=]/g, (c) => ({ '+': '-', '/': '_', '=': '' })[c] ?? '')
+}
+
+function upgradeRefused(error: UpgradeRefused): BackendError {
+  const no = (message: string, next: string) =>
+    new BackendError({ code: 'backend_unavailable', message, next }, { ran: 'no', cause: error })
+  if (error.status === 401)
+    return no(
+      'Rancher’s proxy did not accept its own token: the container’s host is not connected, or the clocks of server and host differ by minutes.',
+      'In Rancher look whether the host is active; compare the clocks of server and host.',
+    )
+  if (error.status === 502 || error.status === 503 || error.status === 504)
+    return no(
+      `Nothing answers behind Rancher’s proxy (HTTP ${error.status}).`,
+      'Look whether the Rancher server is starting or down.',
+    )
+  return no(
+    `The websocket was answered with HTTP ${error.status}.`,
+    'What stands before Rancher must pass websockets on (an ELB in TCP mode, nginx with Upgrade headers) and take long request lines.',
+  )
+}
+
+function commandNotFound(executable: string): BackendError {
+  return new BackendError(
+    {
+      code: 'command_not_found',
+      message: `There is no ${executable} in the container (and no shell).`,
+      next: 'Use a program that the image has.',
+    },
+    { ran: 'no' },
+  )
+}
+
+function notStarted(ms: number): BackendError {
+  return new BackendError(
+    {
+      code: 'timeout',
+      message: `The container did not begin the command within ${ms / 1000} s.`,
+      next: 'Its host may be overloaded, or another client of that host has stalled it. Look before you run it again.',
+    },
+    { ran: 'maybe' },
+  )
+}
+
+function givenUp(signal: AbortSignal, ran: 'no' | 'maybe' = 'maybe'): BackendError {
+  return new BackendError(
+    { code: 'stream_broken', message: 'The connection was given up before the command ended.' },
+    { ran, cause: signal.reason },
+  )
+}
+
+/** Close 1000 is every ending that Rancher knows, also of a lost tunnel: without the wrapper's last word it proves nothing (S41). */
+function broken(ended: SocketEnd, began: boolean, preamble: Uint8Array): BackendError {
+  const how = ended.clean ? `close ${ended.code}` : `no close frame: ${ended.reason || ended.code}`
+  const text = new TextDecoder().decode(preamble).trim()
+  const message = began
+    ? `The connection ended (${how}) before the command said how it ended; it may still run.`
+    : text === ''
+      ? `The connection ended (${how}) before the command began: the container may just have stopped, be paused or be replaced, or its host lost its connection to Rancher.`
+      : `The connection ended (${how}) before the command began, with the words: ${text.slice(0, 300)}`
+  return new BackendError(
+    { code: 'stream_broken', message, next: 'Look at the container and its host, then decide whether to run it again.' },
+    { ran: 'maybe' },
+  )
+}

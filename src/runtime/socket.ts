@@ -1,0 +1,154 @@
+/** What both transports share of a websocket: a bounded queue of messages, one ending, and words for a failed connection. */
+
+import type { SocketEnd, SocketMessage } from '../backends/transport.ts'
+import { TransportError } from '../backends/transport.ts'
+
+export const DEFAULT_MAX_BODY_BYTES = 16 * 1024 * 1024
+export const DEFAULT_MAX_BUFFERED_BYTES = 32 * 1024 * 1024
+/** Behind every deadline of a caller, for the caller that has none. */
+export const LONGEST_HANDSHAKE_MS = 60_000
+export const LONGEST_REQUEST_MS = 300_000
+export const CLOSE_GRACE_MS = 1_000
+export const REFUSAL_BODY_BYTES = 4096
+
+export type MessageQueue = {
+  /** Keeps a message for the reader; false when the cap is passed: the owner then drops the connection. */
+  push(message: SocketMessage): boolean
+  /** The first call decides how it ended; what was pushed before can still be read. */
+  end(how: SocketEnd): void
+  readonly isEnded: () => boolean
+  readonly messages: AsyncIterable<SocketMessage>
+  readonly ended: Promise<SocketEnd>
+}
+
+export function messageQueue(maxBufferedBytes: number): MessageQueue {
+  const waiting: SocketMessage[] = []
+  let bytes = 0
+  let how: SocketEnd | undefined
+  let isAbandoned = false
+  let wake: (() => void) | undefined
+  const { promise: ended, resolve } = Promise.withResolvers<SocketEnd>()
+
+  async function* read(): AsyncGenerator<SocketMessage> {
+    try {
+      for (;;) {
+        // Draining in batches keeps a long backlog linear.
+        for (const message of waiting.splice(0)) {
+          bytes -= sizeOf(message)
+          yield message
+        }
+        if (waiting.length > 0) continue
+        if (how !== undefined) return
+        await new Promise<void>((resume) => {
+          wake = resume
+        })
+      }
+    } finally {
+      isAbandoned = true
+      waiting.length = 0
+    }
+  }
+
+  return {
+    push(message) {
+      if (how !== undefined || isAbandoned) return true
+      bytes += sizeOf(message)
+      if (bytes > maxBufferedBytes) return false
+      waiting.push(message)
+      wake?.()
+      return true
+    },
+    end(cause) {
+      if (how !== undefined) return
+      how = cause
+      resolve(cause)
+      wake?.()
+    },
+    isEnded: () => how !== undefined,
+    messages: read(),
+    ended,
+  }
+}
+
+function sizeOf(message: SocketMessage): number {
+  return message.type === 'text' ? message.data.length : message.data.byteLength
+}
+
+export function parseUrl(url: string, schemes: readonly string[]): URL {
+  // Parsed here, because the platforms' own errors quote the URL with its query.
+  if (!URL.canParse(url)) throw new TransportError('other', 'the address is not a URL')
+  const parsed = new URL(url)
+  if (!schemes.includes(parsed.protocol))
+    throw new TransportError('other', `${parsed.host}: ${parsed.protocol} is not one of ${schemes.join(' ')}`)
+  return parsed
+}
+
+const REASON_BY_CODE: Readonly<Record<string, TransportError['reason']>> = {
+  ECONNREFUSED: 'refused',
+  ENOTFOUND: 'dns',
+  EAI_AGAIN: 'dns',
+  ECONNRESET: 'reset',
+  EPIPE: 'reset',
+  UND_ERR_SOCKET: 'reset',
+  EPROTO: 'tls',
+}
+const TLS_CODE = /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH|INVALID_CA)/
+
+const WORDS: Readonly<Record<TransportError['reason'], string>> = {
+  refused: 'connection refused',
+  dns: 'the host name is not known',
+  tls: 'the TLS connection failed; if the certificate is signed by a private CA, add it with NODE_EXTRA_CA_CERTS (Deno: DENO_CERT)',
+  reset: 'the connection was cut',
+  aborted: 'no answer before the deadline',
+  too_large: 'the answer is larger than allowed',
+  other: 'the connection failed',
+}
+
+/** Any failure to get an answer, as an error that is safe to show: the host, never the path or the query. */
+export function transportError(url: URL, error: unknown, signal: AbortSignal): TransportError {
+  if (error instanceof TransportError) return error
+  if (signal.aborted) return new TransportError('aborted', `${url.host}: ${WORDS.aborted}`, { cause: signal.reason })
+  const code = codeOf(error)
+  const reason = REASON_BY_CODE[code] ?? (TLS_CODE.test(code) ? 'tls' : reasonFromText(error))
+  const detail = code === '' ? '' : ` (${code})`
+  return new TransportError(reason, `${url.host}: ${WORDS[reason]}${detail}`, { cause: error })
+}
+
+function codeOf(error: unknown): string {
+  for (let e = error, depth = 0; e instanceof Error && depth < 5; e = e.cause, depth += 1) {
+    if ('code' in e && typeof e.code === 'string') return e.code
+  }
+  return ''
+}
+
+// workerd and Deno give no codes, only sentences.
+function reasonFromText(error: unknown): TransportError['reason'] {
+  const text = error instanceof Error ? `${error.message} ${error.cause instanceof Error ? error.cause.message : ''}` : ''
+  if (/certificate|TLS|SSL|NoApplicationProtocol/i.test(text)) return 'tls'
+  if (/refused/i.test(text)) return 'refused'
+  if (/dns|resolve|lookup|name not known/i.test(text)) return 'dns'
+  if (/hang up|reset|connection lost|disconnected/i.test(text)) return 'reset'
+  return 'other'
+}
+
+/** Reads at most `maxBytes` of a body as UTF-8 text; more is an error, or is cut when `cut` is set. */
+export async function readText(
+  body: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+  host: string,
+  mode: 'whole' | 'cut' = 'whole',
+): Promise<string> {
+  const decoder = new TextDecoder()
+  let text = ''
+  let bytes = 0
+  for await (const chunk of body) {
+    const room = maxBytes - bytes
+    bytes += chunk.byteLength
+    if (bytes > maxBytes) {
+      if (mode === 'cut') return text + decoder.decode(chunk.subarray(0, room))
+      throw new TransportError('too_large', `${host}: ${WORDS.too_large} (${maxBytes} bytes)`)
+    }
+    text += decoder.decode(chunk, { stream: true })
+  }
+  return text + decoder.decode()
+}

@@ -1,0 +1,182 @@
+/** The transport of Node and Deno: `node:http(s)` for requests, `ws` for websockets, with one setting for a private CA. */
+
+import * as http from 'node:http'
+import * as https from 'node:https'
+import * as tls from 'node:tls'
+import { WebSocket } from 'ws'
+import type { HttpRequest, HttpResponse, Socket, SocketOptions, Transport } from '../backends/transport.ts'
+import { TransportError, UpgradeRefused } from '../backends/transport.ts'
+import {
+  CLOSE_GRACE_MS,
+  DEFAULT_MAX_BODY_BYTES,
+  DEFAULT_MAX_BUFFERED_BYTES,
+  LONGEST_HANDSHAKE_MS,
+  LONGEST_REQUEST_MS,
+  messageQueue,
+  parseUrl,
+  REFUSAL_BODY_BYTES,
+  readText,
+  transportError,
+} from './socket.ts'
+
+export type NodeTransportOptions = {
+  /** PEM of CAs to trust besides the system's; NODE_EXTRA_CA_CERTS works without it. */
+  readonly ca?: string
+}
+
+export function nodeTransport(options: NodeTransportOptions = {}): Transport {
+  const trust = options.ca === undefined ? {} : { ca: [...tls.rootCertificates, options.ca] }
+  return {
+    http: (request) => sendRequest(request, trust),
+    socket: (url, socketOptions) => openSocket(url, socketOptions, trust),
+  }
+}
+
+type Trust = { readonly ca?: string[] }
+
+async function sendRequest(request: HttpRequest, trust: Trust): Promise<HttpResponse> {
+  const url = parseUrl(request.url, ['http:', 'https:'])
+  const signal = AbortSignal.any([request.signal, AbortSignal.timeout(LONGEST_REQUEST_MS)])
+  try {
+    signal.throwIfAborted()
+    const response = await respond(url, request, signal, trust)
+    const body = await readText(response, request.maxBytes ?? DEFAULT_MAX_BODY_BYTES, url.host)
+    return { status: response.statusCode ?? 0, headers: headersOf(response), body }
+  } catch (error) {
+    throw transportError(url, error, signal)
+  }
+}
+
+function respond(url: URL, request: HttpRequest, signal: AbortSignal, trust: Trust): Promise<http.IncomingMessage> {
+  const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>()
+  const body = request.body === undefined ? undefined : new TextEncoder().encode(request.body)
+  const outgoing = (url.protocol === 'https:' ? https : http).request(url, {
+    method: request.method,
+    headers: { ...request.headers, ...(body === undefined ? {} : { 'content-length': body.byteLength }) },
+    signal,
+    // A connection of its own for each request: a kept one that the far side has just dropped would fail a request that must not be repeated.
+    agent: false,
+    ...trust,
+  })
+  outgoing.on('response', resolve)
+  outgoing.on('error', reject)
+  outgoing.end(body)
+  return promise
+}
+
+function headersOf(response: http.IncomingMessage): Headers {
+  const headers = new Headers()
+  for (const [name, values] of Object.entries(response.headersDistinct))
+    for (const value of values ?? []) headers.append(name, value)
+  return headers
+}
+
+async function openSocket(address: string, options: SocketOptions, trust: Trust): Promise<Socket> {
+  const url = parseUrl(address, ['ws:', 'wss:'])
+  if (options.signal.aborted) throw transportError(url, undefined, options.signal)
+  const maxBytes = options.maxBufferedBytes ?? DEFAULT_MAX_BUFFERED_BYTES
+  const ws = new WebSocket(url, [...(options.protocols ?? [])], {
+    headers: { ...options.headers },
+    perMessageDeflate: false,
+    followRedirects: false,
+    handshakeTimeout: LONGEST_HANDSHAKE_MS,
+    maxPayload: maxBytes,
+    ...trust,
+  })
+  // Listening before the handshake ends: a first message can arrive in the same packet as the answer to the upgrade.
+  const socket = wrap(ws, options.signal, maxBytes)
+  await handshake(ws, url, options.signal)
+  return socket
+}
+
+async function handshake(ws: WebSocket, url: URL, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const abort = () => reject(transportError(url, undefined, signal))
+  signal.addEventListener('abort', abort, { once: true })
+  ws.once('open', resolve)
+  ws.on('error', reject)
+  ws.once('unexpected-response', (request, response) => {
+    readText(response, REFUSAL_BODY_BYTES, url.host, 'cut')
+      .catch(() => '')
+      .then((body) => {
+        reject(new UpgradeRefused(response.statusCode ?? 0, body))
+        request.destroy()
+      })
+  })
+  try {
+    await promise
+  } catch (error) {
+    ws.terminate()
+    throw error instanceof UpgradeRefused || error instanceof TransportError ? error : transportError(url, error, signal)
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Socket {
+  const queue = messageQueue(maxBytes)
+  let grace: ReturnType<typeof setTimeout> | undefined
+  let isPingOpen = false
+
+  const drop = (code: number, reason: string) => {
+    queue.end({ code, reason, clean: false })
+    ws.terminate()
+  }
+  const abort = () => drop(1006, 'aborted')
+  const overflow = () => {
+    // The close frame says why to the far side; the reader is told at once.
+    queue.end({ code: 1009, reason: `more than ${maxBytes} bytes were waiting`, clean: false })
+    close(1009)
+  }
+  const close = (code?: number, reason?: string) => {
+    if (ws.readyState === WebSocket.CLOSED || grace !== undefined) return
+    ws.close(code ?? 1000, reason)
+    grace = setTimeout(() => ws.terminate(), CLOSE_GRACE_MS)
+  }
+
+  ws.on('message', (data, isBinary) => {
+    isPingOpen = false
+    const bytes = toBytes(data)
+    const fits = queue.push(isBinary ? { type: 'binary', data: bytes } : { type: 'text', data: new TextDecoder().decode(bytes) })
+    if (!fits) overflow()
+  })
+  ws.on('pong', () => {
+    isPingOpen = false
+  })
+  ws.on('error', (error: Error & { code?: string }) => {
+    const isTooLarge = error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH'
+    queue.end({ code: isTooLarge ? 1009 : 1006, reason: error.message, clean: false })
+  })
+  ws.on('close', (code, reason) => {
+    clearTimeout(grace)
+    signal.removeEventListener('abort', abort)
+    queue.end({ code, reason: reason.toString(), clean: code !== 1006 })
+  })
+  signal.addEventListener('abort', abort, { once: true })
+
+  return {
+    get protocol() {
+      return ws.protocol
+    },
+    send(data) {
+      if (ws.readyState !== WebSocket.OPEN) return
+      ws.send(data)
+      if (ws.bufferedAmount > maxBytes) overflow()
+    },
+    ping() {
+      if (ws.readyState !== WebSocket.OPEN) return
+      // Nothing came back since the last ping: the connection is half open and would stay so for many minutes.
+      if (isPingOpen) return drop(1006, 'the far side no longer answers')
+      isPingOpen = true
+      ws.ping()
+    },
+    close,
+    messages: queue.messages,
+    ended: queue.ended,
+  }
+}
+
+function toBytes(data: Buffer | ArrayBuffer | Buffer[]): Uint8Array {
+  if (Array.isArray(data)) return Buffer.concat(data)
+  return data instanceof ArrayBuffer ? new Uint8Array(data) : data
+}
