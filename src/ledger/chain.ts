@@ -84,5 +84,5 @@ export async function attach(detached: Detached, parts: readonly Bytes[]): Promi
     return undefined
   }
   if (filled !== bytes.length || (await sha256(bytes)) !== detached.sha256) return undefined
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
+  return new TextDecoder().decode(bytes)
 }

@@ -53,7 +53,7 @@ export function createTimerWake(
   /** A run that is being worked on stays ready, so that a wake in the middle of the work is not lost. */
   const begin = (): void => {
     for (const run of ready) {
-      if (closed || working.size >= limit) return
+      if (working.size >= limit) return
       if (working.has(run)) continue
       ready.delete(run)
       const turn = Promise.resolve()

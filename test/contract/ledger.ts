@@ -29,7 +29,7 @@ async function story(ledger: Ledger): Promise<{ done: RunId; open: RunId; refuse
     await ledger.append(run, { type: 'decided', decision: { effect: 'allow', rule: 'all', limits: {} }, policy: 'p1' })
     await ledger.claim(run, one, me)
     await ledger.append(run, output('1i1', 0, 'up 3 days\n'))
-    await ledger.append(run, output('1i1', 1, 'load 0.1\n'))
+    await ledger.append(run, output('1i1', 1, 'load 0.10\n'))
     await ledger.append(run, ended('1i1'))
   }
   await ledger.append(done, ended('1i2', { status: 'failed', error: { code: 'not_started', message: 'cancelled' } }))
@@ -44,7 +44,7 @@ async function story(ledger: Ledger): Promise<{ done: RunId; open: RunId; refuse
 }
 
 export function ledgerContract(name: string, open: () => Promise<LedgerBench>): void {
-  describe(name, () => {
+  describe(name, { timeout: 30_000 }, () => {
     const benches: LedgerBench[] = []
     const opened = async (): Promise<LedgerBench> => {
       const bench = await open()
@@ -213,7 +213,7 @@ export function ledgerContract(name: string, open: () => Promise<LedgerBench>): 
         expect(await again.output(run, target('1i2').id)).toEqual([])
         expect(await again.output(done, one)).toEqual([
           { stream: 'stdout', text: 'up 3 days\n' },
-          { stream: 'stdout', text: 'load 0.1\n' },
+          { stream: 'stdout', text: 'load 0.10\n' },
         ])
         expect(await again.verify()).toMatchObject({ ok: true })
       })
@@ -340,6 +340,20 @@ export function ledgerContract(name: string, open: () => Promise<LedgerBench>): 
           /r-done/,
         ],
         ['a changed link', `update link set prev = hash where n = 2`, /link 2/],
+        ['a changed last link', `update link set hash = prev where n = 4`, /link 4/],
+        ['a changed last hash', `update run set head = '0' where id = 'r-open'`, /last hash of run r-open/],
+        [
+          'a run lost with its rows and its links',
+          `delete from run where id = 'r-done'; delete from event where ${ofDone}; delete from part where ${ofDone}; delete from target where ${ofDone}; delete from link where ${ofDone}`,
+          /link 1 of the ledger’s chain is missing/,
+        ],
+        [
+          'events of no run',
+          `insert into event select 'ghost', seq, at, type, target, idx, once, body, hash from event where ${ofDone}`,
+          /run ghost has events/,
+        ],
+        ['targets of no run', `insert into target (run, id) values ('ghost', 'prod/1i1')`, /run ghost has targets/],
+        ['a payload of no event', `insert into part (run, seq, n, data) values ('r-done', 99, 0, '')`, /payload for event 99/],
         ['a lost link', `delete from link where n = 4`, /event 3 of run r-refused is not sealed/],
         ['a lost run', `delete from run where id = 'r-open'`, /run r-open/],
         [

@@ -12,7 +12,7 @@ export type WakeBench = {
 }
 
 export function wakeContract(name: string, open: () => Promise<WakeBench>): void {
-  describe(name, () => {
+  describe(name, { timeout: 30_000 }, () => {
     const benches: WakeBench[] = []
     const opened = async (): Promise<WakeBench> => {
       const bench = await open()

@@ -1,9 +1,9 @@
 /** The ledger on node:sqlite: the contract on a file, and what is particular to the file. */
 
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import type { RunId } from '../../src/core/model.ts'
 import type { Db } from '../../src/ledger/db.ts'
@@ -57,8 +57,38 @@ test('a batch happens whole or not at all', async () => {
   await db.close()
 })
 
-test('the file and its journal can be read by their owner only', async () => {
+test('[no-secret-shown] S33 a delivery key is kept as a hash only', async () => {
+  const db = openSqlite(':memory:')
+  const ledger = await createLedger(db)
+  await ledger.firstTime('https://hooks.example/secret', 1000)
+  expect(JSON.stringify(await db.batch([{ sql: 'select * from seen', parameters: [] }]))).not.toContain('secret')
+  await ledger.close()
+})
+
+test('[bounded] no row comes near 1 MB, however large what is recorded', async () => {
+  const db = openSqlite(':memory:')
+  const ledger = await createLedger(db)
+  const stdin = Array.from({ length: 200_000 }, (_, n) => ((n * 2_654_435_761) % 2 ** 32).toString(36)).join('')
+  const asked = request('r1', { command: { argv: ['sh', '-c', 'x'.repeat(300_000)], stdin } })
+  await ledger.accept(asked)
+  await ledger.append('r1' as RunId, output('1i1', 0, stdin))
+  const [largest] = await db.batch([
+    {
+      sql: `select max(n) as n from (select length(body) as n from event union all select length(data) from part
+        union all select length(argv) + length(actor) + length(place) from run)`,
+      parameters: [],
+    },
+  ])
+  expect(largest?.[0]?.n).toBeLessThanOrEqual(256 * 1024)
+  expect((await ledger.read('r1' as RunId))[0]?.event).toEqual({ type: 'accepted', request: asked })
+  expect((await ledger.list({ limit: 1 }))[0]?.argv.join(' ')).toMatch(/^sh -c x{4000,4096}…$/)
+  await ledger.close()
+})
+
+test('the file and its journal can be read by their owner only, also when the file was there before', async () => {
   const path = ledgerFile()
+  mkdirSync(dirname(path))
+  writeFileSync(path, '', { mode: 0o644 })
   const ledger = await createLedger(openSqlite(path))
   await ledger.accept(request('r1'))
   for (const file of [path, `${path}-wal`, `${path}.holder`]) expect(statSync(file).mode & 0o777).toBe(0o600)

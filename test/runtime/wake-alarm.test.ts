@@ -39,4 +39,4 @@ test('[nothing-lost] a wake outlives the object that took it', async () => {
     },
     { timeout: 15_000, interval: 50 },
   )
-})
+}, 30_000)

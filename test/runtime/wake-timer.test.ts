@@ -42,6 +42,24 @@ test('[bounded] no more runs are worked on at once than the limit, and all get t
   await wake.close()
 })
 
+test('[nothing-lost] a wake that rings in the middle of the work leads to another work after it', async () => {
+  const began: RunId[] = []
+  const gate = Promise.withResolvers<void>()
+  const wake = createTimerWake((run) => {
+    began.push(run)
+    return gate.promise
+  }, quiet)
+  await wake.wake('r1' as RunId)
+  await vi.waitFor(() => expect(began).toEqual(['r1']))
+  await wake.wake('r1' as RunId)
+  // Rings after the one before it, and is seen to.
+  await wake.wake('mark' as RunId)
+  await vi.waitFor(() => expect(began).toEqual(['r1', 'mark']))
+  gate.resolve()
+  await vi.waitFor(() => expect(began).toEqual(['r1', 'mark', 'r1']))
+  await wake.close()
+})
+
 test('what work throws is logged with its run', async () => {
   const lines: string[] = []
   const wake = createTimerWake(() => Promise.reject(new Error('no')), {
