@@ -85,7 +85,7 @@ export function outputFile(state: RunState, folds: readonly Fold[], redactor: Re
   ]
   const parts = folds.map((one) => {
     const names = one.executions.map((execution) => execution.target.name).join(', ')
-    const said = [endingOf(one, state.executions.length), ...notesOf(one)].join(' · ')
+    const said = [endingOf(one), ...notesOf(one)].join(' · ')
     return `==== ${makeVisible(names)}\n==== ${makeVisible(said)}\n${textOf(one) || '(no output)'}`
   })
   return {
@@ -109,32 +109,33 @@ function headOf(one: Fold, total: number): Block {
   const notes = notesOf(one)
   const leaves: readonly (readonly Leaf[])[] = [
     [bold(`${one.executions.length} of ${total}: `), plain(`${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`)],
-    [bold(cut(makeVisible(endingOf(one, total)), 800)), ...(notes.length === 0 ? [] : [italic(` · ${notes.join(' · ')}`)])],
+    [bold(cut(makeVisible(endingOf(one)), 800)), ...(notes.length === 0 ? [] : [italic(` · ${notes.join(' · ')}`)])],
   ]
   return lines(...leaves)
 }
 
 /** The ending in one phrase; a run that is over has no container that is still "running". */
-function endingOf(one: Fold, total: number): string {
-  const took = total === 1 || one.executions.length === 1 ? durationOf(one) : ''
-  if (one.ending !== undefined) return describeEnding(one.ending) + took
+function endingOf(one: Fold): string {
+  if (one.ending !== undefined) return describeEnding(one.ending)
   return one.executions.every((execution) => execution.status === 'pending')
     ? 'not started'
     : 'outcome unknown: it was started, and nothing was recorded about its end'
 }
 
-function durationOf(one: Fold): string {
-  const [execution] = one.executions
-  if (execution?.startedAt === undefined || execution.endedAt === undefined) return ''
-  return ` after ${formatDuration(execution.endedAt - execution.startedAt)}`
+/** Of one execution; a group has no duration of its own. */
+function durationOf({ executions }: Fold): readonly string[] {
+  const [execution] = executions
+  if (executions.length !== 1 || execution?.startedAt === undefined || execution.endedAt === undefined) return []
+  return [formatDuration(execution.endedAt - execution.startedAt)]
 }
 
-/** What is not there as it was written: always said. */
+/** How long it took, and what is not there as it was written: always said. */
 function notesOf(one: Fold): readonly string[] {
   const dropped = one.executions.reduce((sum, { count }) => sum + (count?.dropped ?? 0), 0)
   const masked = one.executions.reduce((sum, { count }) => sum + (count?.masked ?? 0), 0)
   const streams = new Set(one.chunks.filter((chunk) => chunk.text !== '').map((chunk) => chunk.stream))
   return [
+    ...durationOf(one),
     ...(dropped > 0 ? [`${dropped} bytes did not fit and were dropped from the middle`] : []),
     ...(masked > 0 ? [`${masked} ${masked === 1 ? 'secret' : 'secrets'} masked`] : []),
     ...(streams.has('stderr') ? [streams.size === 1 ? 'all of it is stderr' : 'stderr lines are marked'] : []),
