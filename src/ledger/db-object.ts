@@ -18,7 +18,7 @@ export function openObject(storage: ObjectStorage): Db {
       try {
         const rows = storage.transactionSync(() => statements.map((statement) => perform(storage, statement)))
         // The output gate holds back messages, not our promise: only `sync` makes "resolved" mean "on disk".
-        await storage.sync()
+        if (statements.some(({ sql }) => !sql.startsWith('select'))) await storage.sync()
         return rows
       } catch (error) {
         throw unavailable(error) ?? error
