@@ -9,7 +9,6 @@ import { styleText } from 'node:util'
 import { type Config, parseConfig } from './config.ts'
 import { parseArguments, rightForm } from './core/command-line.ts'
 import { DroverError } from './core/errors.ts'
-import { describeEnding } from './core/fold.ts'
 import type { Actor, Place, RunRequest } from './core/model.ts'
 import type { CheckLine } from './core/ports.ts'
 import { createRedactor } from './core/redact.ts'
@@ -311,7 +310,7 @@ async function main(args: readonly string[]): Promise<number | undefined> {
     return 0
   }
   if (command === 'peers' || command === 'playground') {
-    const { playground, peers } = await import('./playground/main.ts')
+    const { playground, peers } = await import('./playground.ts')
     await (command === 'peers' ? peers(rest) : playground(rest))
     return undefined
   }

@@ -1,0 +1,239 @@
+/** The playground's door: a pretend Slack, a pretend Rancher 1.x and a real gateway between them, on loopback. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import process from 'node:process'
+import { type HttpBindings, serve } from '@hono/node-server'
+import { Hono } from 'hono'
+import { type Config, parseConfig } from './config.ts'
+import { DroverError } from './core/errors.ts'
+import { jsonLog, startLocal } from './local.ts'
+import { type Example, playgroundPage } from './playground/page/server.ts'
+import { type RancherPeer, startRancherPeer } from './playground/rancher/peer.ts'
+import { type SlackPeer, startSlackPeer } from './playground/slack/peer.ts'
+
+const examples: readonly Example[] = [
+  { label: 'Ask three containers', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0OPS' },
+  {
+    label: 'Both streams and an exit code',
+    text: '/exec service=api cmd="echo out; echo err >&2; exit 3"',
+    user: 'U0ALEX',
+    channel: 'C0OPS',
+  },
+  {
+    label: 'Past its deadline: killed, with proof',
+    text: '/exec name=shop-web-1 timeout=2s cmd="sleep 60"',
+    user: 'U0ALEX',
+    channel: 'C0INC123',
+  },
+  { label: 'In an incident, by mention', text: '@drover label=web cmd="df -h"', user: 'U0ALEX', channel: 'C0INC123' },
+  { label: 'Sam has no right to a shell', text: '/exec label=web cmd="ps aux | head -3"', user: 'U0SAM', channel: 'C0OPS' },
+  { label: 'A channel without rights', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0RANDOM' },
+  { label: 'A stranger from another company', text: '/exec label=web cmd="uptime"', user: 'U0KIM', channel: 'C0SHARED' },
+  { label: 'Look before you leap', text: '/exec targets label=app=shop', user: 'U0ALEX', channel: 'C0OPS' },
+]
+
+function configText(slack: SlackPeer, rancher: RancherPeer): string {
+  return `
+ledger: { path: ':memory:' }
+slack:
+  signingSecret: { env: SLACK_SIGNING_SECRET }
+  botToken: { env: SLACK_BOT_TOKEN }
+  team: ${slack.teamId}
+  botUserId: ${slack.botUserId}
+  botId: ${slack.botId}
+  apiUrl: ${slack.apiUrl}
+  shareTo: [C0OPS, C0INC123]
+backends:
+  play: { kind: rancher1, url: ${rancher.url}/v2-beta, accessKey: { env: CATTLE_ACCESS_KEY }, secretKey: { env: CATTLE_SECRET_KEY } }
+rules:
+  - id: nothing-destructive
+    effect: deny
+    commands: ['rm ...', 'shutdown ...', 'reboot ...']
+    reason: use the runbook
+  - id: oncall-anything
+    effect: allow
+    who: { groups: [T0PLAY/S0ONCALL] }
+    channels: [T0PLAY/C0OPS, T0PLAY/C0INC123]
+    commands: ['...']
+    rights: [shell, all]
+    limits: { targets: 200, timeout: 5m }
+  - id: developers-look
+    effect: allow
+    who: { users: [T0PLAY/U0SAM] }
+    channels: [T0PLAY/C0OPS, T0PLAY/C0INC123]
+    targets: { stack: [shop] }
+    commands: [uptime, 'df ...', 'ps ...', hostname, 'tail -n * /var/log/*']
+    limits: { targets: 20, timeout: 20s }
+  - id: disk-alert
+    effect: allow
+    who: { webhooks: [disk-alert] }
+    targets: { stack: [shop] }
+    commands: ['df -h *']
+hooks:
+  disk-alert:
+    secrets: [{ env: DROVER_HOOK_SECRET }]
+    channel: T0PLAY/C0INC123
+    request: 'label=web timeout=20s -- df -h {path}'
+    parameters: { path: { pointer: /path, type: path } }
+`
+}
+
+function variables(slack: SlackPeer, rancher: RancherPeer): Readonly<Record<string, string>> {
+  return {
+    CATTLE_URL: `${rancher.url}/v2-beta`,
+    CATTLE_ACCESS_KEY: rancher.environmentKey.accessKey,
+    CATTLE_SECRET_KEY: rancher.environmentKey.secretKey,
+    SLACK_API_URL: slack.apiUrl,
+    SLACK_BOT_TOKEN: slack.botToken,
+    SLACK_SIGNING_SECRET: slack.signingSecret,
+  }
+}
+
+type Play = { readonly slack: SlackPeer; readonly rancher: RancherPeer; close(): Promise<void> }
+
+async function startPeers(args: readonly string[], requestUrl?: string): Promise<Play> {
+  const docker = args.includes('--docker')
+    ? await (await import('./playground/rancher/engine-docker.ts')).dockerEngine()
+    : undefined
+  const rancher = await startRancherPeer(docker ? { engine: docker } : {})
+  const slack = await startSlackPeer()
+  if (requestUrl) slack.connect(requestUrl)
+  return {
+    slack,
+    rancher,
+    async close() {
+      await Promise.all([slack.close(), rancher.close()])
+      await docker?.close()
+    },
+  }
+}
+
+/** Listens on loopback. The port: 3000, or `PORT`; without `PORT`, the next free one when 3000 is taken. */
+type Answer = (request: Request, bindings: HttpBindings) => Response | Promise<Response>
+
+async function listen(fetch: Answer): Promise<{ readonly port: number; close(): Promise<void> }> {
+  const wanted = Number(process.env.PORT ?? 3000)
+  const attempt = (port: number) =>
+    new Promise<{ port: number; close(): Promise<void> }>((resolve, reject) => {
+      const server = serve(
+        { fetch: (request, bindings) => fetch(request, bindings as HttpBindings), hostname: '127.0.0.1', port },
+        (info) =>
+          resolve({
+            port: info.port,
+            close: () =>
+              new Promise((done) => {
+                server.close(() => done())
+                if ('closeAllConnections' in server) server.closeAllConnections()
+              }),
+          }),
+      )
+      server.once('error', reject)
+    })
+  return attempt(wanted).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'EADDRINUSE' && process.env.PORT === undefined) return attempt(0)
+    throw new DroverError(
+      { code: 'config', message: `Cannot listen on port ${wanted}: ${cause.message}.`, next: 'Set PORT to a free one.' },
+      { cause },
+    )
+  })
+}
+
+export type Playground = Play & {
+  readonly url: string
+  readonly pageUrl: string
+  readonly hookSecret: string
+  readonly config: Config
+}
+
+export async function startPlayground(args: readonly string[] = []): Promise<Playground> {
+  const play = await startPeers(args)
+  const hookSecret = process.env.DROVER_HOOK_SECRET ?? randomBytes(24).toString('hex')
+  const token = randomBytes(24).toString('base64url')
+  const env = { ...variables(play.slack, play.rancher), DROVER_HOOK_SECRET: hookSecret }
+  const config = parseConfig(configText(play.slack, play.rancher), 'the playground', env)
+  const local = await startLocal(config, { log: args.includes('--debug') ? jsonLog : () => {} })
+  const page = playgroundPage({ peer: play.slack, token, examples })
+  const root = new Hono<{ Bindings: HttpBindings }>()
+  for (const path of ['/healthz', '/readyz', '/hooks/*', '/slack/*'])
+    root.all(path, (context) => local.app.fetch(context.req.raw))
+  root.all('*', (context) => page.fetch(context.req.raw, context.env))
+  const { port, close } = await listen(root.fetch)
+  const url = `http://127.0.0.1:${port}`
+  play.slack.connect(`${url}/slack/events`)
+  return {
+    ...play,
+    url,
+    pageUrl: `${url}/?token=${token}`,
+    hookSecret,
+    config,
+    async close() {
+      await local.stop(2_000)
+      await close()
+      await play.close()
+    },
+  }
+}
+
+/** `drover playground`: until it is interrupted. */
+export async function playground(args: readonly string[]): Promise<void> {
+  const play = await startPlayground(args)
+  console.log(`drover playground: nothing in it is real but drover${args.includes('--docker') ? ' and the containers' : ''}.
+
+  Open        ${play.pageUrl}
+  Try         /exec label=web cmd="uptime"
+  Webhook     ${play.url}/hooks/disk-alert   export DROVER_HOOK_SECRET=${play.hookSecret}
+
+  Ctrl-C ends it.`)
+  endOnSignal(() => play.close())
+}
+
+/** `drover peers`: the pretend Slack and Rancher alone; prints what other clients need to reach them. */
+export async function peers(args: readonly string[]): Promise<void> {
+  if (args.includes('--detach')) return detach(args.filter((arg) => arg !== '--detach'))
+  const target = args.find((arg) => arg.startsWith('--request-url='))?.slice('--request-url='.length)
+  const play = await startPeers(args, target)
+  for (const [name, value] of Object.entries(variables(play.slack, play.rancher))) console.log(`export ${name}='${value}'`)
+  console.log(`export DROVER_PEERS_PID='${process.pid}'`)
+  endOnSignal(() => play.close())
+}
+
+/** Starts the peers in the background and returns once their lines are printed: `eval "$(npm run -s peers -- --detach)"`. */
+async function detach(args: readonly string[]): Promise<void> {
+  const entry = new URL('./cli.ts', import.meta.url).pathname
+  const child: ChildProcess = spawn(process.execPath, [entry, 'peers', ...args], {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  const lines = await new Promise<string>((resolve, reject) => {
+    let text = ''
+    const timer = setTimeout(
+      () => reject(new DroverError({ code: 'timeout', message: 'The peers did not start in 30 s.' })),
+      30_000,
+    )
+    child.once('exit', () =>
+      reject(
+        new DroverError({
+          code: 'internal',
+          message: 'The peers ended before they were ready.',
+          next: 'Run npm run peers to see why.',
+        }),
+      ),
+    )
+    child.stdout?.on('data', (data: Buffer) => {
+      text += data.toString()
+      if (!text.includes('DROVER_PEERS_PID')) return
+      clearTimeout(timer)
+      resolve(text)
+    })
+  })
+  process.stdout.write(`${lines.trimEnd()}\n`)
+  child.stdout?.destroy()
+  child.unref()
+}
+
+function endOnSignal(close: () => Promise<void>): void {
+  const end = () => void close().finally(() => process.exit(0))
+  process.once('SIGINT', end)
+  process.once('SIGTERM', end)
+}

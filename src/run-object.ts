@@ -1,0 +1,99 @@
+/** The Durable Object that owns a run; one of them, the hub, keeps the history and the memory of deliveries. */
+
+import { DurableObject } from 'cloudflare:workers'
+import { type Config, parseConfig } from './config.ts'
+import { type DroverError, failureOf } from './core/errors.ts'
+import type { RunId, StoredEvent } from './core/model.ts'
+import type { Gateway, Ledger } from './core/ports.ts'
+import { createGateway, createHouse, type LocalGateway, type Log } from './gateway.ts'
+import { type ObjectStorage, openObject } from './ledger/db-object.ts'
+import { createLedger } from './ledger/ledger.ts'
+import { workerTransport } from './runtime/transport-worker.ts'
+import { type AlarmStorage, type AlarmWake, createAlarmWake } from './runtime/wake-alarm.ts'
+
+/** Name of the object that knows every run. No run id looks like it. */
+export const HUB = 'hub'
+
+/** `DROVER_CONFIG` is the text of drover.yaml; each secret it names is a binding of its own. */
+export type Env = Readonly<Record<string, unknown>> & { readonly DROVER_CONFIG: string; readonly RUNS: RunNamespace }
+export type RunNamespace = { idFromName(name: string): unknown; get(id: unknown): RunStub }
+export type RunStub = {
+  call(method: keyof Gateway, args: readonly unknown[]): Promise<Answer>
+  archive(run: RunId, events: readonly StoredEvent[]): Promise<void>
+}
+/** Errors lose their class between objects, so they travel as data. */
+export type Answer =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly failure: ReturnType<DroverError['toFailure']> }
+
+export const workerLog: Log = (event) => console.log(JSON.stringify(event))
+
+export function configOf(env: Env): Config {
+  const variables = Object.fromEntries(
+    Object.entries(env).flatMap(([key, value]) => (typeof value === 'string' ? [[key, value]] : [])),
+  )
+  return parseConfig(env.DROVER_CONFIG ?? '', 'DROVER_CONFIG', variables)
+}
+
+type Inside = { readonly ledger: Ledger; readonly gateway: LocalGateway; readonly wake: AlarmWake }
+
+export class RunObject extends DurableObject<Env> {
+  #inside: Promise<Inside> | undefined
+
+  #open(): Promise<Inside> {
+    this.#inside ??= this.#build()
+    return this.#inside
+  }
+
+  async #build(): Promise<Inside> {
+    const config = configOf(this.env)
+    const storage = this.ctx.storage as unknown as ObjectStorage & AlarmStorage
+    const ledger = await createLedger(openObject(storage))
+    const warn = (message: string, error: unknown) =>
+      workerLog({ level: 'error', event: message, error: error instanceof Error ? error.message : String(error) })
+    const wake = createAlarmWake(storage, (run) => this.#work(run), { log: warn })
+    const house = await createHouse(config, { transport: workerTransport(), ledger, wake, log: workerLog })
+    return { ledger, wake, gateway: createGateway(config, house, wake) }
+  }
+
+  async #work(run: RunId): Promise<void> {
+    const { gateway, ledger, wake } = await this.#open()
+    await gateway.work(run)
+    const events = await ledger.read(run)
+    await this.env.RUNS.get(this.env.RUNS.idFromName(HUB)).archive(run, events)
+    // An answer that could not be delivered is owed, and tried again ever more slowly.
+    const finished = events.find(({ event }) => event.type === 'finished')
+    if (finished && !events.some(({ event }) => event.type === 'delivered')) {
+      await wake.wake(run, Date.now() + Math.min(600_000, Math.max(5_000, Date.now() - finished.at)))
+    }
+  }
+
+  /** The Gateway port, one method at a time. */
+  async call(method: keyof Gateway, args: readonly unknown[]): Promise<Answer> {
+    try {
+      const { gateway } = await this.#open()
+      const value: unknown = await (gateway[method] as (...all: readonly unknown[]) => Promise<unknown>)(...args)
+      return { ok: true, value }
+    } catch (error) {
+      return {
+        ok: false,
+        failure: failureOf(error, (reference, bug) => workerLog({ level: 'error', event: 'bug', reference, error: String(bug) })),
+      }
+    }
+  }
+
+  /** In the hub: takes over the events of a run that it does not have yet. Output stays with the run. */
+  async archive(run: RunId, events: readonly StoredEvent[]): Promise<void> {
+    const { ledger } = await this.#open()
+    const known = (await ledger.read(run)).length
+    for (const { event } of events.slice(known)) {
+      if (event.type === 'accepted') await ledger.accept(event.request)
+      else if (event.type === 'started') await ledger.claim(run, event.target, event.owner)
+      else await ledger.append(run, event)
+    }
+  }
+
+  override async alarm(): Promise<void> {
+    await (await this.#open()).wake.alarm()
+  }
+}

@@ -1,0 +1,68 @@
+/** The Workers door: requests come in here; every run, and the memory of deliveries, lives in a Durable Object. */
+
+import type { Config } from './config.ts'
+import { DroverError } from './core/errors.ts'
+import type { RunId } from './core/model.ts'
+import type { Gateway } from './core/ports.ts'
+import { isRunId } from './core/run-id.ts'
+import { createApp } from './gateway.ts'
+import { type Answer, configOf, type Env, HUB, workerLog } from './run-object.ts'
+
+export { RunObject } from './run-object.ts'
+
+/** Calls travel to the object that owns what they are about: a run, or the hub. */
+function remoteGateway(env: Env): Gateway {
+  const ask = async (name: string, method: keyof Gateway, args: readonly unknown[]): Promise<never> => {
+    const answer: Answer = await env.RUNS.get(env.RUNS.idFromName(name)).call(method, args)
+    if (!answer.ok) throw new DroverError(answer.failure)
+    return answer.value as never
+  }
+  const atRun =
+    (method: keyof Gateway) =>
+    (run: RunId, ...rest: readonly unknown[]): Promise<never> => {
+      // An object springs into being under any name: only names that can be runs are asked.
+      if (!isRunId(run)) throw new DroverError({ code: 'not_found', message: 'That is not the id of a run.' })
+      return ask(run, method, [run, ...rest])
+    }
+  return {
+    submit: (request) => ask(request.id, 'submit', [request]),
+    read: atRun('read'),
+    output: atRun('output'),
+    cancel: atRun('cancel'),
+    share: atRun('share'),
+    list: (query) => ask(HUB, 'list', [query]),
+    targets: (...args) => ask(HUB, 'targets', args),
+    firstTime: (...args) => ask(HUB, 'firstTime', args),
+  }
+}
+
+let known: { readonly text: string; readonly config: Config } | undefined
+
+/** Parsed once for each isolate; a mistake is told on every request, and nothing runs. */
+function configFor(env: Env): Config {
+  if (known?.text !== env.DROVER_CONFIG) known = { text: env.DROVER_CONFIG, config: configOf(env) }
+  return known.config
+}
+
+export default {
+  async fetch(request: Request, env: Env, context: { waitUntil(promise: Promise<unknown>): void }): Promise<Response> {
+    try {
+      const app = createApp(configFor(env), remoteGateway(env), {
+        log: workerLog,
+        keepAlive: (promise) => context.waitUntil(promise),
+        ready: () =>
+          remoteGateway(env)
+            .list({ limit: 1 })
+            .then(
+              () => true,
+              () => false,
+            ),
+      })
+      return await app.fetch(request)
+    } catch (error) {
+      if (!(error instanceof DroverError)) throw error
+      workerLog({ level: 'error', event: error.code, error: error.message })
+      return new Response('drover is not configured; its log says what to mend.\n', { status: 503 })
+    }
+  },
+}

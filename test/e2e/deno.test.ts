@@ -1,0 +1,20 @@
+/** The story on Deno. */
+
+import { fileURLToPath } from 'node:url'
+import { startProcess } from './process.ts'
+import { scenario } from './scenario.ts'
+
+const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+scenario(
+  'Deno',
+  startProcess([
+    root('node_modules/.bin/deno'),
+    'run',
+    '--no-prompt',
+    '--cached-only',
+    '-A',
+    '--config',
+    root('deno.json'),
+    root('src/deno.ts'),
+  ]),
+)
