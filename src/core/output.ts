@@ -135,7 +135,7 @@ const sgr = /\u001b\[[0-9;:]{0,60}m/g
 const carriageReturns = /\r+(\n?)/g
 // C0 but for \n and \t, DEL, C1, bidi controls, zero-width and invisible characters, fillers, line separators, tags (S36).
 const controls =
-  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]|\u034f|\u17b4|\u17b5|[\u{e0000}-\u{e0fff}]/gu
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]|\u034f|[\u180b-\u180f]|\u17b4|\u17b5|[\u{e0000}-\u{e0fff}]/gu
 const suspect = /[^\t\n\u0020-\u007e]/
 
 /**
