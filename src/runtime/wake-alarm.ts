@@ -38,9 +38,9 @@ export function createAlarmWake(
     run text not null primary key, first_at integer not null, last_at integer not null, asked integer not null, failed integer not null)`)
 
   /** Always to the earliest entry: setting it again is how an object takes its alarm back. */
-  const arm = async (notBefore = 0): Promise<void> => {
+  const arm = async (): Promise<void> => {
     const [row] = storage.sql.exec('select min(first_at) as at from wake').toArray()
-    if (typeof row?.at === 'number') await storage.setAlarm(Math.max(row.at, notBefore, Date.now()))
+    if (typeof row?.at === 'number') await storage.setAlarm(Math.max(row.at, Date.now()))
     else await storage.deleteAlarm()
     await storage.sync()
   }

@@ -18,6 +18,23 @@ ledgerContract('the ledger in a Durable Object', async () => {
   return remoteBench(`${fixture.url}/ledger/${name}`)
 })
 
+test('blobs are bytes on both sides, whatever the platform calls them', async () => {
+  const seen: unknown[] = []
+  const db = openObject({
+    sql: {
+      exec(_, ...parameters) {
+        seen.push(...parameters)
+        return { toArray: () => [{ data: new Uint8Array([7]).buffer }] }
+      },
+    },
+    transactionSync: (work) => work(),
+    sync: async () => {},
+  })
+  const rows = await db.batch([{ sql: 'select', parameters: [new Uint8Array([1, 2, 3]).subarray(1)] }])
+  expect(seen).toEqual([new Uint8Array([2, 3]).buffer])
+  expect(rows).toEqual([[{ data: new Uint8Array([7]) }]])
+})
+
 test('[recorded-first] S39 storage that is full or lost refuses with what to do; a broken constraint stays a bug', async () => {
   const storage = (message: string) => ({
     sql: { exec: () => ({ toArray: () => [] }) },

@@ -26,6 +26,16 @@ wakeContract('wakes by an alarm', async () => ({
   close: async () => {},
 }))
 
+test('[bounded] a wake for later rings once when it is time, not all the time until then', async () => {
+  const name = `wake-${objects++}`
+  await asking(name)({ call: 'wake', run: 'r1' as RunId, at: Date.now() + 500 })
+  await vi.waitFor(async () => expect(await asking(name)({ call: 'deliveries' })).toHaveLength(1), {
+    timeout: 15_000,
+    interval: 50,
+  })
+  expect(await (await post('alarms', name, {})).json()).toBeLessThan(4)
+}, 30_000)
+
 test('[nothing-lost] a wake outlives the object that took it', async () => {
   const name = `wake-${objects++}`
   const at = Date.now() + 300

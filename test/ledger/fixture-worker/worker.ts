@@ -16,6 +16,7 @@ export class Bench {
   readonly #ledger: (request: Request) => Promise<Response>
   readonly #wake: ReturnType<typeof wakeServer>
   readonly #alarms: AlarmWake
+  #rings = 0
 
   constructor(context: Context) {
     this.#context = context
@@ -28,11 +29,13 @@ export class Bench {
     const [, door] = new URL(request.url).pathname.split('/')
     if (door === 'ledger') return this.#ledger(request)
     if (door === 'kill') this.#context.abort('killed by a test')
+    if (door === 'alarms') return Response.json(this.#rings)
     const call = (await request.json()) as WakeCall
     return Response.json(await this.#wake.answer(call, this.#alarms))
   }
 
   async alarm(): Promise<void> {
+    this.#rings++
     await this.#alarms.alarm()
   }
 }
