@@ -34,7 +34,7 @@ if pid == 0:
     os._exit(127)
 os.write(3, b'p%d\\n' % pid)
 os.set_blocking(master, False)
-sources, typed = [0, 3, master], b''
+sources, typed = [3, 0, master], b''
 while master in sources:
     readable, writable, _ = select.select(sources if len(typed) < 65536 else [s for s in sources if s != 0], [master] if typed else [], [])
     if writable:
@@ -130,7 +130,11 @@ function processOf(
   let errno: string | undefined
   child.stdout?.on('data', (data: Buffer) => output('stdout', data))
   child.stderr?.on('data', (data: Buffer) => output('stderr', data))
+  const waiting = new Set<() => void>()
   child.stdin?.on('error', () => {})
+  child.stdin?.on('close', () => {
+    for (const taken of waiting) taken()
+  })
   const control = child.stdio[3] as Socket | null | undefined
   control?.on('error', () => {})
   control?.on('data', (data: Buffer) => {
@@ -166,11 +170,12 @@ function processOf(
     write: (data) =>
       new Promise((resolve) => {
         if (!child.stdin?.writable) return resolve()
-        child.stdin.once('close', resolve)
-        child.stdin.write(data, () => {
-          child.stdin?.off('close', resolve)
+        const taken = (): void => {
+          waiting.delete(taken)
           resolve()
-        })
+        }
+        waiting.add(taken)
+        child.stdin.write(data, taken)
       }),
     endInput() {
       if (!tty) child.stdin?.end()

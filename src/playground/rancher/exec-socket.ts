@@ -128,14 +128,17 @@ export function createExecSocket(options: {
 }
 
 function clientOf(ws: WebSocket, encoding: 'base64' | 'binary' | 'text'): Client {
+  const waiting = new Set<(taken: boolean) => void>()
+  ws.on('close', () => {
+    for (const settle of waiting) settle(false)
+  })
   return {
     send: (data) =>
       new Promise((resolve) => {
         if (ws.readyState !== ws.OPEN) return resolve(false)
-        const gone = (): void => resolve(false)
-        ws.once('close', gone)
+        waiting.add(resolve)
         const sent = (): void => {
-          ws.off('close', gone)
+          waiting.delete(resolve)
           resolve(true)
         }
         if (encoding === 'binary') ws.send(data, { binary: true }, sent)

@@ -119,7 +119,7 @@ function matches(kind: FieldKind, actual: unknown, op: string, wanted: string): 
 /** SQL LIKE; `%` and `_` of the caller are not escaped. */
 function like(text: string, pattern: string): boolean {
   const source = [...pattern]
-    .map((c) => (c === '%' ? '[^]*' : c === '_' ? '[^]' : c.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')))
+    .map((c) => (c === '%' ? '[^]*' : c === '_' ? '[^]' : c.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')))
     .join('')
   return new RegExp(`^${source}$`, 'u').test(text)
 }

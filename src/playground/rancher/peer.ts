@@ -85,6 +85,8 @@ export type RancherPeer = PeerKeys & {
 /** Lists of what was seen keep this many of the newest entries. */
 const SEEN_CAP = 10_000
 const MAX_BODY = 16 * 1024 * 1024
+/** The command rides in the URL of the websocket; the real proxy took 934 kB of it [REC 9]. */
+const MAX_REQUEST_LINE = 2 * 1024 * 1024
 
 export async function startRancherPeer(options: RancherPeerOptions = {}): Promise<RancherPeer> {
   const engine = options.engine ?? simulatedEngine()
@@ -201,7 +203,7 @@ export async function startRancherPeer(options: RancherPeerOptions = {}): Promis
     }
   }
 
-  const server = createServer((request, response) => {
+  const server = createServer({ maxHeaderSize: MAX_REQUEST_LINE }, (request, response) => {
     answer(request).then(
       (given) => {
         keep(seen.requests, { method: request.method ?? '', path: request.url ?? '', status: given.status })

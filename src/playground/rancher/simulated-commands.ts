@@ -20,12 +20,12 @@ const KIB = 1024 * 1024
 export type LiveProgram = (
   args: readonly string[],
   write: (text: string) => Promise<void>,
-  signal: AbortSignal,
-  machine: Machine,
+  self: MachineProcess,
 ) => Promise<number>
 
 export const LIVE: Readonly<Record<string, LiveProgram>> = {
-  async yes(args, write, signal) {
+  async yes(args, write, self) {
+    const { signal } = self.controller
     const text = `${args.join(' ') || 'y'}\n`.repeat(512)
     while (!signal.aborted) {
       await write(text)
@@ -33,7 +33,8 @@ export const LIVE: Readonly<Record<string, LiveProgram>> = {
     }
     return 0
   },
-  async ping(args, write, signal) {
+  async ping(args, write, self) {
+    const { signal } = self.controller
     const host = args.find((word) => !word.startsWith('-') && !/^\d+$/.test(word)) ?? 'localhost'
     const count = Number(args[args.indexOf('-c') + 1]) || Number.POSITIVE_INFINITY
     await write(`PING ${host} (10.42.1.9): 56 data bytes\n`)
@@ -41,6 +42,13 @@ export const LIVE: Readonly<Record<string, LiveProgram>> = {
       await write(`64 bytes from 10.42.1.9: seq=${n} ttl=62 time=0.${400 + n} ms\n`)
       await wait(1000, signal)
     }
+    return 0
+  },
+  /** Hangs as on a dead network disk: no signal ends it, so that "still running" can be seen. */
+  async stuck(_args, write, self) {
+    self.stuck = true
+    await write('waiting for a disk that does not answer\n')
+    await wait(2 ** 31 - 1, self.controller.signal)
     return 0
   },
 }
@@ -94,9 +102,9 @@ export function commandsOf(machine: Machine, self: MachineProcess): Command[] {
     }),
     defineCommand('ps', async (args) => {
       const child = await machine.spawn(['ps', ...args], self.argv[0] === 'ps' ? undefined : self)
-      const shown = machine.processes().filter((one) => self.argv[0] !== 'ps' || one.pid !== child.pid)
+      const listed = machine.processes().filter((one) => self.argv[0] !== 'ps' || one.pid !== child.pid)
       await machine.reap(child)
-      return out(processTable(shown, args.join(' ')))
+      return out(processTable(listed, args.join(' ')))
     }),
     defineCommand('top', async (args) => {
       if (!args.some((one) => /^-?[a-z]*b/.test(one))) return { stdout: '', stderr: 'top: no terminal: use -b\n', exitCode: 1 }
@@ -105,7 +113,7 @@ export function commandsOf(machine: Machine, self: MachineProcess): Command[] {
         .processes()
         .map(
           (one) =>
-            `${String(one.pid).padStart(5)} ${String(one.ppid).padStart(5)} root     S     ${String(number(`vsz ${one.pid}`, 90_000)).padStart(6)}   0%   ${one.argv.join(' ')}`,
+            `${String(one.pid).padStart(5)} ${String(one.ppid).padStart(5)} root     S     ${String(number(`vsz ${one.pid}`, 90_000)).padStart(6)}   0%   ${shown(one)}`,
         )
       return out(`${head}  PID  PPID USER     STAT   VSZ  %CPU COMMAND\n${rows.join('\n')}\n`)
     }),
@@ -119,6 +127,11 @@ export function commandsOf(machine: Machine, self: MachineProcess): Command[] {
       await wait(seconds.reduce((a, b) => a + b, 0) * 1000, ended)
       if (!direct) await machine.reap(child)
       return { stdout: '', stderr: '', exitCode: child.signal === undefined ? 0 : 128 + child.signal }
+    }),
+    // Only the form that matters to others: `trap '' TERM` makes this shell and what it starts ignore the signal.
+    defineCommand('trap', async (args) => {
+      if (args[0] === '') for (const name of args.slice(1)) self.ignored.add(numberOf(name))
+      return out('')
     }),
     defineCommand('kill', async (args) => kill(machine, args)),
     defineCommand('yes', async (args) => out(`${args.join(' ') || 'y'}\n`.repeat(32 * 1024))),
@@ -159,20 +172,23 @@ function processTable(processes: readonly MachineProcess[], args: string): strin
   const spent = (one: MachineProcess): string => `${Math.floor((Date.now() - one.startedMs) / 60_000)}:00`
   if (/aux/.test(args)) {
     const rows = processes.map(
-      (one) =>
-        `root     ${String(one.pid).padStart(8)}  0.0  0.1   2600  1600 ?        Ss   10:00   ${spent(one)} ${one.argv.join(' ')}`,
+      (one) => `root     ${String(one.pid).padStart(8)}  0.0  0.1   2600  1600 ?        Ss   10:00   ${spent(one)} ${shown(one)}`,
     )
     return `USER          PID %CPU %MEM    VSZ   RSS TTY      STAT START   TIME COMMAND\n${rows.join('\n')}\n`
   }
   if (/-e?f/.test(args)) {
     const rows = processes.map(
-      (one) =>
-        `root     ${String(one.pid).padStart(7)} ${String(one.ppid).padStart(7)}  0 10:00 ?        00:00:00 ${one.argv.join(' ')}`,
+      (one) => `root     ${String(one.pid).padStart(7)} ${String(one.ppid).padStart(7)}  0 10:00 ?        00:00:00 ${shown(one)}`,
     )
     return `UID          PID    PPID  C STIME TTY          TIME CMD\n${rows.join('\n')}\n`
   }
-  const rows = processes.map((one) => `${String(one.pid).padStart(5)} root      ${spent(one)} ${one.argv.join(' ')}`)
+  const rows = processes.map((one) => `${String(one.pid).padStart(5)} root      ${spent(one)} ${shown(one)}`)
   return `  PID USER     TIME  COMMAND\n${rows.join('\n')}\n`
+}
+
+/** What a line of `ps` shows of a command: one line, cut where busybox cuts it when there is no terminal. */
+function shown(process: MachineProcess): string {
+  return process.argv.join(' ').replace(/\s+/g, ' ').slice(0, 80)
 }
 
 function loads(machine: Machine): string {
@@ -198,7 +214,7 @@ function out(stdout: string): ExecResult {
 }
 
 /** Settles early when the signal aborts; longer than a timer can be is as good as for ever. */
-function wait(ms: number, signal: AbortSignal): Promise<void> {
+export function wait(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve()
     const done = (): void => {

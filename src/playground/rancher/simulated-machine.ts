@@ -13,6 +13,10 @@ export type MachineProcess = {
   readonly startedMs: number
   /** Aborted by the signal that ends it. */
   readonly controller: AbortController
+  /** Signals that do nothing to it; what it starts inherits them. */
+  readonly ignored: Set<number>
+  /** In uninterruptible sleep: not even SIGKILL ends it, only the end of its container does. */
+  stuck: boolean
   /** The signal that ended it. */
   signal?: number
 }
@@ -31,6 +35,9 @@ export type Machine = {
   reap(process: MachineProcess): Promise<void>
   /** As kill(2): a pid, or minus a group; signal 0 only asks. False: no such process. */
   signal(target: number, signal: number): boolean
+  /** The container ends, or one exec of it: nothing survives that. */
+  endAll(): void
+  endGroup(group: number): void
 }
 
 export function createMachine(container: EngineContainer): Machine {
@@ -58,6 +65,8 @@ export function createMachine(container: EngineContainer): Machine {
       environ,
       startedMs: Date.now(),
       controller: new AbortController(),
+      ignored: new Set(parent?.ignored),
+      stuck: false,
     }
     table.set(pid, process)
     return process
@@ -69,6 +78,12 @@ export function createMachine(container: EngineContainer): Machine {
     add(['nginx: worker process'], main, {})
   }
   lastPid = 11 + seed(container.engineId, 'first pid', 30)
+
+  const end = (process: MachineProcess, signal: number): void => {
+    if (process.controller.signal.aborted) return
+    process.signal = signal
+    process.controller.abort()
+  }
 
   return {
     container,
@@ -91,11 +106,16 @@ export function createMachine(container: EngineContainer): Machine {
       const hit = [...table.values()].filter((one) => (target < 0 ? one.group === -target : one.pid === target))
       for (const one of hit) {
         // The first process of a container has no default actions.
-        if (signal === 0 || one.pid === 1 || one.controller.signal.aborted) continue
-        one.signal = signal
-        one.controller.abort()
+        if (signal === 0 || one.pid === 1 || one.stuck || (signal !== 9 && one.ignored.has(signal))) continue
+        end(one, signal)
       }
       return hit.length > 0
+    },
+    endAll() {
+      for (const one of table.values()) end(one, 9)
+    },
+    endGroup(group) {
+      for (const one of table.values()) if (one.group === group) end(one, 9)
     },
   }
 }
