@@ -60,6 +60,8 @@ const deliverMs = 300_000
 const freshMs = 60_000
 /** Least time between two progress reports (Slack takes about one update a second). */
 const progressMs = 1_000
+/** How long the first report may hold the command back: the answer should have its place in the thread before there is one. */
+const firstMs = 5_000
 
 /**
  * Takes a run from where its events stand to delivered. Called at least once for each run and safe to call again, but by its
@@ -381,7 +383,12 @@ function startProgress(request: RunRequest, house: House) {
       busy = report().then(() => {
         timer = setTimeout(tick, progressMs)
       })
-      await Promise.race([busy, new Promise((resolve) => setTimeout(resolve, 5_000))])
+      let patience: ReturnType<typeof setTimeout> | undefined
+      const late = new Promise<void>((resolve) => {
+        patience = setTimeout(resolve, firstMs)
+      })
+      await Promise.race([busy, late])
+      clearTimeout(patience)
     },
     touch() {
       dirty = true
