@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { expect, vi } from 'vitest'
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
 import { startRancherPeer } from '../../src/playground/rancher/peer.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
@@ -33,8 +34,9 @@ for (const generation of ['A', 'B0', 'B'] as const) {
         peer.faults.closeAfterBytes = bytes === 0 ? undefined : bytes
       },
       tearDown: async () => {
+        // What the last test left behind sleeps for a few seconds more.
+        await vi.waitFor(() => expect(engine.pids()).toEqual([]), { timeout: 10_000 })
         await peer.close()
-        await engine.close()
       },
     }
   })

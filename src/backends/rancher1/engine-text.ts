@@ -2,8 +2,9 @@
 
 import { BackendError } from '../../core/errors.ts'
 
-/** Docker 20.10 says `OCI runtime exec failed: exec failed: …` (recorded); 1.12 to 17 `rpc error: code = 2 desc = oci runtime error: exec failed: …`. */
-const ENGINE = /^(OCI runtime exec failed|rpc error: code|oci runtime error|exec failed|container_linux\.go)/i
+/** Docker 20.10 says `OCI runtime exec failed: exec failed: …`, and `exec /bin/sh: argument list too long` (both recorded); 1.12 to 17 `rpc error: code = 2 desc = oci runtime error: exec failed: …`. */
+const ENGINE =
+  /^(OCI runtime exec failed|rpc error: code|oci runtime error|exec failed|container_linux\.go|exec \S+: argument list too long)/i
 const NOT_FOUND = /executable file not found|no such file or directory|permission denied|exec format error|is a directory/i
 
 /** Undefined: these are no words of an engine about `executable`, or not all of them yet. */

@@ -199,7 +199,7 @@ async function* executeBare(connection: Connection, what: What): AsyncGenerator<
 
 function mayBecomeEngineText(data: Uint8Array): boolean {
   const text = new TextDecoder().decode(data.subarray(0, 12)).toLowerCase()
-  return ['oci runtime ', 'rpc error: c', 'exec failed:', 'container_li'].some((begin) =>
+  return ['oci runtime ', 'rpc error: c', 'exec failed:', 'container_li', 'exec '].some((begin) =>
     begin.startsWith(text.slice(0, begin.length)),
   )
 }

@@ -52,9 +52,11 @@ export function wrapped(command: Command, exec: string): Argv {
  * Arguments: <first half of the exec id> <pid or -> <second half>: apart, so that this program does not find itself.
  * A process belongs when its environment or command line holds the id, when its session is the wrapper's, or when its parent belongs (`su` makes
  * environments unreadable). `read` drops NULs in every shell, so no other program is needed. A pid counts with its start time: pids come again.
- * What has the id in its command line is the wrapper itself: it ends by itself and gets no TERM, so that the last words are still delivered.
+ * What was seen to be another's stays so (`other`), unless its environment read empty, as it does in the middle of an exec: a scan then costs little.
+ * What has the id in its command line is the wrapper itself, and `sleep 1` may be its last act: they end by themselves and get no TERM, so that
+ * the command's last words are still delivered.
  */
-const KILL = `LC_ALL=C; p=$2 i=$1$3 known=
+const KILL = `LC_ALL=C; p=$2 i=$1$3 known= other=
 get() { v=; while IFS= read -r l || [ -n "$l" ]; do v="$v $l"; done <"$1"; }
 get /proc/$$/stat 2>/dev/null; case $v in *\\)*) :;; *) echo noproc; exit;; esac
 get /proc/$p/cmdline 2>/dev/null; case $v in ''|*"$i"*) :;; *) p=-;; esac
@@ -65,9 +67,12 @@ get $d/stat; set -- \${v##*\\) }
 case $1 in Z|X|x|'') continue;; esac
 m=; [ "$4" = "$p" ] && m=t; case " $h " in *" $2 "*) m=t;; esac
 case "$known " in *" $q:\${20} "*) m=t;; esac
-[ "$m" ] || { get $d/environ; case $v in *"$i"*) m=t;; esac; }
-get $d/cmdline; case $v in *"$i"*) m=w;; esac
-[ "$m" ] || continue
+if [ ! "$m" ]; then
+case "$other " in *" $q:\${20} "*) continue;; esac
+get $d/environ; case $v in *"$i"*) m=t;; ?*) e=1;; *) e=;; esac
+fi
+get $d/cmdline; case $v in *"$i"*) m=w;; ' sleep1') m=\${m:+w};; esac
+[ "$m" ] || { [ ! "$e" ] || other="$other $q:\${20}"; continue; }
 h="$h $q"; known="$known $q:\${20}"; [ $m = w ] || t="$t $q"
 done; } 2>/dev/null
 nap() { sleep 0.1 || { sleep 1; n=$((n+9)); }; n=$((n+1)); } 2>/dev/null
