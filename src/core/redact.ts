@@ -44,8 +44,8 @@ const shapes: readonly (readonly [name: string, pattern: RegExp])[] = [
 const pemBegin = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g
 const pemEnd = /-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g
 
-/** `open`: a private key whose end has not come. */
-type Span = { readonly from: number; readonly to: number; readonly name: string; readonly open?: boolean }
+/** `start`: where the words before the secret begin, by which it is known. `open`: a private key whose end has not come. */
+type Span = { readonly start: number; readonly from: number; readonly to: number; readonly name: string; readonly open?: boolean }
 
 const mask = (name: string) => `[masked: ${name}]`
 /** Values shorter than this would mask half of every text; the configuration refuses them. */
@@ -67,7 +67,7 @@ export function createRedactor(values: readonly string[]): Redactor {
     const spans: Span[] = []
     for (const value of known) {
       for (let at = text.indexOf(value); at >= 0; at = text.indexOf(value, at + value.length)) {
-        spans.push({ from: at, to: at + value.length, name: 'known secret' })
+        spans.push({ start: at, from: at, to: at + value.length, name: 'known secret' })
       }
     }
     for (const [name, pattern] of shapes) {
@@ -75,7 +75,7 @@ export function createRedactor(values: readonly string[]): Redactor {
         const secret = match.groups?.secret ?? match[0]
         // The secret group is always the last thing in its match but for closing characters.
         const from = match.index + match[0].lastIndexOf(secret)
-        if (!secret.startsWith('[masked:')) spans.push({ from, to: from + secret.length, name })
+        if (!secret.startsWith('[masked:')) spans.push({ start: match.index, from, to: from + secret.length, name })
       }
     }
     let keyEnd = 0
@@ -84,7 +84,7 @@ export function createRedactor(values: readonly string[]): Redactor {
       pemEnd.lastIndex = begin.index
       const end = pemEnd.exec(text)
       keyEnd = end ? end.index + end[0].length : text.length
-      spans.push({ from: begin.index, to: keyEnd, name: 'private-key', open: end === null })
+      spans.push({ start: begin.index, from: begin.index, to: keyEnd, name: 'private-key', open: end === null })
     }
     return merge(spans)
   }
@@ -125,13 +125,13 @@ export function createRedactor(values: readonly string[]): Redactor {
             inKey = false
           }
           if (held.length <= longLine && !piece.includes('\n')) return ''
-          let ready = held.lastIndexOf('\n') + 1
+          // Up to the last line end that no value of several lines can reach over.
+          let ready = held.length > spread ? held.lastIndexOf('\n', held.length - spread - 1) + 1 : 0
           if (ready === 0 && held.length > longLine) ready = held.length - Math.max(overlap, longest)
-          ready = Math.min(ready, Math.max(0, held.length - spread))
           if (ready <= 0) return ''
           const spans = find(held)
           // Nothing is cut in the middle of a match: what straddles the border waits whole, unless it never ends.
-          const astride = spans.find((span) => span.from < ready && span.to > ready)
+          const astride = spans.find((span) => span.start < ready && (span.open || span.to > ready))
           if (astride?.open && held.length - astride.from > longLine) {
             // A key whose end never comes: what stands before it is shown, the rest is swallowed until an end does come.
             const before = spans.filter((span) => span.to <= astride.from)
@@ -142,7 +142,7 @@ export function createRedactor(values: readonly string[]): Redactor {
             return out
           }
           // A chain of matches longer than any secret is masked as one and let go, or it would be held for ever.
-          if (astride) ready = held.length - astride.from > 2 * longLine ? astride.to : astride.from
+          if (astride) ready = held.length - astride.start > 2 * longLine ? astride.to : astride.start
           const done = spans.filter((span) => span.to <= ready)
           masked += done.length
           const out = apply(held.slice(0, ready), done)
@@ -169,11 +169,8 @@ function merge(spans: Span[]): Span[] {
   for (const span of spans) {
     const last = merged.at(-1)
     if (last && span.from < last.to) {
-      merged[merged.length - 1] = {
-        ...last,
-        to: Math.max(last.to, span.to),
-        ...(span.open ? { name: span.name, open: true } : {}),
-      }
+      const both = { ...last, start: Math.min(last.start, span.start), to: Math.max(last.to, span.to) }
+      merged[merged.length - 1] = span.open ? { ...both, name: span.name, open: true } : both
     } else merged.push(span)
   }
   return merged

@@ -1,0 +1,208 @@
+/** What a command wrote: decoded, made visible, capped, and counted. */
+
+import { describe, expect, it } from 'vitest'
+import type { OutputChunk } from '../../src/core/model.ts'
+import { createCollector, joinChunks, makeVisible } from '../../src/core/output.ts'
+import { createRedactor } from '../../src/core/redact.ts'
+
+const redactor = createRedactor([])
+const utf8 = (text: string) => new TextEncoder().encode(text)
+
+function collected(parts: readonly Uint8Array[], maxBytes = 1_000_000) {
+  const collector = createCollector({ redactor, maxBytes })
+  const chunks: OutputChunk[] = []
+  for (const part of parts) {
+    collector.write('stdout', part)
+    chunks.push(...collector.take())
+  }
+  chunks.push(...collector.end())
+  return { text: joinChunks(chunks), chunks, count: collector.count() }
+}
+
+describe('pieces', () => {
+  const texts = [
+    'héllo ☃ 😀 end\n',
+    'a\r\nb\r\r\nc\rd\r\r\re\r',
+    '\u001b[31mred\u001b[0m\r\u001b[0m\nx\u001b[2J\u001b',
+    'a\u001b]0;title\u0007b\u001b]8;;http://x\u0007',
+    '\u202eevil\u2066 \u{e0041}',
+  ]
+  it.each(texts)('S36 S38 %j shows the same however it is cut', (text) => {
+    const bytes = utf8(text)
+    const whole = collected([bytes]).text
+    expect(whole).toBe(makeVisible(text))
+    for (let a = 0; a <= bytes.length; a++) {
+      for (let b = a; b <= bytes.length; b++)
+        expect(collected([bytes.slice(0, a), bytes.slice(a, b), bytes.slice(b)]).text).toBe(whole)
+    }
+  })
+
+  it('S38 invalid bytes become the replacement character, at every split, and none stays', () => {
+    const bytes = Uint8Array.of(
+      0x61,
+      0xff,
+      0xc3,
+      0x28,
+      0xe2,
+      0x82,
+      0xf0,
+      0x9f,
+      0x98,
+      0x62,
+      0xed,
+      0xa0,
+      0x80,
+      0xc0,
+      0x80,
+      0x0a,
+      0xf0,
+      0x9f,
+    )
+    const whole = new TextDecoder().decode(bytes)
+    for (let at = 0; at <= bytes.length; at++) expect(collected([bytes.slice(0, at), bytes.slice(at)]).text).toBe(whole)
+  })
+})
+
+describe('S36 control codes', () => {
+  it.each<[string, string, string]>([
+    ['colour goes', '\u001b[1;31mx\u001b[0m\u001b[m', 'x'],
+    ['clear screen', '\u001b[2Jx', '␛[2Jx'],
+    ['cursor up', '\u001b[1A', '␛[1A'],
+    ['a set title', '\u001b]0;t\u0007', '␛]0;t␇'],
+    ['a clipboard write', '\u001b]52;c;eA==\u001b\\', '␛]52;c;eA==␛\\'],
+    ['a hidden link', '\u001b]8;;http://x\u0007y', '␛]8;;http://x␇y'],
+    ['an overwrite', 'bad\rgood', 'bad␍\ngood'],
+    ['a backspace', 'ab\bc', 'ab␈c'],
+    ['NUL', 'a\0b', 'a␀b'],
+    ['DEL', 'a\u007f', 'a␡'],
+    ['C1 CSI', '\u009b2J', '\\u{9b}2J'],
+    ['NEL', '\u0085', '\\u{85}'],
+    ['right-to-left override', '\u202e', '\\u{202e}'],
+    ['isolate', '\u2066', '\\u{2066}'],
+    ['zero width space', 'a\u200bb', 'a\\u{200b}b'],
+    ['line separator', '\u2028', '\\u{2028}'],
+    ['BOM', 'a\ufeff', 'a\\u{feff}'],
+    ['soft hyphen', 'a\u00adb', 'a\\u{ad}b'],
+    ['Hangul filler', '\u3164', '\\u{3164}'],
+    ['tag characters', '\u{e0041}', '\\u{e0041}'],
+    ['variation supplement', 'a\u{e0100}', 'a\\u{e0100}'],
+    ['form feed and vertical tab', '\f\v', '␌␋'],
+    ['terminal line ends', 'a\r\nb\r\r\n', 'a\nb\n'],
+    ['tab and newline stay', 'a\tb\n', 'a\tb\n'],
+    ['plain text stays', 'Grüße, 你好 😀 ~', 'Grüße, 你好 😀 ~'],
+  ])('%s', (_, raw, shown) => expect(makeVisible(raw)).toBe(shown))
+
+  it('leaves no C0 but tab and newline, no C1 and no bidi control in any of 65 536 characters', () => {
+    let all = ''
+    for (let code = 0; code < 0x10000; code++) all += String.fromCharCode(code)
+    expect(makeVisible(all)).not.toMatch(
+      /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/,
+    )
+  })
+
+  it.each(['\r', '\u001b', '\u001b[', '\u001b[1;', '\u001b[0m', '\u202e', '\r\n'])(
+    'S38 a megabyte of %j takes time in proportion to its length',
+    (seed) => {
+      const cost = (n: number) =>
+        Math.min(
+          ...[1, 2, 3].map(() => {
+            const bytes = utf8(seed.repeat(n / seed.length))
+            const from = performance.now()
+            collected([bytes])
+            return performance.now() - from
+          }),
+        )
+      // Quadratic would be sixteen times.
+      expect(cost(1_000_000)).toBeLessThan(10 * cost(250_000) + 200)
+    },
+  )
+})
+
+describe('[bounded] the cap', () => {
+  const kept = (chunks: readonly OutputChunk[]) =>
+    chunks.filter((chunk) => !chunk.text.startsWith('\n[drover:')).reduce((sum, chunk) => sum + chunk.text.length, 0)
+
+  it('keeps head and tail, drops the middle, and says exactly how much', () => {
+    const lines = Array.from({ length: 10_000 }, (_, i) => `line ${i}\n`).join('')
+    const { text, chunks, count } = collected([utf8(lines)], 4_000)
+    expect(kept(chunks)).toBeLessThanOrEqual(4_000)
+    expect(count.stdout).toBe(lines.length)
+    expect(count.dropped).toBe(lines.length - kept(chunks))
+    expect(text.startsWith(lines.slice(0, 3_000))).toBe(true)
+    expect(text).toMatch(new RegExp(`\\n\\[drover: ${count.dropped} bytes dropped here\\]\\nline \\d+\\n`))
+    expect(text.endsWith('line 9999\n')).toBe(true)
+  })
+
+  it('S38 `yes` for 30 MB stays within the cap all the while, and every byte is counted', () => {
+    const collector = createCollector({ redactor, maxBytes: 100_000 })
+    const piece = utf8('y\n'.repeat(16_384))
+    let taken = 0
+    for (let i = 0; i < 960; i++) {
+      collector.write(i % 2 ? 'stdout' : 'stderr', piece)
+      expect(collector.waiting).toBeLessThanOrEqual(100_000)
+      taken += kept(collector.take())
+    }
+    taken += kept(collector.end())
+    expect(taken).toBeLessThanOrEqual(100_000)
+    expect(collector.count()).toEqual({
+      stdout: piece.length * 480,
+      stderr: piece.length * 480,
+      dropped: piece.length * 960 - taken,
+      masked: 0,
+    })
+  })
+
+  it('S38 a single line of 1 MB, in pieces of any size, is bounded and counted', () => {
+    for (const size of [997, 65_536, 1_000_000]) {
+      const bytes = utf8('x'.repeat(1_000_000))
+      const parts = Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.slice(i * size, (i + 1) * size))
+      const { chunks, count } = collected(parts, 50_000)
+      expect(kept(chunks)).toBe(50_000)
+      expect(count).toEqual({ stdout: 1_000_000, stderr: 0, dropped: 950_000, masked: 0 })
+    }
+  })
+
+  it('never cuts a character in two, whatever the cap', () => {
+    for (let cap = 40; cap < 60; cap++) {
+      const { text, chunks, count } = collected([utf8('😀'.repeat(500))], cap)
+      expect(text.isWellFormed()).toBe(true)
+      expect(kept(chunks)).toBeLessThanOrEqual(cap)
+      expect(count.dropped + kept(chunks) * 2).toBe(2_000)
+    }
+  })
+
+  it('what fits is whole, and nothing is said to be dropped', () => {
+    expect(collected([utf8('x'.repeat(1_000))], 1_000)).toMatchObject({ text: 'x'.repeat(1_000), count: { dropped: 0 } })
+  })
+
+  it('a masked value counts, and is never in the parts', () => {
+    const collector = createCollector({ redactor: createRedactor(['hunter-two']) })
+    collector.write('stderr', utf8('a hunter-'))
+    collector.write('stderr', utf8('two b'))
+    expect(collector.end()).toEqual([{ stream: 'stderr', text: 'a [masked: known secret] b' }])
+    expect(collector.count().masked).toBe(1)
+  })
+
+  it('[no-secret-shown] S33 colours inside a secret do not hide it from the mask', () => {
+    const collector = createCollector({ redactor: createRedactor(['hunter-two']) })
+    collector.write('stdout', utf8('hunter\u001b[1m-t\u001b[0'))
+    collector.write('stdout', utf8('mwo\n'))
+    expect(collector.end()).toEqual([{ stream: 'stdout', text: '[masked: known secret]\n' }])
+  })
+})
+
+describe('both streams as one text', () => {
+  const out = (text: string): OutputChunk => ({ stream: 'stdout', text })
+  const err = (text: string): OutputChunk => ({ stream: 'stderr', text })
+  it.each<[readonly OutputChunk[], string]>([
+    [[out('a'), out('b\n')], 'ab\n'],
+    [[err('a'), err('b\n')], 'ab\n'],
+    [[out('a\n'), err('x\ny\n')], 'a\nstderr| x\nstderr| y\n'],
+    [[out('a'), err('x\n')], 'a\nstderr| x\n'],
+    [[err('x'), out('a\n')], 'stderr| x\na\n'],
+    [[out('a\n'), err('x'), err('y\nz'), err('w\n')], 'a\nstderr| xy\nstderr| zw\n'],
+    [[out('a\n'), err('x\n\ny\n')], 'a\nstderr| x\n\nstderr| y\n'],
+    [[out(''), err('x\n')], 'stderr| x\n'],
+    [[], ''],
+  ])('%j', (chunks, text) => expect(joinChunks(chunks)).toBe(text))
+})
