@@ -1,7 +1,7 @@
 /**
  * Does what a real `sh` would do with the two scripts that drover's Rancher 1.x backend sends (`src/backends/rancher1/wrapper.ts`).
  * just-bash cannot run them itself: it does not duplicate file descriptors into pipes, writes nothing before the end and has no /proc of processes.
- * A test sends both scripts to real shells as well; what is emulated here is only what those were seen to do.
+ * `test/playground/simulated.test.ts` makes the same claims about this and about a real shell.
  */
 
 import type { PeerEnd } from './engine.ts'
@@ -78,7 +78,7 @@ export async function runWrapper(
   await machine.reap(child)
   if (signal.aborted) return 128 + (self.signal ?? 9)
   if ('startError' in end) {
-    const text = Buffer.from(`sh: exec: line 6: ${wrapper.argv[0] ?? ''}: not found\n`)
+    const text = Buffer.from(`drover: exec: line 6: ${wrapper.argv[0] ?? ''}: not found\n`)
     if (io.tty) await io.out('stdout', text)
     else await lines.push(text)
   }
