@@ -1,0 +1,5 @@
+/** The playground in a real browser: Debian's Chromium. */
+
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({ test: { include: ['test/browser/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000, fileParallelism: false } })
