@@ -1,0 +1,5 @@
+/** Tests on real engines; `test/engines/run.sh` starts them and says where they are. */
+
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({ test: { include: ['test/engines/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000, fileParallelism: false } })
