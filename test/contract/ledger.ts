@@ -85,15 +85,15 @@ export function ledgerContract(name: string, open: () => Promise<LedgerBench>): 
     })
 
     describe('append', () => {
-      test('events asked for at once are numbered without a gap, in the order they were asked for', async () => {
+      test('events asked for at once are numbered without a gap, and each is told its own number', async () => {
         const { ledger } = await opened()
         await ledger.accept(request('r1'))
         const parts = Array.from({ length: 20 }, (_, n) => `part-${n}`)
         const numbers = await Promise.all(parts.map((part) => ledger.append('r1' as RunId, { type: 'posted', part, ref: 'x' })))
-        expect(numbers).toEqual(parts.map((_, n) => n + 2))
+        expect([...numbers].sort((a, b) => a - b)).toEqual(parts.map((_, n) => n + 2))
         const events = await ledger.read('r1' as RunId)
         expect(events.map(({ seq }) => seq)).toEqual(events.map((_, n) => n + 1))
-        expect(events.slice(1).map(({ event }) => event)).toEqual(parts.map((part) => ({ type: 'posted', part, ref: 'x' })))
+        for (const [n, part] of parts.entries()) expect(events[(numbers[n] ?? 0) - 1]?.event).toMatchObject({ part })
         expect(await ledger.verify()).toMatchObject({ ok: true, events: 21 })
       })
 

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import type { RunId } from '../../src/core/model.ts'
 import type { Db } from '../../src/ledger/db.ts'
 import { openSqlite } from '../../src/ledger/db-sqlite.ts'
@@ -13,6 +13,7 @@ import { migrate, migrations } from '../../src/ledger/migrations.ts'
 import { ledgerContract } from '../contract/ledger.ts'
 import { output, request } from '../contract/ledger-words.ts'
 
+vi.setConfig({ testTimeout: 30_000 })
 const folders: string[] = []
 function ledgerFile(): string {
   const folder = mkdtempSync(join(tmpdir(), 'drover-ledger-'))
@@ -210,6 +211,16 @@ test('[once] two ledgers over one database share its runs: one winner, one unbro
   await Promise.all(runs.map((run, n) => ledgers[(n + 1) % 3]?.append(run, { type: 'delivered' })))
   expect(await ledgers[2]?.verify()).toMatchObject({ ok: true, runs: 4, events: 32 })
   await db.close()
+})
+
+test('events that one process asks for at once are recorded in that order', async () => {
+  const ledger = await createLedger(openSqlite(':memory:'))
+  await ledger.accept(request('r1'))
+  const parts = Array.from({ length: 20 }, (_, n) => `part-${n}`)
+  await Promise.all(parts.map((part) => ledger.append('r1' as RunId, { type: 'posted', part, ref: 'x' })))
+  const events = (await ledger.read('r1' as RunId)).slice(1)
+  expect(events.map(({ event }) => 'part' in event && event.part)).toEqual(parts)
+  await ledger.close()
 })
 
 test('two starts at once migrate once; a newer ledger is left alone', async () => {

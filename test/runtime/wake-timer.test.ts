@@ -9,6 +9,8 @@ import { request } from '../contract/ledger-words.ts'
 import { wakeContract } from '../contract/wake.ts'
 import { wakeServer } from './wake-rpc.ts'
 
+vi.setConfig({ testTimeout: 30_000 })
+const patient = { timeout: 15_000, interval: 5 }
 const quiet = { log: () => {} }
 
 wakeContract('wakes by timers', async () => {
@@ -36,7 +38,7 @@ test('[bounded] no more runs are worked on at once than the limit, and all get t
   )
   const runs = Array.from({ length: 20 }, (_, n) => `r${n}` as RunId)
   for (const run of runs) await wake.wake(run)
-  await vi.waitFor(() => expect(done).toHaveLength(20))
+  await vi.waitFor(() => expect(done).toHaveLength(20), patient)
   expect(new Set(done)).toEqual(new Set(runs))
   expect(most).toBe(3)
   await wake.close()
@@ -50,13 +52,13 @@ test('[nothing-lost] a wake that rings in the middle of the work leads to anothe
     return gate.promise
   }, quiet)
   await wake.wake('r1' as RunId)
-  await vi.waitFor(() => expect(began).toEqual(['r1']))
+  await vi.waitFor(() => expect(began).toEqual(['r1']), patient)
   await wake.wake('r1' as RunId)
   // Rings after the one before it, and is seen to.
   await wake.wake('mark' as RunId)
-  await vi.waitFor(() => expect(began).toEqual(['r1', 'mark']))
+  await vi.waitFor(() => expect(began).toEqual(['r1', 'mark']), patient)
   gate.resolve()
-  await vi.waitFor(() => expect(began).toEqual(['r1', 'mark', 'r1']))
+  await vi.waitFor(() => expect(began).toEqual(['r1', 'mark', 'r1']), patient)
   await wake.close()
 })
 
@@ -66,7 +68,7 @@ test('what work throws is logged with its run', async () => {
     log: (message, error) => lines.push(`${message}: ${error}`),
   })
   await wake.wake('r1' as RunId)
-  await vi.waitFor(() => expect(lines).toEqual(['work on run r1 failed: Error: no']))
+  await vi.waitFor(() => expect(lines).toEqual(['work on run r1 failed: Error: no']), patient)
   await wake.close()
 })
 
@@ -81,7 +83,7 @@ test('after close nothing begins; work under way is waited for, but not for ever
     { ...quiet, graceMs: 20 },
   )
   await wake.wake('r1' as RunId)
-  await vi.waitFor(() => expect(began).toEqual(['r1']))
+  await vi.waitFor(() => expect(began).toEqual(['r1']), patient)
   await wake.wake('r2' as RunId, Date.now() + 5)
   await wake.close()
   await wake.wake('r3' as RunId)
@@ -107,7 +109,7 @@ test('[nothing-lost] the sweep wakes what a ledger owes, again until it is deliv
     throw new Error('locked')
   }
   const sweep = startSweep({ due }, wake, { everyMs: 5, log: (message) => lines.push(message) })
-  await vi.waitFor(async () => expect(await ledger.due(Date.now(), 9)).toEqual([]))
+  await vi.waitFor(async () => expect(await ledger.due(Date.now(), 9)).toEqual([]), patient)
   await sweep.close()
   await wake.close()
   expect(new Set(worked)).toEqual(new Set(['r1']))
