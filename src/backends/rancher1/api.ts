@@ -107,7 +107,8 @@ export function rancherApi(options: ApiOptions, transport: Transport): Api {
       const page = parsed(response, Page)
       for (const one of page.data) items.push(checked(item, one))
       const next: string | null | undefined = page.pagination?.next
-      if (!next && page.pagination?.partial)
+      // The last page of several is called partial, too.
+      if (!next && page.pagination?.partial && seen.size === 1)
         throw protocol('Rancher’s list says that it is not whole and does not say how to go on.')
       url = next ? sameServer(next) : undefined
     }

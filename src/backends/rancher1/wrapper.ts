@@ -14,7 +14,7 @@ const PIECE = 900
 const OPENING = `set +a; unset _n; IFS= read -r _n || exit 125
 f() { printf '\\036%s %s\\037%s' "$_n" "$1" "$_n"; }
 f "p$$"; DROVER_EXEC=$1; export DROVER_EXEC
-[ -z "$2" ] || cd -P "$2" 2>/dev/null || { f d; sleep 1; exit 125; }
+[ -z "$2" ] || cd -P "$2" 2>/dev/null || { f d; sleep 1; f .; exit 125; }
 shift 2
 r() { while [ "$1" != -- ]; do export "$1"; shift; done; shift; case $1 in -*) exec -- "$@";; esac; exec "$@"; }
 `
@@ -23,7 +23,7 @@ r() { while [ "$1" != -- ]; do export "$1"; shift; done; shift; case $1 in -*) e
  * stderr goes through a reader that frames it, stdout goes straight to fd 3. dd takes what is there, so that no piece waits for a newline or grows;
  * bash writes what it prints line by line, which would tear a frame, so there `read -n` takes one line at most. The plain loop at the end is for
  * containers without dd. NUL bytes on stderr are lost: no shell can hold them.
- * The last `sleep`: generation A's close may overtake the last output; the client does not wait for it.
+ * The last `sleep`: generation A's close may overtake the last output, and then it takes the frame `.`, which says nothing. The client does not wait for it.
  */
 const SPLIT = `${OPENING}exec 3>&1
 { (r "$@") </dev/null 2>&1 1>&3 3>&-; f "x$?" >&3; } | {
@@ -37,11 +37,11 @@ fi
 while IFS= read -r _l; do f "e$_l"; done
 [ -z "$_l" ] || f "E$_l"
 f z; } >&3 2>/dev/null
-sleep 1`
+sleep 1; f .`
 
 /** With a terminal both streams are one, as the terminal merges them. The wrapper's own words ("Killed") are not the command's. */
 const TERMINAL = `${OPENING}{ (r "$@") </dev/null 2>&1; f "x$?"; } 2>/dev/null
-f z; sleep 1`
+f z; sleep 1; f .`
 
 export function wrapped(command: Command, exec: string): Argv {
   const env = Object.entries(command.env ?? {}).map(([name, value]) => `${name}=${value}`)
