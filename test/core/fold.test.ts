@@ -1,0 +1,155 @@
+/** Equal outputs together, survivors never; one phrase for each ending; small things around a run. */
+
+import { describe, expect, it } from 'vitest'
+import { createGate, fanOut, within } from '../../src/core/fan-out.ts'
+import { describeEnding, type Finished, fold, succeeded } from '../../src/core/fold.ts'
+import type { Ending, Execution, OutputChunk, RunState, Target, TargetId } from '../../src/core/model.ts'
+import { isRunId, runIdFor } from '../../src/core/run-id.ts'
+import { worstExitCode } from '../../src/core/run-state.ts'
+
+function execution(native: string, ending?: Ending): Execution {
+  const id = `prod/${native}` as TargetId
+  const target: Target = { id, backend: 'prod', kind: 'docker', native, name: native, labels: {}, facets: {} }
+  return { target, status: ending?.status ?? 'started', ...(ending ? { ending } : {}) }
+}
+
+const finished = (native: string, ending: Ending | undefined, ...chunks: readonly OutputChunk[]): Finished => ({
+  execution: execution(native, ending),
+  chunks,
+})
+const out = (text: string): OutputChunk => ({ stream: 'stdout', text })
+const err = (text: string): OutputChunk => ({ stream: 'stderr', text })
+const ok: Ending = { status: 'exited', code: 0 }
+const groups = (all: readonly Finished[]) => fold(all).map((one) => one.executions.map(({ target }) => target.native))
+
+describe('folding', () => {
+  it('equal outputs with equal endings are one, however they were cut into pieces', () => {
+    expect(groups([finished('a', ok, out('x'), err('e'), out('y')), finished('b', ok, out('xy'), err('e'))])).toEqual([
+      ['a', 'b'],
+    ])
+  })
+
+  it.each<[string, Finished, Finished]>([
+    ['output', finished('a', ok, out('x')), finished('b', ok, out('y'))],
+    ['stream', finished('a', ok, out('x')), finished('b', ok, err('x'))],
+    ['code', finished('a', ok), finished('b', { status: 'exited', code: 1 })],
+    ['status', finished('a', { status: 'timed_out' }), finished('b', { status: 'cancelled' })],
+    ['running', finished('a', ok), finished('b', undefined)],
+    [
+      'failure',
+      finished('a', { status: 'failed', error: { code: 'not_running', message: 'x' } }),
+      finished('b', { status: 'failed', error: { code: 'backend_unavailable', message: 'x' } }),
+    ],
+    [
+      'whether it ran',
+      finished('a', { status: 'failed', error: { code: 'not_running', message: 'x' } }),
+      finished('b', { status: 'unknown', error: { code: 'not_running', message: 'x' } }),
+    ],
+  ])('a different %s is never folded', (_, a, b) => expect(groups([a, b])).toHaveLength(2))
+
+  it('S42 survivors never fold, not even with equal or unknown pids', () => {
+    const endings: readonly Ending[] = [
+      { status: 'timed_out', left: {} },
+      { status: 'cancelled', left: { pid: 7 } },
+      { status: 'unknown', error: { code: 'stream_broken', message: 'x' }, left: { pid: 7 } },
+    ]
+    for (const ending of endings) expect(groups([finished('a', ending), finished('b', ending)])).toHaveLength(2)
+    expect(groups([finished('a', { status: 'timed_out' }), finished('b', { status: 'timed_out' })])).toHaveLength(1)
+  })
+
+  it('what went wrong comes first, survivors before all, then the larger group', () => {
+    const all = [
+      finished('ok1', ok),
+      finished('ok2', ok),
+      finished('odd', ok, out('x')),
+      finished('bad', { status: 'exited', code: 2 }),
+      finished('left', { status: 'cancelled', left: { pid: 1 } }),
+      finished('gone', { status: 'timed_out' }),
+      finished('unknown', { status: 'unknown', error: { code: 'stream_broken', message: 'x' } }),
+      finished('failed', { status: 'failed', error: { code: 'not_running', message: 'x' } }),
+    ]
+    expect(groups(all)).toEqual([['left'], ['gone'], ['unknown'], ['failed'], ['bad'], ['ok1', 'ok2'], ['odd']])
+  })
+})
+
+describe('[true-ending] one phrase for each ending', () => {
+  it.each<[Ending | undefined, string, boolean, number]>([
+    [ok, 'exit 0', true, 0],
+    [{ status: 'exited', code: 3 }, 'exit 3', false, 3],
+    [{ status: 'timed_out' }, 'timed out, proved gone', false, 124],
+    [{ status: 'timed_out', left: { pid: 7 } }, 'timed out, still running, pid 7', false, 124],
+    [{ status: 'cancelled', left: {} }, 'cancelled, still running (pid not known)', false, 130],
+    [{ status: 'failed', error: { code: 'not_running', message: 'It is stopped.' } }, 'did not run: It is stopped.', false, 125],
+    [
+      { status: 'unknown', error: { code: 'stream_broken', message: 'Gone.' }, left: { pid: 9 } },
+      'outcome unknown: Gone. Still running, pid 9.',
+      false,
+      125,
+    ],
+    [undefined, 'running', false, 125],
+  ])('S41 %j is "%s"', (ending, phrase, success, code) => {
+    expect([describeEnding(ending), succeeded(ending)]).toEqual([phrase, success])
+    const state = { executions: [execution('a', ending), execution('b', ok)] } as unknown as RunState
+    expect(worstExitCode(state)).toBe(code)
+  })
+
+  it('nothing that ran is no success', () => expect(worstExitCode({ executions: [] } as unknown as RunState)).toBe(125))
+})
+
+describe('[bounded] many at once', () => {
+  it('never more than the limit, all of them, in order of arrival', async () => {
+    let inside = 0
+    let most = 0
+    const seen: number[] = []
+    await fanOut([...Array(50).keys()], 7, async (n) => {
+      most = Math.max(most, ++inside)
+      await new Promise((resolve) => setImmediate(resolve))
+      seen.push(n)
+      inside--
+    })
+    expect([most, seen]).toEqual([7, [...Array(50).keys()]])
+  })
+
+  it('a gate lets the next in once for each that leaves, however often it says so', async () => {
+    const gate = createGate(1)
+    const leave = await gate.enter()
+    const order: string[] = []
+    const enter = async (name: string) => {
+      const out = await gate.enter()
+      order.push(name)
+      return out
+    }
+    const second = enter('second')
+    const third = enter('third')
+    leave()
+    leave()
+    const out2 = await second
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(order).toEqual(['second'])
+    out2()
+    ;(await third)()
+    expect(order).toEqual(['second', 'third'])
+  })
+
+  it('a wait that nothing ends is ended, and its signal says so', async () => {
+    let signal: AbortSignal | undefined
+    const late = within(20, 'The wait', (given) => {
+      signal = given
+      return new Promise(() => {})
+    })
+    await expect(late).rejects.toMatchObject({ code: 'timeout', next: expect.any(String) })
+    expect(signal?.aborted).toBe(true)
+  })
+})
+
+describe('[once] the name of a run', () => {
+  it('S25 is the same for the same delivery, another for another, and safe as a key', async () => {
+    const ids = await Promise.all(['a', 'a', 'b', ''].map(runIdFor))
+    expect(ids[0]).toBe(ids[1])
+    expect(new Set(ids).size).toBe(3)
+    expect(ids.every(isRunId)).toBe(true)
+    expect(['', 'r', 'rAAAAAAAAAAAAAAA', `${ids[0]}x`, `${ids[0]}\n`, '../etc/passwd', 'r111111111111111'].some(isRunId)).toBe(
+      false,
+    )
+  })
+})
