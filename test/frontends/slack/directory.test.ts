@@ -9,7 +9,12 @@ beforeEach(async () => {
   const archived = { id: 'C0OLD', name: 'old', topic: '', isArchived: true, members: ['U0ALEX', 'U0DROVER'] }
   // Two people with one name: only ids may tell them apart.
   const twin = { ...playWorkplace.people[0]!, id: 'U0TWIN' }
-  const workspace = { ...playWorkplace, people: [...playWorkplace.people, twin], channels: [...playWorkplace.channels, archived] }
+  const workspace = {
+    ...playWorkplace,
+    people: [...playWorkplace.people, twin],
+    channels: [...playWorkplace.channels, archived],
+    groups: playWorkplace.groups.map((group) => ({ ...group, users: [...group.users, 'U0KIM'] })),
+  }
   peer = await startSlackPeer({ workspace, rateLimits: false })
 })
 afterEach(async () => {
