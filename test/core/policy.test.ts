@@ -216,9 +216,13 @@ describe('deciding', () => {
     expect(groupsNamed(policy(...rules))).toEqual(['T1/S1'])
   })
 
-  it('[ids-not-names] S10 S12 a rule holds ids: names of people, channels and groups match nothing', () => {
+  it('[ids-not-names] S10 S11 S12 a rule holds ids: names and e-mail addresses of people, names of channels and groups match nothing', () => {
     const names = allow({
-      who: { users: ['ann', 'T1/ann', '@ann', 'U1'], groups: ['ops', '@ops'], teams: ['Acme'] },
+      who: {
+        users: ['ann', 'T1/ann', '@ann', 'U1', 'ann@example.com', 'T1/ann@example.com'],
+        groups: ['ops', '@ops'],
+        teams: ['Acme'],
+      },
       channels: ['#ops', 'ops', 'C1'],
     })
     expect(effect([names], asks({ groups: ['T1/S1'] }))).toBe('deny')
