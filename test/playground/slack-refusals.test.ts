@@ -101,6 +101,14 @@ test('a missing scope is named, with the scopes that are there', async () => {
   expect((await app.call('users.info', { user: 'U0ALEX' })).body.ok).toBe(true)
 })
 
+test('reading about a channel takes the scope of its kind', async () => {
+  await using app = await startStubApp(undefined, { scopes: ['channels:read', 'im:write'] })
+  const im = (await app.call('conversations.open', { users: 'U0SAM' })).body.channel as { id: string }
+  const info = async (channel: string) => (await app.call('conversations.info', { channel })).body
+  expect(await info(im.id)).toMatchObject({ error: 'missing_scope', needed: 'im:read' })
+  expect((await info('C0OPS')).ok).toBe(true)
+})
+
 test('chat:write.public opens public channels, never private ones', async () => {
   await using app = await startStubApp(undefined, { scopes: ['chat:write', 'chat:write.public'] })
   expect((await app.call('chat.postMessage', { channel: 'C0PUBLIC', text: 'x' })).body.ok).toBe(true)

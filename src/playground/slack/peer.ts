@@ -105,6 +105,7 @@ export const manifestScopes: readonly string[] = [
   'users:read',
   'channels:read',
   'groups:read',
+  'im:read',
   'im:write',
 ]
 

@@ -1,7 +1,7 @@
 /** The methods of Slack's Web API that a command gateway uses, with Slack's own refusals. */
 
 import { blockProblems, type Json, withBlockIds } from './block-rules.ts'
-import { refuse } from './refusal.ts'
+import { Refusal, refuse } from './refusal.ts'
 import type { PeerMessage, Store } from './store.ts'
 import { openView, pushView, updateView } from './view-api.ts'
 import { appId, botId, botUserId, type Channel, type Person } from './workplace.ts'
@@ -35,8 +35,7 @@ export const methods: Readonly<Record<string, Method>> = {
   'chat.delete': { scope: 'chat:write', run: deleteMessage },
   'chat.getPermalink': { run: getPermalink },
   'conversations.info': {
-    scope: 'channels:read',
-    run: (args, context) => ({ channel: channelJson(visibleChannel(args.channel, context)) }),
+    run: (args, context) => ({ channel: channelJson(readableChannel(args.channel, context)) }),
   },
   'conversations.list': {
     scope: 'channels:read',
@@ -49,8 +48,7 @@ export const methods: Readonly<Record<string, Method>> = {
     },
   },
   'conversations.members': {
-    scope: 'channels:read',
-    run: (args, context) => ({ members: visibleChannel(args.channel, context).members, response_metadata: { next_cursor: '' } }),
+    run: (args, context) => ({ members: readableChannel(args.channel, context).members, response_metadata: { next_cursor: '' } }),
   },
   'conversations.open': {
     scope: 'im:write',
@@ -95,6 +93,14 @@ export function visibleChannel(id: unknown, { store }: Context): Channel {
   if (imWith !== undefined) return { id, name: imWith, topic: '', imWith, members: [imWith, botUserId] }
   const channel = store.workplace.channels.find((one) => one.id === id)
   if (!channel || (channel.isPrivate && !channel.members.includes(botUserId))) refuse('channel_not_found')
+  return channel
+}
+
+/** Each kind of conversation has its own scope for reading about it. */
+function readableChannel(id: unknown, context: Context): Channel {
+  const channel = visibleChannel(id, context)
+  const needed = channel.imWith !== undefined ? 'im:read' : channel.isPrivate ? 'groups:read' : 'channels:read'
+  if (!context.scopes.has(needed)) throw new Refusal('missing_scope', { needed, provided: [...context.scopes].join(',') })
   return channel
 }
 
