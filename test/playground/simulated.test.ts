@@ -220,6 +220,17 @@ describe.each([
     expect(await shell(peer, 'ls ran')).toBe('ran\n')
   })
 
+  test('nothing runs for a client that leaves without a nonce', async () => {
+    const peer = await begun()
+    const socket = await openRaw(await execute(peer, { command: wrapped({ argv: ['touch', 'ran'] }, 'e1'), attachStdin: true }))
+    socket.type('half a li')
+    await socket.roundTrip()
+    peer.generation = 'B'
+    socket.destroy()
+    await run(peer, { argv: ['true'] })
+    expect((await text(peer, 'shop-web-1', 'ls')).includes('ran')).toBe(false)
+  })
+
   test('it tells pid, stdout, stderr and exit code', async () => {
     const ran = await run(await begun(), { argv: ['sh', '-c', 'echo out; echo err >&2; printf tail >&2; exit 3'] })
     expect([ran.stdout, ran.stderr, ran.code]).toEqual(['out\n', 'err\ntail', 3])
@@ -260,6 +271,17 @@ describe.each([
     expect(table).toContain('sleep 605')
     expect(table).not.toContain('sleep 606')
     bystander.destroy()
+  })
+
+  test('the kill script takes SIGKILL for what ignores SIGTERM', async () => {
+    const peer = await begun()
+    const { socket, exec } = await begin(peer, { argv: ['sh', '-c', "trap '' TERM; sleep 607; echo no"] })
+    for (let table = ''; !/\d sleep 607/.test(table); )
+      table = await text(peer, 'shop-web-1', 'sh', '-c', 'ps aux | sed "s/.* sleep 607/1 sleep 607/"')
+    const killed = await run(peer, killCommand(exec, read(socket).pid))
+    expect(killed.stdout).toBe('gone\n')
+    await socket.ended
+    expect(read(socket).stdout).toBe('')
   })
 })
 

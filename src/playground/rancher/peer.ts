@@ -1,6 +1,6 @@
 /** A pretend Rancher 1.x: server, websocket proxy and host agents in one local HTTP server that differs from recordings in nothing. */
 
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { SeenExecute } from './actions.ts'
 import { createWorld, type PeerContainer, type PeerContainerSpec, type PeerHost } from './containers.ts'
@@ -8,10 +8,11 @@ import { DEFAULT_WORLD } from './default-world.ts'
 import type { PeerEngine } from './engine.ts'
 import { simulatedEngine } from './engine-simulated.ts'
 import { createExecSocket, type PlainAnswer, plain, refuse } from './exec-socket.ts'
-import { type Faults, noFaults, takeHttpFault } from './faults.ts'
+import { type Faults, noFaults } from './faults.ts'
 import { createHostAgent, type Generation, type HostAgent } from './host-agent.ts'
-import { createHttpApi, errorBody } from './http-api.ts'
+import { createHttpApi } from './http-api.ts'
 import { createKeys, type PeerKeys } from './keys.ts'
+import { preparedAnswer, readBody, send, urlOf } from './requests.ts'
 import { type Claims, createTokens } from './tokens.ts'
 
 export type { PeerContainer, PeerContainerSpec } from './containers.ts'
@@ -84,7 +85,6 @@ export type RancherPeer = PeerKeys & {
 
 /** Lists of what was seen keep this many of the newest entries. */
 const SEEN_CAP = 10_000
-const MAX_BODY = 16 * 1024 * 1024
 /** The command rides in the URL of the websocket; the real proxy took 934 kB of it [REC 9]. */
 const MAX_REQUEST_LINE = 2 * 1024 * 1024
 
@@ -180,19 +180,8 @@ export async function startRancherPeer(options: RancherPeerOptions = {}): Promis
     if (sockets.owns(url)) return sockets.answer(url, request)
     const body = await readBody(request)
     if (faults.slowMs > 0) await new Promise<void>((resolve) => later(faults.slowMs, resolve))
-    const fault = takeHttpFault(faults, `${request.method} ${request.url}`)
-    if (fault) {
-      const text = typeof fault.body === 'string'
-      return {
-        status: fault.status,
-        headers: {
-          'Content-Type': text ? 'text/plain; charset=utf-8' : 'application/json; charset=utf-8',
-          ...(fault.retryAfter === undefined ? {} : { 'Retry-After': String(fault.retryAfter) }),
-          ...fault.headers,
-        },
-        body: text ? String(fault.body) : JSON.stringify(fault.body ?? errorBody(fault.status, codeOf(fault.status))),
-      }
-    }
+    const prepared = preparedAnswer(faults, `${request.method} ${request.url}`)
+    if (prepared) return prepared
     if (faults.cattleDown) return { status: 502, headers: {}, body: '' }
     const headers = request.headers as Record<string, string | undefined>
     const done = api.handle({ method: request.method ?? 'GET', url, headers, body })
@@ -292,45 +281,4 @@ export async function startRancherPeer(options: RancherPeerOptions = {}): Promis
 function keep<T>(list: T[], entry: T): void {
   list.push(entry)
   if (list.length > SEEN_CAP) list.shift()
-}
-
-/** As the caller sees it: `X-Forwarded-*` before `Host` [CT ApiRequestParser]. */
-function urlOf(request: IncomingMessage): URL {
-  const header = (name: string): string | undefined =>
-    String(request.headers[name] ?? '')
-      .split(',')[0]
-      ?.trim() || undefined
-  const scheme = header('x-forwarded-proto') === 'https' ? 'https' : 'http'
-  const host = header('x-forwarded-host') ?? header('host') ?? '127.0.0.1'
-  const port = header('x-forwarded-port')
-  const url = new URL(`${scheme}://${host}${request.url ?? '/'}`)
-  if (port !== undefined && header('x-forwarded-host') !== undefined) url.port = port
-  return url
-}
-
-async function readBody(request: IncomingMessage): Promise<string> {
-  const parts: Buffer[] = []
-  let size = 0
-  for await (const part of request as AsyncIterable<Buffer>) {
-    size += part.length
-    if (size > MAX_BODY) throw new Error('request body too large')
-    parts.push(part)
-  }
-  return Buffer.concat(parts).toString()
-}
-
-function send(response: ServerResponse, given: PlainAnswer): void {
-  response.writeHead(given.status, { ...given.headers, 'Content-Length': Buffer.byteLength(given.body) })
-  response.end(given.body)
-}
-
-function codeOf(status: number): string {
-  const codes: Readonly<Record<number, string>> = {
-    401: 'Unauthorized',
-    403: 'Forbidden',
-    404: 'Not Found',
-    409: 'Conflict',
-    500: 'Internal Server Error',
-  }
-  return codes[status] ?? String(status)
 }
