@@ -1,6 +1,6 @@
 /** drover.yaml: one schema, secrets only by reference, and every mistake named with its path and the fix. */
 
-import { parseDocument } from 'yaml'
+import { type Document, parseDocument } from 'yaml'
 import * as z from 'zod'
 import { DroverError } from './core/errors.ts'
 import { type Policy, type Rule, rights } from './core/policy.ts'
@@ -221,14 +221,13 @@ export type HookConfig = Config['hooks'][string]
 /** Parses the text of a drover.yaml. Throws DroverError `config` that names `file`, each path that is wrong, and what to write. */
 export function parseConfig(text: string, file: string, env: Environment): Config {
   if (text.length > 1_000_000) throw problem(file, ['the file is larger than 1 MB'])
-  // No custom tags, few aliases: a configuration is data (S30).
   const document = parseDocument(text, { schema: 'core', customTags: [], uniqueKeys: true, prettyErrors: true })
   if (document.errors.length > 0)
     throw problem(
       file,
       document.errors.map((error) => error.message),
     )
-  const parsed = schema(env).safeParse(document.toJS({ maxAliasCount: 20 }) ?? {})
+  const parsed = schema(env).safeParse(dataOf(document, file) ?? {})
   if (!parsed.success) throw problem(file, parsed.error.issues.map(describe))
   const ids = parsed.data.rules.map((one) => one.id)
   const twice = ids.find((one, i) => ids.indexOf(one) < i)
@@ -237,6 +236,15 @@ export function parseConfig(text: string, file: string, env: Environment): Confi
     if (!(hook in parsed.data.hooks)) throw problem(file, [`rules: there is no hook called ${hook}`])
   }
   return parsed.data
+}
+
+/** What the YAML says, with few aliases: a configuration is data, and small (S30). */
+function dataOf(document: Document.Parsed, file: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 20 })
+  } catch (error) {
+    throw problem(file, [error instanceof Error ? error.message : String(error)])
+  }
 }
 
 function describe(issue: z.core.$ZodIssue): string {

@@ -4,7 +4,7 @@ import type { Instant, RunId } from '../core/model.ts'
 import type { Wake } from '../core/ports.ts'
 
 /** Rings again this long after work began, in case the object is gone before the work ends. */
-const WATCHDOG_MS = 60_000
+const WATCHDOG_MS = 15_000
 const FIRST_RETRY_MS = 1000
 const MAX_RETRY_MS = 60_000
 /** Runs worked on in one alarm; the next one follows at once. */

@@ -1,0 +1,195 @@
+/** The drover command against a pretend Rancher with a real `sh` behind it: what it prints and with what it exits. */
+
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type RancherPeer, startRancherPeer } from '../../src/playground/rancher/peer.ts'
+import { processEngine } from '../peers/engine-process.ts'
+
+const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
+
+describe('drover', () => {
+  let rancher: RancherPeer
+  let folder: string
+  let env: Record<string, string>
+
+  beforeAll(async () => {
+    rancher = await startRancherPeer({ engine: processEngine() })
+    folder = mkdtempSync(join(tmpdir(), 'drover-cli-'))
+    const { accessKey, secretKey } = rancher.environmentKey
+    env = { CATTLE_URL: `${rancher.url}/v1`, CATTLE_ACCESS_KEY: accessKey, CATTLE_SECRET_KEY: secretKey }
+  })
+  afterAll(async () => {
+    await rancher.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  /** Without the environment of this process: only what is given. */
+  async function drover(args: readonly string[], options: { env?: Record<string, string>; signalAfterMs?: number } = {}) {
+    const child = spawn(process.execPath, [cli, ...args], {
+      cwd: folder,
+      env: { PATH: process.env.PATH, HOME: folder, ...(options.env ?? env) },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let out = ''
+    let err = ''
+    child.stdout.on('data', (data: Buffer) => {
+      out += data.toString()
+    })
+    child.stderr.on('data', (data: Buffer) => {
+      err += data.toString()
+    })
+    if (options.signalAfterMs !== undefined) setTimeout(() => child.kill('SIGINT'), options.signalAfterMs)
+    const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
+    return { code, out, err }
+  }
+
+  for (const generation of ['A', 'B0', 'B'] as const) {
+    it(`exec prints both streams by target and exits with the command's code (generation ${generation})`, async () => {
+      rancher.generation = generation
+      const { code, out, err } = await drover(['exec', 'name=shop-web-*', 'cmd=echo out; echo err >&2; exit 3'])
+      expect(out).toContain('3 of 3: shop-web-1, shop-web-2, shop-web-3 · exit 3')
+      expect(out).toContain('\nout\n')
+      expect(err).toContain('err\n')
+      expect(code).toBe(3)
+    })
+  }
+
+  it('flags do instead of the environment, and --json is one value', async () => {
+    const { code, out } = await drover(
+      [
+        'exec',
+        '--url',
+        `${rancher.url}/v2-beta`,
+        '--access-key',
+        rancher.environmentKey.accessKey,
+        '--secret-key',
+        rancher.environmentKey.secretKey,
+        '--json',
+        'name=shop-web-1',
+        '--',
+        'echo',
+        'a  b',
+      ],
+      { env: {} },
+    )
+    expect(code).toBe(0)
+    expect(JSON.parse(out)).toMatchObject({
+      argv: ['echo', 'a  b'],
+      executions: [{ target: 'shop-web-1', ending: { status: 'exited', code: 0 }, stdout: 'a  b\n' }],
+    })
+  })
+
+  it("RGoN-Exec's flags are understood, and several of them narrow", async () => {
+    expect((await drover(['exec', '-name=shop-web-1', '-cmd=echo test'])).out).toContain('1 of 1: shop-web-1 · exit 0\ntest\n')
+    const none = await drover(['exec', '-name', 'shop-web-1', '-label', 'role=db', '-cmd', 'echo test'])
+    expect(none.code).toBe(125)
+    expect(none.err).toContain('No running container matches')
+  })
+
+  it('[gone-is-gone] S42 a command past its deadline exits 124 and leaves no process', async () => {
+    const { code, out } = await drover(['exec', 'name=shop-web-1', 'timeout=1s', 'cmd=sleep 71'])
+    expect(out).toContain('timed out, proved gone')
+    expect(code).toBe(124)
+    expect(running('sleep 71')).toBe(false)
+  })
+
+  it('[gone-is-gone] Ctrl-C cancels, and leaves no process', async () => {
+    const { code, out } = await drover(['exec', 'name=shop-web-1', '--', 'sleep', '72'], { signalAfterMs: 2_500 })
+    expect(out).toContain('cancelled, proved gone')
+    expect(code).toBe(130)
+    expect(running('sleep 72')).toBe(false)
+  })
+
+  it.each([
+    ['a wrong key', { CATTLE_SECRET_KEY: 'wrong-secret-key' }, 125, /refuse|accept|key/i],
+    ['a server that is not there', { CATTLE_URL: 'http://127.0.0.1:9' }, 125, /127\.0\.0\.1/],
+    ['no server at all', { CATTLE_URL: '' }, 2, /--url/],
+  ])('%s is said in words', async (_, change, code, message) => {
+    const answer = await drover(['exec', 'name=shop-web-1', '--', 'true'], { env: { ...env, ...change } })
+    expect(answer.code).toBe(code)
+    expect(answer.err).toMatch(message)
+    expect(answer.err).not.toContain(rancher.environmentKey.secretKey)
+  })
+
+  it('a usage error exits 2 and shows the right form', async () => {
+    const { code, err } = await drover(['exec', 'label=web', 'uptime'])
+    expect(code).toBe(2)
+    expect(err).toContain('label=web cmd="uptime"')
+  })
+
+  it('[no-empty-selector] S44 an unset shell variable in a selector runs nowhere', async () => {
+    const starts = rancher.seen.starts.length
+    expect((await drover(['exec', 'label=', 'cmd=uptime'])).code).toBe(2)
+    expect((await drover(['exec', 'name=*', 'cmd=uptime'])).code).toBe(2)
+    expect(rancher.seen.starts.length).toBe(starts)
+  })
+
+  it('[no-secret-shown] S46 nothing of the environment of drover reaches the command', async () => {
+    const { out } = await drover(['exec', 'name=shop-web-1', '--', 'env'], { env: { ...env, CANARY: 'canary-value' } })
+    expect(out).toContain('PATH=')
+    expect(out).not.toContain('canary')
+    expect(out).not.toContain('CATTLE')
+  })
+
+  it('check says that Rancher answers and what the key may do', async () => {
+    const { code, out } = await drover(['check'])
+    expect(out).toMatch(/ok .*v1\.6/)
+    expect(code).toBe(0)
+    const wrong = await drover(['check'], { env: { ...env, CATTLE_SECRET_KEY: 'wrong-secret-key' } })
+    expect(wrong.out).toMatch(/FAIL/)
+    expect(wrong.code).toBe(1)
+  })
+
+  it('targets shows what a selector means, and runs nothing', async () => {
+    const starts = rancher.seen.starts.length
+    const { out } = await drover(['targets', 'stack=shop', 'service=web'])
+    expect(out.trim().split('\n')).toHaveLength(3)
+    expect(rancher.seen.starts.length).toBe(starts)
+  })
+
+  it('S39 runs and verify read the ledger that exec wrote, and verify finds a change in it', async () => {
+    const file = join(folder, 'drover.yaml')
+    writeFileSync(
+      file,
+      `ledger: { path: ${folder}/cli-${process.env.USER ?? 'root'}.db }
+backends: { play: { kind: rancher1, url: '${rancher.url}', accessKey: { env: CATTLE_ACCESS_KEY }, secretKey: { env: CATTLE_SECRET_KEY } } }
+rules: [{ id: me, effect: allow, who: { cli: true }, commands: ['echo ...'] }]
+`,
+    )
+    const name = /cli-[^.]*\.db/
+    const ran = await drover(['exec', '--config', file, 'name=shop-web-1', '--', 'echo', 'kept'])
+    expect(ran.out).toContain('kept')
+    const denied = await drover(['exec', '--config', file, 'name=shop-web-1', '--', 'id'])
+    expect(denied.code).toBe(125)
+    expect(denied.err).toContain('No rule allows')
+    const ledger = (await import('node:fs')).readdirSync(folder).find((entry) => name.test(entry) && entry.endsWith('.db'))!
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/path: \S+/, `path: ${join(folder, ledger)}`))
+    const listed = await drover(['runs', '--config', file])
+    expect(listed.out).toMatch(/1 of 1 ok .*echo kept/)
+    expect(listed.out).toMatch(/refused .*\bid\b/)
+    expect((await drover(['verify', '--config', file])).out).toMatch(/^ok: \d+ events of 2 runs/)
+    const { DatabaseSync } = await import('node:sqlite')
+    const database = new DatabaseSync(join(folder, ledger))
+    database.exec(`update event set body = replace(body, 'kept', 'lost')`)
+    database.close()
+    const broken = await drover(['verify', '--config', file])
+    expect(broken.code).toBe(1)
+    expect(broken.out).toMatch(/^BROKEN/)
+  })
+})
+
+function running(line: string): boolean {
+  const { readdirSync } = process.getBuiltinModule('node:fs')
+  return readdirSync('/proc').some((pid) => {
+    if (!/^\d+$/.test(pid)) return false
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1).join(' ') === line
+    } catch {
+      return false
+    }
+  })
+}

@@ -1,0 +1,106 @@
+/** drover.yaml: each mistake is named with its path and the fix, and no secret is ever printed. */
+
+import { readFileSync } from 'node:fs'
+import { inspect } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { parseConfig, policyOf, Secret, secretsOf } from '../src/config.ts'
+import { DroverError } from '../src/core/errors.ts'
+
+const example = readFileSync(new URL('../drover.example.yaml', import.meta.url), 'utf8')
+const env = {
+  SLACK_SIGNING_SECRET: '8f742231b10e8888abcd99yyyzzz85a5',
+  SLACK_BOT_TOKEN: 'xoxb-1-abcdef',
+  CATTLE_ACCESS_KEY: 'A98CA41B63C13D27C506',
+  CATTLE_SECRET_KEY: 'Yykp-uvXPtUY5PILvVqn6qz3bxPhHrGfaaGdBwam',
+  HOOK_DISK_ALERT: '0123456789abcdef0123456789abcdef',
+}
+
+function mistake(text: string, variables: Record<string, string> = env): DroverError {
+  try {
+    parseConfig(text, 'drover.yaml', variables)
+  } catch (error) {
+    if (error instanceof DroverError) return error
+    throw error
+  }
+  throw new Error('it was accepted')
+}
+
+describe('drover.yaml', () => {
+  it('the example is a valid configuration', async () => {
+    const config = parseConfig(example, 'drover.example.yaml', env)
+    expect(config.limits.timeout).toBe(60_000)
+    const policy = await policyOf(config)
+    expect(policy.rules.map((rule) => rule.id)).toEqual(['never-destructive', 'oncall', 'developers-look', 'disk-alert'])
+    expect(policy.rules[2]?.targets?.labels).toEqual([{ op: 'ne', key: 'tier', value: 'db' }])
+    expect(policy.rules[2]?.commands?.[1]).toEqual(['df', '...'])
+  })
+
+  it('[default-deny] S14 an empty file gives a policy without rules', async () => {
+    expect((await policyOf(parseConfig('', 'drover.yaml', {}))).rules).toEqual([])
+  })
+
+  it.each([
+    ['S14 an unknown key', 'rule: []', /unknown key rule/],
+    [
+      'S14 an unknown key in a rule',
+      'rules: [{ id: a, effect: allow, who: { cli: true }, commands: [x], channnels: [] }]',
+      /rules\.0.*channnels/,
+    ],
+    ['an allow rule without who', 'rules: [{ id: a, effect: allow, commands: [x] }]', /rules\.0\.who.*has to say who/],
+    ['an allow rule for an empty list', 'rules: [{ id: a, effect: allow, who: { users: [] }, commands: [x] }]', /has to say who/],
+    ['an allow rule without commands', 'rules: [{ id: a, effect: allow, who: { cli: true } }]', /rules\.0\.commands/],
+    [
+      'S10 a name instead of an id',
+      'rules: [{ id: a, effect: allow, who: { users: [alice] }, commands: [x] }]',
+      /ids, not names/,
+    ],
+    [
+      'S12 a channel name',
+      "rules: [{ id: a, effect: allow, who: { cli: true }, channels: ['#ops'], commands: [x] }]",
+      /ids, not names/,
+    ],
+    [
+      'a rule for a hook that is not there',
+      'rules: [{ id: a, effect: allow, who: { webhooks: [x] }, commands: [x] }]',
+      /no hook called x/,
+    ],
+    ['two rules of one id', 'rules: [{ id: a, effect: deny }, { id: a, effect: deny }]', /used twice/],
+    [
+      'a secret in the file',
+      'backends: { b: { kind: rancher1, url: http://r, accessKey: abc, secretKey: { env: CATTLE_SECRET_KEY } } }',
+      /backends\.b\.accessKey.*env/,
+    ],
+    ['a broken quote', 'rules: ["', /drover\.yaml/],
+    ['a label that does not parse', 'rules: [{ id: a, effect: deny, targets: { labels: "a b c" } }]', /targets\.labels/],
+    ['a time without a unit', 'limits: { timeout: "20" }', /limits\.timeout.*20s/],
+    [
+      'S30 an alias bomb',
+      `a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c,*c]`,
+      /drover\.yaml/,
+    ],
+  ])('%s stops the start, and says where', (_, text, message) => {
+    const error = mistake(text)
+    expect(error.code).toBe('config')
+    expect(error.message).toMatch(message)
+    expect(error.next).toBeTruthy()
+  })
+
+  it('S31 a variable that is not set, too short, or known to everybody stops the start', () => {
+    const { CATTLE_SECRET_KEY: _, ...without } = env
+    expect(mistake(example, without).message).toMatch(/backends\.prod\.secretKey.*CATTLE_SECRET_KEY is not set/)
+    expect(mistake(example, { ...env, CATTLE_SECRET_KEY: 'changeme' }).message).toMatch(/everybody knows/)
+    expect(mistake(example, { ...env, HOOK_DISK_ALERT: 'short' }).message).toMatch(/shorter than 16/)
+  })
+
+  it('[no-secret-shown] S33 S34 no way of printing a configuration shows a secret', () => {
+    const config = parseConfig(example, 'drover.example.yaml', env)
+    const printed = [
+      JSON.stringify(config),
+      inspect(config, { depth: 20, showHidden: true }),
+      String(config.slack?.botToken),
+      `${new Secret('x1y2z3')}`,
+    ].join()
+    for (const value of Object.values(env)) expect(printed).not.toContain(value)
+    expect(secretsOf(config)).toEqual(expect.arrayContaining(Object.values(env)))
+  })
+})

@@ -1,0 +1,161 @@
+/** Webhooks: signed, fresh, once, and never more than the request that the configuration ties to them. */
+
+import { createHmac } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import type { RunRequest } from '../../../src/core/model.ts'
+import type { Gateway } from '../../../src/core/ports.ts'
+import { reduce } from '../../../src/core/run-state.ts'
+import { type Hook, hookRoutes, prepareHook } from '../../../src/frontends/webhook/hooks.ts'
+import { openSqlite } from '../../../src/ledger/db-sqlite.ts'
+import { createLedger } from '../../../src/ledger/ledger.ts'
+
+const secret = 'a-hook-secret-of-some-length'
+const now = Date.parse('2026-03-01T12:00:00Z')
+const hook: Hook = {
+  secrets: [secret, 'the-next-secret-in-rotation'],
+  channel: 'T1/C1',
+  thread: { pointer: '/thread' },
+  request: 'label=web timeout=20s -- df -h {path}',
+  parameters: { path: { pointer: '/disk/path', type: 'path' } },
+}
+
+async function setUp(hooks: Record<string, Hook> = { disk: hook }) {
+  const ledger = await createLedger(openSqlite(':memory:'), { now: () => now })
+  const submitted: RunRequest[] = []
+  const gateway = {
+    async submit(request: RunRequest) {
+      const accepted = await ledger.accept(request)
+      if (accepted === 'accepted') submitted.push(request)
+      return accepted
+    },
+    read: async (run: RunRequest['id']) => reduce(await ledger.read(run)),
+    firstTime: ledger.firstTime,
+  } as Gateway
+  const app = hookRoutes(hooks, gateway, { now: () => now })
+  const sign = (body: string, options: { at?: number; key?: string } = {}) => {
+    const timestamp = String(Math.floor((options.at ?? now) / 1000))
+    const signature = createHmac('sha256', options.key ?? secret)
+      .update(`v1:${timestamp}:${body}`)
+      .digest('hex')
+    return { 'x-drover-timestamp': timestamp, 'x-drover-signature': `v1=${signature}` }
+  }
+  const post = async (body: string, headers: Record<string, string>, path = '/hooks/disk') => {
+    const response = await app.request(path, { method: 'POST', body, headers })
+    return {
+      status: response.status,
+      body: (await response.json()) as { run?: string; duplicate?: true; error?: { message: string; next?: string } },
+    }
+  }
+  return { submitted, sign, post }
+}
+
+const body = JSON.stringify({ disk: { path: '/var/lib' }, thread: '1712345678.000100' })
+
+describe('webhooks', () => {
+  it('a signed request runs the one request of its hook, as the hook, answered in its thread', async () => {
+    const { submitted, sign, post } = await setUp()
+    expect((await post(body, sign(body))).status).toBe(202)
+    expect(submitted).toEqual([
+      expect.objectContaining({
+        actor: { kind: 'webhook', name: 'disk' },
+        selector: { labels: [{ op: 'word', word: 'web' }] },
+        command: { argv: ['df', '-h', '/var/lib'] },
+        timeoutMs: 20_000,
+        place: { kind: 'slack', team: 'T1', channel: 'C1', threadTs: '1712345678.000100' },
+      }),
+    ])
+  })
+
+  it('[once] S25 S27 the same delivery again, signed anew, is told the same run and runs nothing', async () => {
+    const { submitted, sign, post } = await setUp()
+    const delivery = { 'x-drover-delivery': 'alert-7' }
+    const first = await post(body, { ...sign(body), ...delivery })
+    const again = await post(body, { ...sign(body, { at: now + 61_000 }), ...delivery })
+    expect(again).toEqual({ status: 202, body: { run: first.body.run, duplicate: true } })
+    expect(submitted).toHaveLength(1)
+  })
+
+  it('S27 a replay of the same bytes under another delivery id is refused', async () => {
+    const { submitted, sign, post } = await setUp()
+    const signed = sign(body)
+    await post(body, { ...signed, 'x-drover-delivery': 'one' })
+    expect((await post(body, { ...signed, 'x-drover-delivery': 'two' })).status).toBe(401)
+    expect(submitted).toHaveLength(1)
+  })
+
+  it.each([
+    ['no signature', () => ({})],
+    ['another key', (sign: Sign) => sign(body, { key: 'not-the-key-of-this-hook' })],
+    ['a signature over another body', (sign: Sign) => sign(`${body} `)],
+    ['a stale timestamp', (sign: Sign) => sign(body, { at: now - 301_000 })],
+    ['a timestamp in the future', (sign: Sign) => sign(body, { at: now + 301_000 })],
+    ['a signature cut short', (sign: Sign) => ({ ...sign(body), 'x-drover-signature': 'v1=abcd' })],
+  ])('S27 %s is refused, and the sender is told how to sign', async (_, headers) => {
+    const { submitted, sign, post } = await setUp()
+    const answer = await post(body, headers(sign))
+    expect(answer.status).toBe(401)
+    expect(answer.body.error?.next).toContain('HMAC-SHA256')
+    expect(submitted).toHaveLength(0)
+  })
+
+  it('S27 a key in the query string is refused even beside a good signature', async () => {
+    const { submitted, sign, post } = await setUp()
+    expect((await post(body, sign(body), `/hooks/disk?key=${secret}`)).status).toBe(401)
+    expect(submitted).toHaveLength(0)
+  })
+
+  it('S27 both keys are good while one replaces the other', async () => {
+    const { submitted, sign, post } = await setUp()
+    expect((await post(body, sign(body, { key: 'the-next-secret-in-rotation' }))).status).toBe(202)
+    expect(submitted).toHaveLength(1)
+  })
+
+  it('a hook that is not there answers like a wrong signature', async () => {
+    const { sign, post } = await setUp()
+    expect((await post(body, sign(body), '/hooks/other')).status).toBe(401)
+  })
+
+  it.each([
+    ['; rm -rf /'],
+    ['-rf'],
+    ['/a b'],
+    ['/a\nb'],
+    ['/$(id)'],
+    ['/`id`'],
+    [''],
+    [42],
+    [{ a: 1 }],
+    [null],
+    [`/${'a'.repeat(600)}`],
+  ])('S08 S09 the value %j does not become an argument', async (path) => {
+    const { submitted, sign, post } = await setUp()
+    const hostile = JSON.stringify({ disk: { path } })
+    const answer = await post(hostile, sign(hostile))
+    expect(answer.status).toBe(400)
+    expect(answer.body.error?.message).toContain('/disk/path')
+    expect(submitted).toHaveLength(0)
+  })
+
+  it('a body that is not JSON, too large, or reaches into prototypes is refused', async () => {
+    const { submitted, sign, post } = await setUp({
+      disk: { ...hook, parameters: { path: { pointer: '/__proto__/path', type: 'path' } } },
+    })
+    for (const wrong of ['{', '{"__proto__":{"path":"/x"}', '[]']) expect((await post(wrong, sign(wrong))).status).toBe(400)
+    const large = 'x'.repeat(300_000)
+    expect((await post(large, sign(large))).status).toBe(413)
+    expect(submitted).toHaveLength(0)
+  })
+
+  it.each([
+    ['a parameter inside other text', { request: 'label=web -- df {path}/x' }, /whole argument/],
+    ['a parameter as the program', { request: 'label=web -- {path}' }, /program itself/],
+    ['a parameter that is not used', { request: 'label=web -- df' }, /not used/],
+    ['a parameter in a shell text', { request: `label=web cmd="ls {path} | wc"` }, /whole argument/],
+    ['S44 a selector that means everything', { request: 'label=* -- df {path}' }, /does not parse/],
+    ['no command', { request: 'targets label=web' }, /has to be a command/],
+  ])('%s stops the start', (_, part, message) => {
+    expect(() => prepareHook('disk', { ...hook, ...part })).toThrow(message)
+  })
+})
+
+type Sign = (body: string, options?: { at?: number; key?: string }) => Record<string, string>
