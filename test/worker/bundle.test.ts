@@ -1,0 +1,48 @@
+/** What goes to Cloudflare: nothing of Node's, and small. */
+
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+type Metafile = { readonly inputs: Readonly<Record<string, { readonly imports: readonly { readonly path: string }[] }>> }
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+describe("the Worker's bundle", () => {
+  let folder: string
+  let meta: Metafile
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'drover-bundle-'))
+    const wrangler = join(root, 'node_modules/wrangler/bin/wrangler.js')
+    execFileSync(process.execPath, [wrangler, 'deploy', '--dry-run', '--outdir', folder, '--metafile', join(folder, 'meta.json')], {
+      cwd: root,
+      stdio: 'pipe',
+      env: { ...process.env, WRANGLER_SEND_METRICS: 'false' },
+    })
+    meta = JSON.parse(readFileSync(join(folder, 'meta.json'), 'utf8'))
+  }, 60_000)
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  it('holds neither ws, undici nor express', () => {
+    const packages = Object.keys(meta.inputs).flatMap((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? [])
+    expect(packages).toContain('hono')
+    for (const name of ['ws', 'undici', 'express', '@slack/socket-mode', 'just-bash', '@hono/node-server']) expect(packages).not.toContain(name)
+  })
+
+  it("drover's own code in it imports nothing of Node", () => {
+    const own = Object.entries(meta.inputs).filter(([path]) => path.startsWith('src/'))
+    expect(own.length).toBeGreaterThan(30)
+    const reached = own.flatMap(([path, { imports }]) => imports.filter((one) => one.path.startsWith('node:')).map((one) => `${path} → ${one.path}`))
+    expect(reached).toEqual([])
+    expect(own.map(([path]) => path).filter((path) => /playground|local\.ts|node\.ts|cli\.ts|db-sqlite/.test(path))).toEqual([])
+  })
+
+  it('is at most 250 KiB when compressed', () => {
+    expect(gzipSync(readFileSync(join(folder, 'worker.js'))).byteLength).toBeLessThan(250 * 1024)
+  })
+})
