@@ -1,7 +1,7 @@
 /** Who may run what, where: deny by default, any matching deny wins, the first matching allow gives the limits. */
 
 import type { Failure } from './errors.ts'
-import type { Actor, Argv, Decision, Facet, LabelTerm, Limits, RunRequest, Target, Trigger } from './model.ts'
+import type { Actor, Argv, Decision, Facet, LabelTerm, Limits, Place, RunRequest, Target, Trigger } from './model.ts'
 import { matchesGlob, matchesLabels } from './selector.ts'
 import { formatArgv } from './words.ts'
 
@@ -111,15 +111,19 @@ function isMeant(rule: Rule, actor: Actor, groups: readonly string[]): boolean {
   }
 }
 
+/** Without channels a deny rule holds everywhere, and an allow rule reaches no further than the actor's own team. */
+function isPlace(rule: Rule, actor: Actor, place: Place): boolean {
+  if (rule.channels) return place.kind === 'slack' && rule.channels.includes(`${place.team}/${place.channel}`)
+  return rule.effect === 'deny' || actor.kind !== 'slack-user' || place.kind !== 'slack' || place.team === actor.team
+}
+
 /** On a deny rule an absent part matches everything; on an allow rule the who and the commands must be said. */
 function matchesRequest(rule: Rule, { request, groups }: Question): boolean {
   const deny = rule.effect === 'deny'
   const { actor, place, trigger, command } = request
   const nobody = Object.keys(rule.who).length === 0
   if (!(deny && nobody) && !isMeant(rule, actor, groups)) return false
-  if (rule.channels && !(place.kind === 'slack' && rule.channels.includes(`${place.team}/${place.channel}`))) return false
-  // Without channels an allow rule reaches no further than the actor's own team.
-  if (!deny && !rule.channels && actor.kind === 'slack-user' && place.kind === 'slack' && place.team !== actor.team) return false
+  if (!isPlace(rule, actor, place)) return false
   if (rule.triggers && !rule.triggers.includes(trigger.kind)) return false
   if (!rule.commands) return deny
   return rule.commands.some((pattern) => matchesArgv(pattern, command.argv))
@@ -247,13 +251,12 @@ function whoElse(policy: Policy, question: Question, target: Target | undefined,
 /** Whether some rule lets this actor run anything at all on this target from here: what `targets` may show. */
 export function mayReach(
   policy: Policy,
-  asker: { readonly actor: Actor; readonly place: RunRequest['place']; readonly groups: readonly string[] },
+  asker: { readonly actor: Actor; readonly place: Place; readonly groups: readonly string[] },
   target: Target,
 ): boolean {
   return policy.rules.some((rule) => {
     if (rule.effect !== 'allow' || !isMeant(rule, asker.actor, asker.groups) || !matchesTarget(rule, target)) return false
-    if (rule.channels && !(asker.place.kind === 'slack' && rule.channels.includes(`${asker.place.team}/${asker.place.channel}`)))
-      return false
+    if (!isPlace(rule, asker.actor, asker.place)) return false
     return (!target.system || gives(rule, ['system'])) && (!target.privileged || gives(rule, ['privileged']))
   })
 }

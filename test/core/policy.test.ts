@@ -8,6 +8,7 @@ import {
   decide,
   groupsNamed,
   matchesArgv,
+  mayReach,
   type Policy,
   type Question,
   type Right,
@@ -247,6 +248,27 @@ describe('deciding', () => {
     [['...', 'x'], ['df', 'x'], false],
     [['kubectl', 'get', '...'], ['kubectl', '-n', 'x', 'delete', 'get'], false],
   ])('the pattern %j on %j: %s', (pattern, argv, expected) => expect(matchesArgv(pattern, argv)).toBe(expected))
+})
+
+describe('what `targets` may show', () => {
+  const sees = (rule: Rule, place: Place = ops, on: Target = web) => mayReach(policy(rule), { actor: ann, place, groups: [] }, on)
+
+  it('is what some rule would let this actor use from here, and no deny rule shows anything', () => {
+    expect(sees(allow())).toBe(true)
+    expect(sees(allow({ commands: [['df']] }))).toBe(true)
+    expect(sees(allow({ who: { users: ['T1/U2'] } }))).toBe(false)
+    expect(sees(allow({ targets: { name: ['db'] } }))).toBe(false)
+    expect(sees(allow({ channels: ['T1/C9'] }))).toBe(false)
+    expect(sees(allow(), { ...ops, team: 'T2' })).toBe(false)
+    expect(sees(forbid())).toBe(false)
+  })
+
+  it('S45 holds the platform’s own and privileged containers back without the right', () => {
+    for (const right of ['system', 'privileged'] as const) {
+      expect(sees(allow(), ops, { ...web, [right]: true })).toBe(false)
+      expect(sees(allow({ rights: [right] }), ops, { ...web, [right]: true })).toBe(true)
+    }
+  })
 })
 
 describe('for any rules', () => {

@@ -147,9 +147,9 @@ describe('[no-secret-shown] S33 split over writes', () => {
   it('anywhere in a line longer than what is held back, whatever the writes', () => {
     const jwt = shapes.find(([name]) => name === 'long JWT')![2]
     for (const secret of ['known-secret-value', jwt, `ghp_${run(36)}`]) {
-      for (const at of [0, 50_000, 65_500, 65_536 - 16_384, 80_000, 81_900, 120_000]) {
-        for (const size of [1_000, 4_096, 65_536, 200_000]) {
-          const text = `${'. '.repeat(at / 2)}${secret} ${'. '.repeat(60_000)}`
+      for (const at of [0, 65_500, 65_536 - 16_384, 81_900]) {
+        for (const size of [4_096, 200_000]) {
+          const text = `${'. '.repeat(at / 2)}${secret} ${'. '.repeat(40_000)}`
           const parts = Array.from({ length: Math.ceil(text.length / size) }, (_, i) => text.slice(i * size, (i + 1) * size))
           const { text: shown, masked } = streamed(known, parts)
           expect([masked, shown.includes(secret.slice(-12))]).toEqual([1, false])
@@ -196,10 +196,10 @@ describe('S38 hostile megabytes', () => {
     '=',
     'xoxb-',
   ]
-  /** Best of three, so that a pause of the machine does not count. */
+  /** The better of two, so that a pause of the machine does not count. */
   const cost = (text: string) =>
     Math.min(
-      ...[1, 2, 3].map(() => {
+      ...[1, 2].map(() => {
         const from = performance.now()
         plain.text(text)
         return performance.now() - from
