@@ -200,11 +200,13 @@ for (const theme of ['light', 'dark'] as const) {
       .click()
     expect(await page.getByLabel('Message', { exact: true }).inputValue()).toBe('/exec label=web cmd="uptime"')
     await page.keyboard.press('Enter')
+    const thread = page.getByRole('complementary', { name: 'Thread' })
+    await thread.getByText('2 said the same').waitFor()
+    await page.getByRole('button', { name: 'Close the thread' }).click()
     await page.getByRole('button', { name: '2 replies' }).click()
     expect(app.received[0]?.fields).toMatchObject({ command: '/exec', user_id: 'U0ALEX', text: 'label=web cmd="uptime"' })
 
     const channel = page.getByRole('log', { name: 'Messages', exact: true })
-    const thread = page.getByRole('complementary', { name: 'Thread' })
     expect(await channel.getByRole('heading', { name: 'uptime on 2 containers' }).count()).toBe(1)
     expect(await channel.locator('.section .text').textContent()).toBe('Alex ran uptime & @sam watched the log')
     expect(await thread.locator('.rich-text pre').textContent()).toBe('<script>alert(1)</script> *up* 3 days')
@@ -306,6 +308,16 @@ test('a slash focuses the composer, arrows walk the channels and what was typed,
   await page.reload()
   await page.getByRole('heading', { name: '# inc-123' }).waitFor()
   expect(here.complaints).toEqual([])
+})
+
+test('an answer that only you can see in a thread opens the thread', { timeout: 60_000 }, async () => {
+  await using here = await visit('light')
+  const { page, app } = here
+  const { ts } = app.peer.say('U0SAM', 'C0OPS', 'anyone?')
+  await page.getByText('anyone?').waitFor()
+  await app.call('chat.postEphemeral', { channel: 'C0OPS', user: 'U0ALEX', text: 'for you alone', thread_ts: ts })
+  await page.getByRole('complementary', { name: 'Thread' }).getByText('for you alone').waitFor()
+  expect(await page.getByRole('log', { name: 'Messages', exact: true }).getByText('for you alone').count()).toBe(0)
 })
 
 test('the theme is kept, and an app that is gone is named', { timeout: 60_000 }, async () => {

@@ -3,7 +3,7 @@
 import { blocks, el, mrkdwn, textObject, valuesIn } from './blocks.js'
 
 const $ = (id) => document.getElementById(id)
-const now = { me: undefined, channel: undefined, thread: undefined }
+const now = { me: undefined, channel: undefined, thread: undefined, awaits: false }
 let world = { people: [], switchable: [], channels: [], examples: [], archives: '' }
 /** Messages of this person's channels by `channel ts`. */
 const messages = new Map()
@@ -73,8 +73,18 @@ function changed(change) {
   }
   const parent = messages.get(`${message.channel} ${message.threadTs}`)
   if (parent) place($('messages'), parent, 'message_changed', true)
-  // An answer that only you see and that has no thread still belongs where you look.
   drawWelcome()
+  if (change.type === 'message') lookAt(message)
+}
+
+/** Opens the thread of the answer just waited for, and of an answer that only you can see: neither should go unnoticed. */
+function lookAt(message) {
+  const isAnswer = now.awaits && now.thread === undefined && message.botId
+  if (!message.threadTs || message.threadTs === now.thread || !(isAnswer || message.onlyFor)) return
+  now.awaits = false
+  now.thread = message.threadTs
+  remember()
+  drawThread()
 }
 
 /** Adds, replaces or removes one message in a list, and keeps the end in view when it was. */
@@ -425,6 +435,7 @@ function composes(form, composer, where, threadOf) {
     composer.value = ''
     grow(composer)
     const threadTs = threadOf()
+    now.awaits = threadTs === undefined
     hint(composer, where, threadTs !== undefined)
     try {
       const result = await api('/api/send', { channel: now.channel, text, ...(threadTs ? { threadTs } : {}) })
