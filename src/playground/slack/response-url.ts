@@ -1,8 +1,9 @@
 /** A response URL: five uses in thirty minutes, for the person who asked. */
 
 import type { Json } from './block-rules.ts'
+import { type Context, checkedThread } from './places.ts'
 import { Refusal } from './refusal.ts'
-import { type Context, checkedContent, checkedThread } from './web-api.ts'
+import { checkedContent } from './web-api.ts'
 import { botId, botUserId } from './workplace.ts'
 
 export type ResponseUrlAnswer = { readonly status: 200 | 400 | 404; readonly body: Json; readonly args: Json }

@@ -5,10 +5,11 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { Json } from './block-rules.ts'
 import type { Fault } from './pace.ts'
+import type { Context } from './places.ts'
 import { Refusal } from './refusal.ts'
 import { useResponseUrl } from './response-url.ts'
 import type { Store } from './store.ts'
-import { type Context, methods } from './web-api.ts'
+import { methods } from './web-api.ts'
 
 export type PeerCall = { readonly method: string; readonly at: number; readonly args: Json; readonly answered: Json }
 

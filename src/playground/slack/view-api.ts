@@ -1,9 +1,9 @@
 /** Modals: checked as Slack checks them, opened once within three seconds, stacked three deep. */
 
 import { blockProblems, type Json, withBlockIds } from './block-rules.ts'
+import type { Context } from './places.ts'
 import { refuse } from './refusal.ts'
 import type { PeerView } from './store.ts'
-import type { Context } from './web-api.ts'
 import { appId, botId } from './workplace.ts'
 
 export function checkedView(value: unknown): Json {
