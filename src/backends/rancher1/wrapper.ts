@@ -50,6 +50,7 @@ export function wrapped(command: Command, exec: string): Argv {
 
 /*
  * Arguments: <first half of the exec id> <pid or -> <second half>: apart, so that this program does not find itself.
+ * TERM, 2 s to end, KILL, 2 s to be gone; old busybox sleeps whole seconds only.
  * A process belongs when its environment or command line holds the id, when its session is the wrapper's, or when its parent belongs (`su` makes
  * environments unreadable). `read` drops NULs in every shell, so no other program is needed. A pid counts with its start time: pids come again.
  * What was seen to be another's stays so (`other`), unless its environment read empty, as it does in the middle of an exec: a scan then costs little.
@@ -75,11 +76,17 @@ get $d/cmdline; case $v in *"$i"*) m=w;; ' sleep1') m=\${m:+w};; esac
 [ "$m" ] || { [ ! "$e" ] || other="$other $q:\${20}"; continue; }
 h="$h $q"; known="$known $q:\${20}"; [ $m = w ] || t="$t $q"
 done; } 2>/dev/null
-nap() { sleep 0.1 || { sleep 1; n=$((n+9)); }; n=$((n+1)); } 2>/dev/null
-scan; n=0
-while scan; [ "$t" ] && [ $n -lt 20 ]; do [ $n -gt 0 ] || kill -TERM $t; nap; done 2>/dev/null
-n=0
-while scan; [ "$h" ] && [ $n -lt 20 ]; do kill -KILL $h; nap; done 2>/dev/null
+scan; first=1
+for w in 0.1 0.1 0.2 0.3 0.5 0.8; do
+scan; [ "$t" ] || break
+[ ! "$first" ] || kill -TERM $t; first=
+sleep $w || sleep 1
+done 2>/dev/null
+for w in 0.1 0.1 0.2 0.3 0.5 0.8; do
+scan; [ "$h" ] || break
+kill -KILL $h; sleep $w || sleep 1
+done 2>/dev/null
+[ ! "$h" ] || scan
 if [ "$h" ]; then echo "left$h"; else echo gone; fi`
 
 export function killCommand(exec: string, pid: number | undefined): Command {
