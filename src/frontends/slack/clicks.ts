@@ -3,12 +3,13 @@
 import type { App, BlockAction } from '@slack/bolt'
 import * as z from 'zod'
 import type { Failure } from '../../core/errors.ts'
-import type { Actor, Place, RunId, RunRequest, RunState } from '../../core/model.ts'
+import type { Actor, RunId, RunRequest, RunState } from '../../core/model.ts'
 import { isRunId, runIdFor } from '../../core/run-id.ts'
 import { buttons, lines, type Message, message, plain } from './blocks.ts'
 import { actorOf, type Desk, ephemeral, failed, slackPlace } from './desk.ts'
-import { postFullOutput, threadOf } from './reporter.ts'
+import { postFullOutput } from './reporter.ts'
 import { ACTIONS, noticeMessage, SHARE_BLOCK, SHARE_SELECT, SHARE_VIEW, shareModal } from './run-views.ts'
+import { type SlackPlace, threadOf } from './spots.ts'
 
 const POSTED_MS = 30 * 24 * 3_600_000
 /** Long enough for a double click, short enough for a second thought. */
@@ -42,7 +43,7 @@ const submissionSchema = z.looseObject({
 type Click = {
   readonly run: RunId
   readonly by: Actor
-  readonly place: Place & { readonly kind: 'slack' }
+  readonly place: SlackPlace
   readonly trigger: string
 }
 /** What the presser is told, if there is anything to say. */

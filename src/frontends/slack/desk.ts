@@ -2,12 +2,13 @@
 
 import type { KnownBlock } from '@slack/types'
 import { type Failure, failureOf } from '../../core/errors.ts'
-import type { Actor, Place } from '../../core/model.ts'
+import type { Actor } from '../../core/model.ts'
 import type { Gateway } from '../../core/ports.ts'
 import type { Redactor } from '../../core/redact.ts'
 import type { SlackOptions, SlackServices } from './app.ts'
 import type { Message } from './blocks.ts'
 import type { SlackClient } from './client.ts'
+import type { SlackPlace } from './spots.ts'
 
 export type Desk = {
   readonly options: SlackOptions
@@ -22,7 +23,7 @@ export function actorOf(team: string | null | undefined, user: string): Actor {
   return { kind: 'slack-user', team: team ?? '', user }
 }
 
-export function slackPlace(desk: Desk, channel: string, threadTs?: string): Place & { readonly kind: 'slack' } {
+export function slackPlace(desk: Desk, channel: string, threadTs?: string): SlackPlace {
   return { kind: 'slack', team: desk.options.teamId, channel, ...(threadTs === undefined ? {} : { threadTs }) }
 }
 

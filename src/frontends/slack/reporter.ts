@@ -9,6 +9,7 @@ import { type Message, plain } from './blocks.ts'
 import { SlackCallError, type SlackClient } from './client.ts'
 import { type OutputFile, outputFile, threadAnswer, withoutFile } from './output-views.ts'
 import { parentMessage, refusalMessage, type ViewOptions } from './run-views.ts'
+import { refOf, type SlackPlace, type Spot, spotOf, threadAt } from './spots.ts'
 
 export type SlackReporterOptions = {
   /** Ids of the channels a result may be shared to. */
@@ -19,15 +20,16 @@ export type SlackReporterOptions = {
   readonly log?: (event: object) => void
 }
 
-type SlackPlace = Place & { readonly kind: 'slack' }
 type ReadOutput = (target: TargetId) => Promise<readonly OutputChunk[]>
-type Spot = { readonly channel: string; readonly ts: string }
 
 /** What this process remembers of a run between two updates; losing it costs an update, never an answer. */
 type Memory = { readonly parent?: string; readonly shown?: string; readonly at: Instant; readonly gaveUp?: true }
 
 const UPDATE_EVERY_MS = 1000
 const MAX_REMEMBERED = 1000
+/** chat.update is tier 3: fifty a minute for the whole workspace; progress leaves some of them to final answers. */
+const UPDATES_AT_ONCE = 8
+const UPDATES_EVERY_MS = 2000
 
 /** Slack's words for "this bot cannot speak there". */
 const UNREACHABLE = new Set(['not_in_channel', 'channel_not_found', 'is_archived', 'user_not_in_channel', 'restricted_action'])
@@ -40,9 +42,11 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
   const redactor = options.redactor ?? createRedactor([])
   const views: ViewOptions = { redactor, shareTo: options.shareTo }
   const remembered = new Map<RunId, Memory>()
+  const mayUpdate = createBudget(now)
 
   function remember(run: RunId, memory: Memory): void {
-    if (remembered.size >= MAX_REMEMBERED) remembered.clear()
+    const oldest = remembered.keys().next()
+    if (remembered.size >= MAX_REMEMBERED && !remembered.has(run) && oldest.done !== true) remembered.delete(oldest.value)
     remembered.set(run, memory)
   }
 
@@ -65,19 +69,23 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     return id
   }
 
-  /** Where the asker was, or else a direct message that says why it is there. */
+  /** In a direct message the parent says why it is there. */
+  function parentIn(channel: string, state: RunState, place: SlackPlace): Message {
+    if (channel === place.channel) return parentMessage(state, now(), views)
+    const why = ': invite me there, and the next answer comes in its thread.'
+    const preface = [plain('I cannot write in '), channelLeaf(place.channel), plain(why)]
+    return parentMessage(state, now(), { ...views, preface })
+  }
+
+  /** Where the asker was, or else a direct message. */
   async function postParent(state: RunState, place: SlackPlace): Promise<Spot> {
     try {
-      return await post(place.channel, place.threadTs, parentMessage(state, now(), views))
+      return await post(place.channel, place.threadTs, parentIn(place.channel, state, place))
     } catch (error) {
       const user = slackUser(state.request.actor)
       if (!isUnreachable(error) || user === undefined) throw error
-      const preface = [
-        plain('I cannot write in '),
-        channelLeaf(place.channel),
-        plain(': invite me there, and the next answer comes in its thread.'),
-      ]
-      return await post(await directChannel(user), undefined, parentMessage(state, now(), { ...views, preface }))
+      const direct = await directChannel(user)
+      return await post(direct, undefined, parentIn(direct, state, place))
     }
   }
 
@@ -88,7 +96,7 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     const before = remembered.get(id)
     if (before?.gaveUp || (before !== undefined && now() - before.at < UPDATE_EVERY_MS)) return []
     const ref = state.posted.parent ?? before?.parent
-    const view = parentMessage(state, now(), views)
+    const view = parentIn(ref === undefined ? place.channel : spotOf(ref).channel, state, place)
     const shown = JSON.stringify(view)
     try {
       if (ref === undefined) {
@@ -96,7 +104,10 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
         remember(id, { parent: posted, shown, at: now() })
         return [{ part: 'parent', ref: posted }]
       }
-      if (shown !== before?.shown) await update(spotOf(ref), view)
+      if (shown !== before?.shown) {
+        if (!mayUpdate()) return []
+        await update(spotOf(ref), view)
+      }
       remember(id, { parent: ref, shown, at: now() })
     } catch (error) {
       // A first post that may have arrived is not repeated here: `deliver` answers in any case.
@@ -116,21 +127,14 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     }
     let parent = parentRef === undefined ? undefined : spotOf(parentRef)
     if (parent !== undefined && state.posted.parent === undefined) await posted({ part: 'parent', ref: refOf(parent) })
-    if (parent !== undefined && !(await updated(parent, parentMessage(state, now(), views)))) parent = undefined
+    if (parent !== undefined && !(await updated(parent, parentIn(parent.channel, state, place)))) parent = undefined
     if (parent === undefined) {
       parent = await postParent(state, place)
       await posted({ part: 'parent', ref: refOf(parent) })
     }
     if (state.outcome?.status === 'refused') return
-    const threadTs = parent.channel === place.channel ? (place.threadTs ?? parent.ts) : parent.ts
     const folds = await foldsOf(state, output)
-    await answerInThread(
-      state,
-      threadAnswer(state, folds, redactor),
-      { channel: parent.channel, ts: threadTs },
-      state.posted,
-      posted,
-    )
+    await answerInThread(state, threadAnswer(state, folds, redactor), threadAt(parent, place), state.posted, posted)
   }
 
   /** False when the message is gone, so that another one is needed. */
@@ -256,17 +260,6 @@ export async function postFullOutput(
   }
 }
 
-/** The thread that a run's outputs are in, once its parent message is posted. */
-export function threadOf(state: RunState): Spot | undefined {
-  const { place } = state.request
-  return state.posted.parent === undefined || place.kind !== 'slack' ? undefined : threadAt(spotOf(state.posted.parent), place)
-}
-
-/** A parent that is itself a reply continues the thread it stands in. */
-function threadAt(parent: Spot, place: SlackPlace): Spot {
-  return { channel: parent.channel, ts: parent.channel === place.channel ? (place.threadTs ?? parent.ts) : parent.ts }
-}
-
 async function foldsOf(state: RunState, output: ReadOutput) {
   const all = []
   for (const execution of state.executions) {
@@ -274,6 +267,19 @@ async function foldsOf(state: RunState, output: ReadOutput) {
     all.push({ execution, chunks: wrote })
   }
   return fold(all)
+}
+
+/** True while progress may be shown: what is skipped is shown by the next update, and the last one is never skipped. */
+function createBudget(now: () => Instant): () => boolean {
+  let level = UPDATES_AT_ONCE
+  let at = now()
+  return () => {
+    level = Math.min(UPDATES_AT_ONCE, level + (now() - at) / UPDATES_EVERY_MS)
+    at = now()
+    if (level < 1) return false
+    level -= 1
+    return true
+  }
 }
 
 function slackUser(actor: Actor): string | undefined {
@@ -290,15 +296,6 @@ function isUnreachable(error: unknown): boolean {
 
 function reasonOf(error: unknown): string {
   return error instanceof SlackCallError ? `${error.method}: ${error.slack}` : 'unexpected'
-}
-
-function refOf(spot: Spot): string {
-  return `${spot.channel}:${spot.ts}`
-}
-
-function spotOf(ref: string): Spot {
-  const colon = ref.indexOf(':')
-  return { channel: ref.slice(0, colon), ts: ref.slice(colon + 1) }
 }
 
 function text(answer: Readonly<Record<string, unknown>>, key: string): string | undefined {

@@ -4,6 +4,9 @@ import { DroverError } from '../../core/errors.ts'
 
 export type RestoredText = { readonly text: string; readonly changes: readonly string[] }
 
+/** Above what the command line takes, five times: escaping can make that much of it. */
+const MAX_TEXT = 100_000
+
 /** One character (or one restored run of characters) and where it stood in the delivered text. */
 type Piece = { readonly text: string; readonly at: number }
 type Note = (change: string) => void
@@ -13,6 +16,8 @@ type Note = (change: string) => void
  * Throws DroverError `mangled_text`; its position counts in `text` as delivered.
  */
 export function restoreSlackText(text: string, source: 'command' | 'event'): RestoredText {
+  if (text.length > MAX_TEXT)
+    throw mangled('The text is far longer than a command', 'Put long scripts into the image and call them.', MAX_TEXT)
   const changes = new Set<string>()
   const note: Note = (change) => changes.add(change)
   const pieces = withoutCodeSpan(undoMarkup(text, source, note), note)

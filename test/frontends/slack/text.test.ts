@@ -145,6 +145,10 @@ test('a code span around everything is taken off; one inside is the shell’s', 
   expect(restored('label=web cmd="echo `date`"')).toBe('label=web cmd="echo `date`"')
 })
 
+test('[bounded] a text far longer than a command is refused before it is read', () => {
+  expect(refusal('<'.repeat(100_001))).toMatchObject({ code: 'mangled_text', position: 100_000 })
+})
+
 // ---- encode → decode is the identity ---------------------------------------------------------
 
 const runs = 10_000
