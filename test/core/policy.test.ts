@@ -177,7 +177,9 @@ describe('deciding', () => {
   })
 
   it('before targets are known, only a deny rule that names none is final', () => {
-    expect(decide(policy(allow(), forbid({ targets: { name: ['web-1'] } })), asks(), undefined).effect).toBe('allow')
+    const named = [allow(), forbid({ targets: { name: ['web-1'] } })]
+    expect(decide(policy(...named), asks(), undefined).effect).toBe('allow')
+    expect([effect(named, asks(), [web]), effect(named, asks(), [target('db')])]).toEqual(['deny', 'allow'])
     expect(decide(policy(allow(), forbid()), asks(), undefined).effect).toBe('deny')
   })
 
