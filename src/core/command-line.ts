@@ -95,13 +95,19 @@ function parsePair(word: Word, verb: string): Pair {
       : verb === 'exec'
         ? `Write it as key=value, for example: ${rightForm}`
         : `Write it as key=value, for example: ${verb} label=web`
-    throw usage(`${JSON.stringify(word.text)} has no key.`, word.start, hint)
+    // Only a plain word is quoted: anything else may be a secret, and the position points at it anyway (S35).
+    const quoted = /^[A-Za-z-]{1,20}$/.test(word.text) ? `"${word.text}"` : 'This word'
+    throw usage(`${quoted} has no key.`, word.start, hint)
   }
   if (!keys.includes(key)) {
     const near = keys.find(
       (k) => k.startsWith(key.toLowerCase()) || key.toLowerCase().startsWith(k) || isOneSlip(k, key.toLowerCase()),
     )
-    throw usage(`There is no key ${key}=.`, word.start, near ? `Did you mean ${near}= ?` : `Keys: ${keys.join(', ')}.`)
+    throw usage(
+      key.length <= 20 ? `There is no key ${key}=.` : 'There is no such key.',
+      word.start,
+      near ? `Did you mean ${near}= ?` : `Keys: ${keys.join(', ')}.`,
+    )
   }
   return { key, value: word.text.slice(equals + 1), word, valueAt: word.at[equals + 1] ?? word.start + equals + 1 }
 }

@@ -147,6 +147,12 @@ describe('errors', () => {
     expect(failure.next).toContain(next)
   })
 
+  it('[no-secret-shown] S35 a word in the wrong place is pointed at, and not quoted unless it is a plain word', () => {
+    expect(refusal('uptime').message).toBe('"uptime" has no key.')
+    expect(refusal(`name=a ghp_${'a1B2'.repeat(9)}`)).toMatchObject({ message: 'This word has no key.', position: 7 })
+    expect(refusal(`name=a ${'secretkey'.repeat(5)}=x`)).toMatchObject({ message: 'There is no such key.', position: 7 })
+  })
+
   it('[bounded] refuses a text longer than any person types before it looks at it', () => {
     expect(refusal(`name=a -- ${'x'.repeat(20_000)}`)).toMatchObject({ code: 'usage', position: 16_384 })
   })
