@@ -33,7 +33,9 @@ async function failure(promise: Promise<unknown>): Promise<SlackCallError> {
 test('every method drover calls is one that a Slack knows, with the scopes of the table', async () => {
   for (const method of Object.keys(SLACK_METHODS)) {
     const none = await startSlackPeer({ scopes: [], rateLimits: false })
-    const error = await failure(createSlackClient({ token: none.botToken, apiUrl: none.apiUrl }).call(method as never, {}))
+    const error = await failure(
+      createSlackClient({ token: none.botToken, apiUrl: none.apiUrl }).call(method as never, { channel: 'C0OPS' }),
+    )
     const { scopes } = SLACK_METHODS[method as keyof typeof SLACK_METHODS]
     expect([method, error.slack === 'missing_scope']).toEqual([method, scopes.length > 0])
     expect(error.slack).not.toBe('unknown_method')

@@ -81,6 +81,13 @@ test('S12: a private channel the bot is not in is refused, with the way out', as
   await expect(promise).rejects.toMatchObject({ code: 'facts_unavailable', next: 'Invite the bot to the channel.' })
 })
 
+test('S12: a direct message with the bot is a place like any other, told apart by its id', async () => {
+  const client = createSlackClient({ token: peer.botToken, apiUrl: peer.apiUrl })
+  const { channel: direct } = await client.call('conversations.open', { users: 'U0ALEX' })
+  const where = channel((direct as { id: string }).id)
+  expect(await directoryOf().facts(person('U0ALEX'), where, oncall, signal())).toEqual({ groups: oncall })
+})
+
 test('a group of another workspace, or one that Slack does not know, makes nobody a member', async () => {
   const directory = directoryOf()
   expect(await directory.facts(person('U0ALEX'), channel('C0OPS'), ['T0ACME/S0ONCALL', 'S0ONCALL'], signal())).toEqual({
