@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
+  isShell,
   neverStarted,
   type PeerEnd,
   type PeerEngine,
@@ -79,7 +80,7 @@ export function processEngine(
     pids: () => [...children].flatMap((child) => (child.pid === undefined ? [] : [child.pid])),
     exec(container, spec) {
       const [file = '', ...args] = spec.argv
-      if (!container.shell) return neverStarted(startErrorText(file))
+      if (!container.shell && isShell(file)) return neverStarted(startErrorText(file))
       const env = { PATH, CONTAINER: container.name, ...(spec.tty ? { TERM: 'xterm' } : {}) }
       const common = { cwd: dir, env, detached: true } as const
       let child: ChildProcess

@@ -58,6 +58,8 @@ describe('programs of a simulated container', () => {
     expect(await text(peer, 'shop-auth-1', '/bin/sh', '-c', 'id')).toContain(
       'exec: "/bin/sh": stat /bin/sh: no such file or directory',
     )
+    expect(await text(peer, 'shop-auth-1', 'uptime')).toContain('executable file not found')
+    expect(await text(peer, 'shop-auth-1', '/app', '--version')).toBe('app 4.2.0\n')
     expect(await shell(peer, 'nosuchcmd 2>&1')).toMatch(/^sh: .*nosuchcmd: (command )?not found\n$/)
   })
 

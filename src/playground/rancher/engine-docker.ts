@@ -2,7 +2,15 @@
 
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { type EngineContainer, neverStarted, type PeerEnd, type PeerEngine, type PeerProcess, startErrorText } from './engine.ts'
+import {
+  type EngineContainer,
+  isShell,
+  neverStarted,
+  type PeerEnd,
+  type PeerEngine,
+  type PeerProcess,
+  startErrorText,
+} from './engine.ts'
 
 export type DockerEngineOptions = {
   /** `unix:///path`; default `DOCKER_HOST`, then Docker's own default. */
@@ -47,11 +55,11 @@ export async function dockerEngine(options: DockerEngineOptions = {}): Promise<P
   return {
     exec(container, spec) {
       const id = ids.get(container.engineId)
-      if (!container.shell || id === undefined) return neverStarted(startErrorText(spec.argv[0] ?? ''))
+      const [file = ''] = spec.argv
+      if (id === undefined || (!container.shell && isShell(file))) return neverStarted(startErrorText(file))
       return start(api, id, spec)
     },
     async started(container) {
-      if (!container.shell) return
       const id = ids.get(container.engineId) ?? (await create(container))
       const answer = await api.call('POST', `/containers/${id}/start`)
       if (answer.status >= 400) throw new Error(`Docker did not start ${container.name}: ${answer.text.trim()}`)

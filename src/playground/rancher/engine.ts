@@ -10,7 +10,7 @@ export type EngineContainer = {
   readonly host: string
   readonly labels: Readonly<Record<string, string>>
   readonly image: string
-  /** False for an image made "FROM scratch": there is no `/bin/sh` in it. */
+  /** False for an image made "FROM scratch": there is no shell in it. */
   readonly shell: boolean
 }
 
@@ -53,6 +53,11 @@ export function startErrorText(executable: string, why: 'missing' | 'not-executa
         ? `stat ${executable}: no such file or directory`
         : 'executable file not found in $PATH'
   return `OCI runtime exec failed: exec failed: unable to start container process: exec: "${executable}": ${reason}: unknown\r\n`
+}
+
+/** What an image without a shell lacks: engines that run real programs refuse these in its place. */
+export function isShell(file: string): boolean {
+  return /^(?:\/(?:usr\/)?bin\/)?(?:ba|a|da)?sh$/.test(file)
 }
 
 /** A process that never was: the engine refused to start it. */

@@ -53,6 +53,12 @@ export const LIVE: Readonly<Record<string, LiveProgram>> = {
   },
 }
 
+/** The one program of an image without a shell. */
+export const SCRATCH: LiveProgram = async (args, write) => {
+  await write(args.includes('--version') ? 'app 4.2.0\n' : 'usage: app --version\n')
+  return args.includes('--version') ? 0 : 2
+}
+
 export function commandsOf(machine: Machine, self: MachineProcess): Command[] {
   const { container, hostNumber, number } = machine
   const total = (4 + hostNumber('memory', 4) * 4) * KIB

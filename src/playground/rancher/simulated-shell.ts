@@ -1,13 +1,12 @@
 /** Runs one argv in a simulated container: through just-bash, as a program that writes while it runs, or as drover's own wrapper. */
 
 import { Bash } from 'just-bash'
-import { type PeerEnd, startErrorText } from './engine.ts'
-import { commandsOf, LIVE } from './simulated-commands.ts'
+import { isShell, type PeerEnd, startErrorText } from './engine.ts'
+import { commandsOf, LIVE, SCRATCH } from './simulated-commands.ts'
 import type { Input } from './simulated-input.ts'
 import type { Machine, MachineProcess } from './simulated-machine.ts'
 import { runKill, runWrapper, wrapperOf } from './simulated-wrapper.ts'
 
-const SHELL = /^(?:\/(?:usr\/)?bin\/)?(?:ba|a|da)?sh$/
 /** Programs that read their standard input when they are given no file. */
 const READERS = new Set([
   'cat',
@@ -48,9 +47,9 @@ export async function run(machine: Machine, self: MachineProcess, argv: readonly
   const wrapper = wrapperOf(argv)
   if (wrapper?.kind === 'run') return endOf(self, await runWrapper(machine, self, wrapper, io, run))
   if (wrapper?.kind === 'kill') return endOf(self, await runKill(machine, self, wrapper, io))
-  const live = LIVE[name]
+  const live = machine.container.shell ? LIVE[name] : SCRATCH
   if (live) return endOf(self, await live(args, (text) => io.out('stdout', Buffer.from(text)), self))
-  if (SHELL.test(file) && args.length === 0) return endOf(self, await interactive(bash, self, io))
+  if (isShell(file) && args.length === 0) return endOf(self, await interactive(bash, self, io))
   if (!(await exists(bash, file))) return { startError: startErrorText(file) }
   const reads = READERS.has(name) && !args.some((word) => word.startsWith('/')) && !(name === 'grep' && args.length > 1)
   const stdin = reads ? await io.input.rest(signal) : io.input.taken()
@@ -74,7 +73,7 @@ function shellOf(machine: Machine, self: MachineProcess, dir = '/'): Bash {
 }
 
 async function exists(bash: Bash, file: string): Promise<boolean> {
-  if (SHELL.test(file)) return true
+  if (isShell(file)) return true
   const found = await bash.exec(`command -v -- ${quoted(file)}`)
   return found.exitCode === 0 && (found.stdout.startsWith('/') || PROGRAMS.has(file))
 }
