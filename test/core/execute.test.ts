@@ -197,6 +197,16 @@ describe('[gone-is-gone] S42 a command that is stopped', () => {
     expect((await run(backend, { timeoutMs: 30, cancel: cancel.signal })).ending).toEqual({ status: 'timed_out' })
   })
 
+  it('what turns out never to have run while it was being stopped did not run', async () => {
+    const script: Script = async function* (exec, _, killed) {
+      yield started(exec)
+      await killed
+      throw new BackendError({ code: 'command_not_found', message: 'No such file.' }, { ran: 'no' })
+    }
+    const { ending } = await run(backendOf(script).backend, { timeoutMs: 30 })
+    expect(ending).toMatchObject({ status: 'failed', error: { code: 'command_not_found' } })
+  })
+
   it('an exit that came first stays, and nothing is killed', async () => {
     const cancel = new AbortController()
     const { backend, kills } = backendOf(async function* () {
