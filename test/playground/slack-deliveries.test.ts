@@ -146,12 +146,14 @@ test('forged, stale and replayed requests go out exactly as asked', async () => 
   await using app = await startStubApp()
   await app.peer.send({ body: 'a=1', timestamp: 1, signature: 'v0=00' })
   expect(app.received[0]?.headers).toMatchObject({ 'x-slack-request-timestamp': '1', 'x-slack-signature': 'v0=00' })
-  const delivery = await app.peer.slash('U0ALEX', 'C0OPS', 'x')
-  await app.peer.resend(delivery)
-  expect(app.received[2]?.body).toBe(app.received[1]?.body)
+  const stale = await app.peer.send({ body: 'a=1', timestamp: 2 })
+  await app.peer.resend(stale)
+  expect(app.received[2]?.body).toBe('a=1')
+  expect(app.received[2]?.headers['x-slack-request-timestamp']).toBe('2')
   expect(app.received[2]?.headers['x-slack-signature']).toBe(app.received[1]?.headers['x-slack-signature'])
-  await app.peer.resend(delivery, 2)
+  await app.peer.resend(stale, 2)
   expect(app.received[3]?.headers['x-slack-retry-num']).toBe('2')
+  expect(Number(app.received[3]?.headers['x-slack-request-timestamp'])).toBeGreaterThan(2)
 })
 
 test('a click carries its action, message, container and state', async () => {
