@@ -270,6 +270,7 @@ test('another person gets their own answer, which the first does not see', { tim
     .first()
     .click()
   await page.getByText('You are Sam').waitFor()
+  await page.waitForFunction(() => document.querySelector('textarea')?.value.includes('reboot'))
   await page.keyboard.press('Enter')
   const refusal = page.getByText('No rule lets you run that.')
   await refusal.waitFor()

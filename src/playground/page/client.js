@@ -9,6 +9,7 @@ let world = { people: [], switchable: [], channels: [], examples: [], archives: 
 const messages = new Map()
 const unread = new Set()
 let source
+let loads = 0
 
 const names = {
   person: (id) => world.people.find((one) => one.id === id)?.name,
@@ -30,18 +31,27 @@ async function api(path, body) {
   return answer.result
 }
 
+/** False when a later load has overtaken it. */
 async function load(user) {
+  loads += 1
+  const turn = loads
   const response = await fetch(`/api/state${user ? `?user=${encodeURIComponent(user)}` : ''}`)
   if (!response.ok) throw new Error((await response.json()).error)
-  world = await response.json()
+  const answer = await response.json()
+  if (turn !== loads) return false
+  world = answer
   now.me = world.me
   messages.clear()
   for (const message of world.messages) messages.set(`${message.channel} ${message.ts}`, message)
+  return true
 }
 
 function listen() {
   source?.close()
   source = new EventSource(`/api/events?user=${now.me}`)
+  const mine = source
+  /** Changes that arrive while a snapshot is on its way. */
+  let late
   let wasLost = false
   source.addEventListener('error', () => {
     wasLost = true
@@ -51,10 +61,20 @@ function listen() {
     document.body.classList.remove('offline')
     // What happened while the connection was lost, or before it was there.
     if (wasLost) toast('Connected again.')
-    await load(now.me)
-    draw()
+    late = []
+    const isNow = await load(now.me).catch(() => false)
+    const missed = late
+    late = undefined
+    if (mine !== source) return
+    if (isNow) draw()
+    // What came while the snapshot was on its way may be newer than the snapshot.
+    for (const change of missed) changed(change)
   })
-  source.addEventListener('message', (event) => changed(JSON.parse(event.data)))
+  source.addEventListener('message', (event) => {
+    const change = JSON.parse(event.data)
+    if (late) late.push(change)
+    else changed(change)
+  })
 }
 
 function changed(change) {
@@ -387,6 +407,7 @@ function closeThread() {
 }
 
 async function become(user) {
+  source?.close()
   await load(user)
   unread.clear()
   go(now.channel, now.thread)
