@@ -15,6 +15,7 @@ import { createRedactor } from './core/redact.ts'
 import { maskState } from './core/run.ts'
 import { isRunId, runIdFor } from './core/run-id.ts'
 import { reduce, worstExitCode } from './core/run-state.ts'
+import { names } from './core/selector.ts'
 import { formatArgv } from './core/words.ts'
 import { checkSlack } from './frontends/slack/check.ts'
 import { EVENT_SCOPES, SLACK_METHODS } from './frontends/slack/methods.ts'
@@ -33,6 +34,7 @@ const help = `drover: run a command in every matching container, and say truthfu
 Commands
   exec <words>      run a command; exits with the worst exit code (124 timed out, 125 did not run or unknown, 130 cancelled)
   targets <words>   show what a selector means; runs nothing
+  why <words>       what would happen, and by which rule; runs nothing
   check             configuration, reachability and rights of each backend, clocks, Slack scopes
   runs [run]        the last runs of the ledger, or one of them whole
   verify            recompute every hash of the ledger
@@ -202,6 +204,36 @@ async function targets({ flags, words }: Options): Promise<number> {
   }
 }
 
+async function why({ flags, words }: Options): Promise<number> {
+  const line = parseArguments(['why', ...words])
+  if (line.verb !== 'why') throw usage('why takes a selector and a command.')
+  const local = await startLocal({ ...loadConfig(flags), ledger: { path: ':memory:' } }, { log: flags.debug ? debugLog : quiet })
+  try {
+    const delivery = `cli:${crypto.randomUUID()}`
+    const { selector, command } = line
+    const request = {
+      id: await runIdFor(delivery),
+      actor: me(),
+      trigger: { kind: 'cli' as const, delivery },
+      selector,
+      command,
+      place: here,
+      receivedAt: Date.now(),
+    }
+    const judgement = await local.gateway.why(request)
+    if (flags.json) console.log(JSON.stringify(judgement))
+    else if (judgement.ok) {
+      const rule = judgement.decision.effect === 'allow' ? judgement.decision.rule : '-'
+      console.log(
+        `It would run on ${judgement.targets.length}: ${names(judgement.targets)}\nRule: ${rule} · at most ${judgement.timeoutMs / 1000} s\nNothing was run.`,
+      )
+    } else console.log(`It would not run: ${judgement.failure.message}\n${judgement.failure.next ?? ''}`)
+    return judgement.ok ? 0 : 1
+  } finally {
+    await local.stop(0)
+  }
+}
+
 async function check({ flags }: Options): Promise<number> {
   const config = loadConfig(flags)
   const lines: CheckLine[] = [
@@ -324,6 +356,8 @@ async function main(args: readonly string[]): Promise<number | undefined> {
       return exec(options)
     case 'targets':
       return targets(options)
+    case 'why':
+      return why(options)
     case 'check':
       return check(options)
     case 'runs':

@@ -6,11 +6,11 @@ import type { Transport } from './backends/transport.ts'
 import { type Config, policyOf, secretsOf } from './config.ts'
 import { DroverError, type Failure, failureOf } from './core/errors.ts'
 import { createGate } from './core/fan-out.ts'
-import type { Actor, Owner, Place, RunId, RunState, Trigger } from './core/model.ts'
+import type { Actor, Argv, Owner, Place, RunId, RunState, Trigger } from './core/model.ts'
 import { decide, mayReach } from './core/policy.ts'
 import type { Backend, Directory, Gateway, Ledger, Reporter, Wake } from './core/ports.ts'
-import { createRedactor, type Redactor } from './core/redact.ts'
-import { find, groupsOf, type House, maskState, work } from './core/run.ts'
+import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
+import { find, groupsOf, type House, judge, maskState, work } from './core/run.ts'
 import { reduce } from './core/run-state.ts'
 import { slackRoutes } from './frontends/slack/app.ts'
 import { createSlackClient } from './frontends/slack/client.ts'
@@ -148,7 +148,7 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
     output: (run, target) => ledger.output(run, target),
     async list(query) {
       const runs = await ledger.list(query)
-      return runs.map((run) => ({ ...run, argv: run.argv.map((arg) => house.redactor.text(arg).text) }))
+      return runs.map((run) => ({ ...run, argv: maskArgv(run.argv as Argv, house.redactor) }))
     },
     async cancel(run, by, place) {
       try {
@@ -214,6 +214,7 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
         return { ok: false, failure: shown(error) }
       }
     },
+    why: (request) => judge(request, house),
     firstTime: (key, ttlMs) => ledger.firstTime(key, ttlMs),
     work(run) {
       const known = active.get(run)
@@ -292,6 +293,7 @@ export function createApp(
         now,
         log: (event) => services.log({ ...event }),
         keepAlive: services.keepAlive,
+        redactor: createRedactor(secretsOf(config)),
         siteTimeoutMs: config.limits.timeout,
       }),
     )

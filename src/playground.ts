@@ -13,7 +13,7 @@ import { type RancherPeer, startRancherPeer } from './playground/rancher/peer.ts
 import { type SlackPeer, startSlackPeer } from './playground/slack/peer.ts'
 
 const examples: readonly Example[] = [
-  { label: 'Ask three containers', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0OPS' },
+  { label: 'Ask every web container', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0OPS' },
   {
     label: 'Both streams and an exit code',
     text: '/exec service=api cmd="echo out; echo err >&2; exit 3"',

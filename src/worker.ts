@@ -32,6 +32,7 @@ function remoteGateway(env: Env): Gateway {
     share: atRun('share'),
     list: (query) => ask(HUB, 'list', [query]),
     targets: (...args) => ask(HUB, 'targets', args),
+    why: (...args) => ask(HUB, 'why', args),
     firstTime: (...args) => ask(HUB, 'firstTime', args),
   }
 }

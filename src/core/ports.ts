@@ -1,10 +1,11 @@
 /** What the core needs from the rooms around it. Each port has one contract suite in `test/contract/`. */
 
-import type { DroverError } from './errors.ts'
+import type { DroverError, Failure } from './errors.ts'
 import type {
   Actor,
   BackendKind,
   Command,
+  Decision,
   ExecEvent,
   ExecHandle,
   Instant,
@@ -145,14 +146,26 @@ export interface Gateway {
   output(run: RunId, target: TargetId): Promise<readonly OutputChunk[]>
   list(query: RunQuery): Promise<readonly RunSummary[]>
   /** Rights are checked for `by`, not for who started it. Returns a failure to show, or undefined when done. */
-  cancel(run: RunId, by: Actor, place: Place): Promise<import('./errors.ts').Failure | undefined>
-  share(run: RunId, by: Actor, from: Place, to: Place): Promise<import('./errors.ts').Failure | undefined>
+  cancel(run: RunId, by: Actor, place: Place): Promise<Failure | undefined>
+  share(run: RunId, by: Actor, from: Place, to: Place): Promise<Failure | undefined>
   /** What a selector means now, for someone who may look: nothing runs. */
   targets(selector: Selector, by: Actor, place: Place): Promise<TargetsAnswer>
+  /** What would happen to this request now, and by which rule: nothing runs, nothing is recorded. */
+  why(request: RunRequest): Promise<Judgement>
   /** True the first time a delivery key is seen; for replays and repeated clicks. */
   firstTime(key: string, ttlMs: number): Promise<boolean>
 }
 
+export type Judgement =
+  | {
+      readonly ok: true
+      readonly targets: readonly Target[]
+      readonly notes: readonly string[]
+      readonly decision: Decision
+      readonly timeoutMs: number
+    }
+  | { readonly ok: false; readonly decision: Extract<Decision, { effect: 'deny' }>; readonly failure: Failure }
+
 export type TargetsAnswer =
   | { readonly ok: true; readonly targets: readonly Target[]; readonly notes: readonly string[] }
-  | { readonly ok: false; readonly failure: import('./errors.ts').Failure }
+  | { readonly ok: false; readonly failure: Failure }

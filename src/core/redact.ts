@@ -5,6 +5,8 @@ import type { Argv } from './model.ts'
 export type Redactor = {
   /** A finished text. */
   text(text: string): { readonly text: string; readonly masked: number }
+  /** The same, with a dot for each character, so that positions in the text stay what they were. */
+  blank(text: string): string
   /** A text that comes in pieces: a secret split over two pieces is still caught. */
   stream(): RedactStream
 }
@@ -100,6 +102,15 @@ export function createRedactor(values: readonly string[]): Redactor {
   }
 
   return {
+    blank(text) {
+      let out = ''
+      let at = 0
+      for (const { from, to } of find(text)) {
+        out += text.slice(at, from) + '•'.repeat(to - from)
+        at = to
+      }
+      return out + text.slice(at)
+    },
     text(text) {
       const spans = find(text)
       return { text: apply(text, spans), masked: spans.length }

@@ -19,7 +19,7 @@ import type {
   Traits,
 } from './model.ts'
 import { decide, groupsNamed, type Policy } from './policy.ts'
-import type { Backend, Directory, Ledger, Reporter } from './ports.ts'
+import type { Backend, Directory, Judgement, Ledger, Reporter } from './ports.ts'
 import { maskArgv, type Redactor } from './redact.ts'
 import { reduce } from './run-state.ts'
 import { matchesGlob, names, select } from './selector.ts'
@@ -89,15 +89,14 @@ async function load(run: RunId, house: House): Promise<RunState | undefined> {
 /** From accepted to finished. */
 async function perform(request: RunRequest, house: House, cancel: AbortSignal): Promise<void> {
   const append = (event: RunEvent) => house.ledger.append(request.id, event)
-  const prepared = await prepare(request, house).catch((error: unknown) => refusal(shown(error, house)))
-  if (!prepared.ok) {
-    // A refusal quotes what it refuses: no more of it is shown than of what runs (S35).
-    const failure = maskFailure(prepared.failure, house)
-    await append({ type: 'decided', decision: { ...prepared.decision, failure }, policy: house.policy.version })
+  const judgement = await judge(request, house)
+  if (!judgement.ok) {
+    const { decision, failure } = judgement
+    await append({ type: 'decided', decision, policy: house.policy.version })
     await append({ type: 'finished', outcome: { status: 'refused', failure } })
     return
   }
-  const { targets, notes, decision, timeoutMs } = prepared
+  const { targets, notes, decision, timeoutMs } = judgement
   // Recorded first: when one of these cannot be written, nothing runs.
   await append({ type: 'resolved', targets, notes })
   await append({ type: 'decided', decision, policy: house.policy.version, timeoutMs })
@@ -110,7 +109,8 @@ async function perform(request: RunRequest, house: House, cancel: AbortSignal): 
   const stop = AbortSignal.any([cancel, inner.signal])
   await fanOut(targets, house.limits.parallel, async (target) => {
     try {
-      if (await executeOne(request, target, timeoutMs, maxBytes, house, stop)) return progress.touch()
+      if (await executeOne(target, { request, timeoutMs, maxBytes, house, cancel: stop, begun: progress.touch }))
+        return progress.touch()
       lost = true
       inner.abort()
     } catch (error) {
@@ -127,20 +127,17 @@ async function perform(request: RunRequest, house: House, cancel: AbortSignal): 
   await append({ type: 'finished', outcome })
 }
 
-type Prepared =
-  | {
-      readonly ok: true
-      readonly targets: readonly Target[]
-      readonly notes: readonly string[]
-      readonly decision: Decision
-      readonly timeoutMs: number
-    }
-  | { readonly ok: false; readonly decision: Denial; readonly failure: Failure }
+/** Whether this request may run, on what, and for how long; every no has its reason. Runs nothing and records nothing. */
+export async function judge(request: RunRequest, house: House): Promise<Judgement> {
+  const judgement = await prepare(request, house).catch((error: unknown) => refusal(shown(error, house)))
+  if (judgement.ok) return judgement
+  // A refusal quotes what it refuses: no more of it is shown than of what runs (S35).
+  const failure = maskFailure(judgement.failure, house)
+  return { ok: false, failure, decision: { ...judgement.decision, failure } }
+}
 
-type Denial = Extract<Decision, { effect: 'deny' }>
-
-/** Decides twice: on the request alone, then on every target. Nothing has left drover when it returns. */
-async function prepare(request: RunRequest, house: House): Promise<Prepared> {
+/** Decides twice: on the request alone, then on every target. */
+async function prepare(request: RunRequest, house: House): Promise<Judgement> {
   const question = { request, groups: await groupsOf(request, house) }
   const early = decide(house.policy, question, undefined)
   if (early.effect === 'deny') return refusal(early.failure, early)
@@ -235,15 +232,18 @@ function backendOf(target: Target, house: House): Backend {
   return backend
 }
 
+type Job = {
+  readonly request: RunRequest
+  readonly timeoutMs: number
+  readonly maxBytes: number
+  readonly house: House
+  readonly cancel: AbortSignal
+  /** Called when the command is on its way. */
+  begun(): void
+}
+
 /** False: someone else has this execution, or had it. */
-async function executeOne(
-  request: RunRequest,
-  target: Target,
-  timeoutMs: number,
-  maxBytes: number,
-  house: House,
-  cancel: AbortSignal,
-): Promise<boolean> {
+async function executeOne(target: Target, { request, timeoutMs, maxBytes, house, cancel, begun }: Job): Promise<boolean> {
   const append = (event: RunEvent) => house.ledger.append(request.id, event)
   const nothing = { stdout: 0, stderr: 0, dropped: 0, masked: 0 }
   if (cancel.aborted) {
@@ -253,6 +253,7 @@ async function executeOne(
   }
   // Once, whatever wakes this run again: the row never goes back to pending.
   if (!(await house.ledger.claim(request.id, target.id, house.owner))) return false
+  begun()
   let index = 0
   const { ending, count } = await execute({
     backend: backendOf(target, house),
@@ -290,7 +291,7 @@ function maskFailure(failure: Failure, house: House): Failure {
   return { ...failure, message: clean(failure.message), ...(failure.next === undefined ? {} : { next: clean(failure.next) }) }
 }
 
-function refusal(failure: Failure, decision?: Denial): Prepared {
+function refusal(failure: Failure, decision?: Extract<Decision, { effect: 'deny' }>): Judgement {
   return { ok: false, failure, decision: decision ?? { effect: 'deny', failure } }
 }
 

@@ -144,6 +144,14 @@ describe('drover', () => {
     expect(wrong.code).toBe(1)
   })
 
+  it('why tells the rule and the targets, and runs nothing', async () => {
+    const starts = rancher.seen.starts.length
+    const { code, out } = await drover(['why', 'service=web', 'stack=shop', '--', 'uptime'])
+    expect(out).toMatch(/would run on 3.*\nRule: own-keys/)
+    expect(code).toBe(0)
+    expect(rancher.seen.starts.length).toBe(starts)
+  })
+
   it('targets shows what a selector means, and runs nothing', async () => {
     const starts = rancher.seen.starts.length
     const { out } = await drover(['targets', 'stack=shop', 'service=web'])

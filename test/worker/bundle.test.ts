@@ -19,11 +19,15 @@ describe("the Worker's bundle", () => {
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'drover-bundle-'))
     const wrangler = join(root, 'node_modules/wrangler/bin/wrangler.js')
-    execFileSync(process.execPath, [wrangler, 'deploy', '--dry-run', '--outdir', folder, '--metafile', join(folder, 'meta.json')], {
-      cwd: root,
-      stdio: 'pipe',
-      env: { ...process.env, WRANGLER_SEND_METRICS: 'false' },
-    })
+    execFileSync(
+      process.execPath,
+      [wrangler, 'deploy', '--dry-run', '--outdir', folder, '--metafile', join(folder, 'meta.json')],
+      {
+        cwd: root,
+        stdio: 'pipe',
+        env: { ...process.env, WRANGLER_SEND_METRICS: 'false' },
+      },
+    )
     meta = JSON.parse(readFileSync(join(folder, 'meta.json'), 'utf8'))
   }, 60_000)
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -31,13 +35,16 @@ describe("the Worker's bundle", () => {
   it('holds neither ws, undici nor express', () => {
     const packages = Object.keys(meta.inputs).flatMap((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? [])
     expect(packages).toContain('hono')
-    for (const name of ['ws', 'undici', 'express', '@slack/socket-mode', 'just-bash', '@hono/node-server']) expect(packages).not.toContain(name)
+    for (const name of ['ws', 'undici', 'express', '@slack/socket-mode', 'just-bash', '@hono/node-server'])
+      expect(packages).not.toContain(name)
   })
 
   it("drover's own code in it imports nothing of Node", () => {
     const own = Object.entries(meta.inputs).filter(([path]) => path.startsWith('src/'))
     expect(own.length).toBeGreaterThan(30)
-    const reached = own.flatMap(([path, { imports }]) => imports.filter((one) => one.path.startsWith('node:')).map((one) => `${path} → ${one.path}`))
+    const reached = own.flatMap(([path, { imports }]) =>
+      imports.filter((one) => one.path.startsWith('node:')).map((one) => `${path} → ${one.path}`),
+    )
     expect(reached).toEqual([])
     expect(own.map(([path]) => path).filter((path) => /playground|local\.ts|node\.ts|cli\.ts|db-sqlite/.test(path))).toEqual([])
   })

@@ -4,8 +4,9 @@ import { pointAt, rightForm } from '../../core/command-line.ts'
 import type { Failure } from '../../core/errors.ts'
 import type { Actor, RunRequest } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
-import type { RunSummary, TargetsAnswer } from '../../core/ports.ts'
+import type { Judgement, RunSummary, TargetsAnswer } from '../../core/ports.ts'
 import type { Redactor } from '../../core/redact.ts'
+import { names } from '../../core/selector.ts'
 import { bold, cut, italic, type Leaf, lines, type Message, message, plain, preformatted } from './blocks.ts'
 import { formatActor, formatDuration, formatSelector, shownArgv } from './request-text.ts'
 import { failureLines, noticeMessage } from './run-views.ts'
@@ -15,7 +16,7 @@ const MAX_TARGETS_SHOWN = 40
 /** `text` is the text that the failure's position counts in. */
 export function lineFailure(text: string, failure: Failure, redactor: Redactor): Message {
   if (failure.position === undefined) return noticeMessage('Nothing was run.', failure)
-  const pointed = cut(makeVisible(redactor.text(pointAt(text, failure.position)).text), 1000)
+  const pointed = cut(makeVisible(pointAt(redactor.blank(text), failure.position)), 1000)
   return message(`Nothing was run. ${failure.message}`, [
     lines([bold('Nothing was run.')]),
     preformatted(pointed),
@@ -39,6 +40,7 @@ export function helpMessage(command: string, siteTimeoutMs: number): Message {
     `${command} name=shop-web-* any=1 -- ls -la "/srv/my dir"`,
     `${command} id=1i160 user=postgres cmd="psql -c 'select 1'"`,
     `${command} targets label=web`,
+    `${command} why label=web cmd="uptime"`,
     `${command} runs`,
   ]
   return message('How to ask drover', [
@@ -67,6 +69,27 @@ export function targetsMessage(answer: TargetsAnswer): Message {
     ),
     ...(rows.length === 0 ? [] : [preformatted(cut(rows.join('\n'), 2900))]),
     ...(more > 0 ? [lines([italic(`and ${more} more`)])] : []),
+  ])
+}
+
+/** What would happen, and by which rule. */
+export function whyMessage(judgement: Judgement): Message {
+  if (!judgement.ok) {
+    const rule = judgement.decision.rule === undefined ? [] : [[plain(`Rule: ${cut(judgement.decision.rule, 100)}`)]]
+    return message('It would not run.', [lines([bold('It would not run.')], ...failureLines(judgement.failure), ...rule)])
+  }
+  const { targets, decision, timeoutMs, notes } = judgement
+  const rule = decision.effect === 'allow' ? decision.rule : ''
+  return message('It would run. Nothing was run.', [
+    lines(
+      [
+        bold('It would run'),
+        plain(` on ${targets.length === 1 ? '1 target' : `${targets.length} targets`}: ${cut(makeVisible(names(targets)), 500)}`),
+      ],
+      [plain(`Rule: ${cut(rule, 300)} · at most ${formatDuration(timeoutMs)}`)],
+      ...notes.slice(0, 5).map((note) => [italic(cut(makeVisible(note), 300))]),
+      [plain('Nothing was run.')],
+    ),
   ])
 }
 

@@ -6,7 +6,7 @@ import { type ParsedLine, parseCommandLine } from '../../core/command-line.ts'
 import { DroverError } from '../../core/errors.ts'
 import type { Actor, Place, RunRequest, Trigger } from '../../core/model.ts'
 import { runIdFor } from '../../core/run-id.ts'
-import { helpMessage, lineFailure, queuedMessage, runsMessage, targetsMessage } from './answers.ts'
+import { helpMessage, lineFailure, queuedMessage, runsMessage, targetsMessage, whyMessage } from './answers.ts'
 import type { Message } from './blocks.ts'
 import { actorOf, type Desk, ephemeral, failed, slackPlace } from './desk.ts'
 import { noticeMessage } from './run-views.ts'
@@ -149,27 +149,27 @@ async function take(desk: Desk, typed: string, source: 'command' | 'event', aske
     }
     case 'runs':
       return { later: () => look(desk, async () => runsMessage(await runsHere(desk, asked.place), asked.actor, desk.redactor)) }
-    case 'why':
-      return { now: noticeMessage('Nothing was run.', notHere) }
+    case 'why': {
+      const request = await requestOf(desk, line, restored.changes, asked)
+      return { later: () => look(desk, async () => whyMessage(await desk.gateway.why(request))) }
+    }
     default:
       return line satisfies never
   }
 }
 
-const notHere = {
-  code: 'unsupported',
-  message: 'why is answered by drover’s command line.',
-  next: 'Run drover why with the same words, or use targets here to see what would be meant.',
-} as const
-
 /** Recorded before it is acknowledged. Says what will run when Slack had changed the text. */
-async function submit(
-  desk: Desk,
-  line: Extract<ParsedLine, { verb: 'exec' | 'why' }>,
-  changes: readonly string[],
-  { actor, place, trigger }: Asked,
-): Promise<Message | undefined> {
-  const request: RunRequest = {
+async function submit(desk: Desk, line: CommandLine, changes: readonly string[], asked: Asked): Promise<Message | undefined> {
+  const request = await requestOf(desk, line, changes, asked)
+  const result = await desk.gateway.submit(request)
+  return result === 'accepted' && changes.length > 0 ? queuedMessage(request, desk.redactor) : undefined
+}
+
+type CommandLine = Extract<ParsedLine, { verb: 'exec' | 'why' }>
+
+async function requestOf(desk: Desk, line: CommandLine, changes: readonly string[], asked: Asked): Promise<RunRequest> {
+  const { actor, place, trigger } = asked
+  return {
     id: await runIdFor(trigger.delivery),
     actor,
     trigger,
@@ -180,8 +180,6 @@ async function submit(
     receivedAt: desk.services.now(),
     ...(changes.length === 0 ? {} : { restored: changes }),
   }
-  const result = await desk.gateway.submit(request)
-  return result === 'accepted' && changes.length > 0 ? queuedMessage(request, desk.redactor) : undefined
 }
 
 function runsHere(desk: Desk, place: Place) {

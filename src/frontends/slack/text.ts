@@ -40,7 +40,6 @@ function undoMarkup(text: string, source: 'command' | 'event', note: Note): Piec
     const entity = char === '&' ? /^&(?:amp|lt|gt);/.exec(text.slice(at, at + 5))?.[0] : undefined
     if (entity !== undefined) {
       const plain = ENTITIES[entity] ?? entity
-      if (source === 'command') note(`${entity} became ${plain}`)
       push(plain, at)
       at += entity.length
       continue

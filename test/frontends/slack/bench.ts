@@ -19,7 +19,7 @@ import type {
   Target,
   TargetId,
 } from '../../../src/core/model.ts'
-import type { Gateway, RunQuery, TargetsAnswer } from '../../../src/core/ports.ts'
+import type { Gateway, Judgement, RunQuery, TargetsAnswer } from '../../../src/core/ports.ts'
 import { reduce } from '../../../src/core/run-state.ts'
 import { type SlackOptions, slackRoutes } from '../../../src/frontends/slack/app.ts'
 import { createSlackClient } from '../../../src/frontends/slack/client.ts'
@@ -37,7 +37,11 @@ export function memoryGateway() {
     cancel?: Failure
     share?: Failure
     targets: TargetsAnswer
-  } = { targets: { ok: true, targets: [], notes: [] } }
+    why: Judgement
+  } = {
+    targets: { ok: true, targets: [], notes: [] },
+    why: { ok: true, targets: [], notes: [], decision: { effect: 'allow', rule: 'oncall', limits: {} }, timeoutMs: 60_000 },
+  }
 
   const state = (run: RunId): RunState | undefined =>
     reduce((events.get(run) ?? []).map((event, index) => ({ seq: index + 1, at: 1_000_000 + index * 1000, hash: '', event })))
@@ -56,6 +60,10 @@ export function memoryGateway() {
     async output(run: RunId, target: TargetId) {
       asked.push({ call: 'output', args: [run, target] })
       return outputs.get(`${run} ${target}`) ?? []
+    },
+    async why(request: RunRequest) {
+      asked.push({ call: 'why', args: [request] })
+      return answers.why
     },
     async list(query: RunQuery) {
       asked.push({ call: 'list', args: [query] })
