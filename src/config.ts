@@ -89,10 +89,10 @@ const rule = z
     effect: z.enum(['allow', 'deny']),
     who: z
       .strictObject({
-        users: z.array(id(/^[TE][A-Z0-9]+\/[UW][A-Z0-9]+$/, 'T0123ABC/U0123ABC (team/user)')),
-        groups: z.array(id(/^[TE][A-Z0-9]+\/S[A-Z0-9]+$/, 'T0123ABC/S0123ABC (team/user group)')),
-        teams: z.array(id(/^[TE][A-Z0-9]+$/, 'T0123ABC (team)')),
-        webhooks: z.array(name),
+        users: z.array(id(/^[TE][A-Z0-9]+\/[UW][A-Z0-9]+$/, 'T0123ABC/U0123ABC (team/user)')).min(1),
+        groups: z.array(id(/^[TE][A-Z0-9]+\/S[A-Z0-9]+$/, 'T0123ABC/S0123ABC (team/user group)')).min(1),
+        teams: z.array(id(/^[TE][A-Z0-9]+$/, 'T0123ABC (team)')).min(1),
+        webhooks: z.array(name).min(1),
         cli: z.boolean(),
       })
       .partial()
@@ -116,7 +116,7 @@ const rule = z
   })
   .superRefine((value, context) => {
     if (value.effect === 'deny') return
-    if (Object.values(value.who).every((part) => !part || (Array.isArray(part) && part.length === 0))) {
+    if (Object.values(value.who).every((part) => !part)) {
       context.addIssue({
         code: 'custom',
         path: ['who'],

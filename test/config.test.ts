@@ -47,7 +47,11 @@ describe('drover.yaml', () => {
       /rules\.0.*channnels/,
     ],
     ['an allow rule without who', 'rules: [{ id: a, effect: allow, commands: [x] }]', /rules\.0\.who.*has to say who/],
-    ['an allow rule for an empty list', 'rules: [{ id: a, effect: allow, who: { users: [] }, commands: [x] }]', /has to say who/],
+    [
+      'S14 a deny rule for an empty list, which would deny nobody',
+      'rules: [{ id: a, effect: deny, who: { users: [] } }]',
+      /rules\.0\.who\.users/,
+    ],
     ['an allow rule without commands', 'rules: [{ id: a, effect: allow, who: { cli: true } }]', /rules\.0\.commands/],
     [
       'S10 a name instead of an id',

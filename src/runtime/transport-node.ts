@@ -96,7 +96,7 @@ async function handshake(ws: WebSocket, url: URL, signal: AbortSignal): Promise<
   ws.once('open', resolve)
   ws.on('error', reject)
   ws.once('unexpected-response', (request, response) => {
-    readText(response, REFUSAL_BODY_BYTES, url.host, 'cut')
+    void readText(response, REFUSAL_BODY_BYTES, url.host, 'cut')
       .catch(() => '')
       .then((body) => {
         reject(new UpgradeRefused(response.statusCode ?? 0, body))
