@@ -8,6 +8,7 @@ import type { Faults } from './faults.ts'
 import type { Client, Generation, HostAgent, HostStream } from './host-agent.ts'
 import { playLogs } from './logs.ts'
 import type { Claims, Tokens } from './tokens.ts'
+import type { TrafficLog } from './traffic.ts'
 
 /** The proxy cuts a message after this many characters: FIN=0, then a continuation [REC 2]. */
 const FRAME_BYTES = 4096
@@ -28,8 +29,9 @@ export function createExecSocket(options: {
   readonly generation: () => Generation
   readonly agent: (host: PeerHost) => HostAgent
   readonly seen: SocketSeen
+  readonly traffic: TrafficLog
 }) {
-  const { world, tokens, faults, seen } = options
+  const { world, tokens, faults, seen, traffic } = options
   const server = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
@@ -59,14 +61,35 @@ export function createExecSocket(options: {
     const binary = ws.protocol === 'binary'
     // Log lines are plain text; the output of a command is base64, or bytes with the subprotocol.
     const logs = /\/logs\/?$/.test(url.pathname)
-    const client = clientOf(ws, logs ? 'text' : binary ? 'binary' : 'base64')
+    const socket = traffic.nextSocket()
+    const argv = pass.claims.exec?.Cmd
+    traffic.tell({ type: 'open', socket, path: url.pathname, ...(argv === undefined ? {} : { argv }) })
+    const encoding = logs ? 'text' : binary ? 'binary' : 'base64'
+    let endedByHost = false
+    const client = watched(clientOf(ws, encoding), {
+      sent: (data) => traffic.tell({ type: 'message', socket, from: 'host', base64: encoding === 'base64', data }),
+      ended: () => {
+        endedByHost = true
+      },
+    })
     const agent = options.agent(pass.host)
     let stream: HostStream | undefined
     ws.on('ping', () => seen.pings++)
     ws.on('error', () => {})
-    ws.on('close', () => stream?.clientGone())
+    ws.on('close', (code) => {
+      traffic.tell({ type: 'closed', socket, by: endedByHost ? 'host' : 'client', code })
+      stream?.clientGone()
+    })
     ws.on('message', (data) => {
       seen.messages++
+      const said = asBuffer(data)
+      traffic.tell({
+        type: 'message',
+        socket,
+        from: 'client',
+        base64: !binary,
+        data: binary ? said : Buffer.from(said.toString('latin1'), 'base64'),
+      })
       take(asBuffer(data), binary, stream)
     })
 
@@ -114,7 +137,9 @@ export function createExecSocket(options: {
       const pass = refusal ? undefined : authenticate(url, request)
       if (!pass) {
         seen.refusedUpgrades++
-        refuse(socket, refusal ?? UNAUTHORIZED)
+        const given = refusal ?? UNAUTHORIZED
+        traffic.tell({ type: 'refused', path: url.pathname, status: given.status, response: given.body })
+        refuse(socket, given)
         return
       }
       server.handleUpgrade(request, socket, head, (ws) => serve(ws, url, pass))
@@ -151,6 +176,24 @@ function clientOf(ws: WebSocket, encoding: 'base64' | 'binary' | 'text'): Client
       }),
     close: () => ws.close(1000),
     drop: () => ws.terminate(),
+  }
+}
+
+/** The same client, with somebody who is told what it is given. */
+function watched(client: Client, told: { sent(data: Uint8Array): void; ended(): void }): Client {
+  return {
+    send(data) {
+      told.sent(data)
+      return client.send(data)
+    },
+    close() {
+      told.ended()
+      client.close()
+    },
+    drop() {
+      told.ended()
+      client.drop()
+    },
   }
 }
 

@@ -14,11 +14,13 @@ import { createHttpApi } from './http-api.ts'
 import { createKeys, type PeerKeys } from './keys.ts'
 import { preparedAnswer, readBody, send, urlOf } from './requests.ts'
 import { type Claims, createTokens } from './tokens.ts'
+import { createTraffic, type TrafficListener } from './traffic.ts'
 
 export type { PeerContainer, PeerContainerSpec } from './containers.ts'
 export type { Faults } from './faults.ts'
 export type { Generation } from './host-agent.ts'
 export type { KeyPair, PeerKeys } from './keys.ts'
+export type { Traffic } from './traffic.ts'
 
 export type RancherPeerOptions = {
   readonly port?: number
@@ -80,6 +82,8 @@ export type RancherPeer = PeerKeys & {
   addContainers(specs: readonly PeerContainerSpec[]): Promise<readonly PeerContainer[]>
   /** A token as the server signs them, for claims that the API would not make. `atMs` is the time of signing. */
   sign(claims: Claims, atMs?: number): string
+  /** Everything that goes over the wire, credentials of requests apart. Returns how to stop. */
+  on(event: 'traffic', listener: TrafficListener): () => void
   close(): Promise<void>
 }
 
@@ -94,6 +98,7 @@ export async function startRancherPeer(options: RancherPeerOptions = {}): Promis
   const keys = createKeys(options.keys)
   const tokens = createTokens()
   const faults = noFaults()
+  const traffic = createTraffic()
   let generation: Generation = options.generation ?? 'B'
   const agents = new Map<string, HostAgent>()
   const timers = new Set<NodeJS.Timeout>()
@@ -173,12 +178,14 @@ export async function startRancherPeer(options: RancherPeerOptions = {}): Promis
       })
     },
   })
-  const sockets = createExecSocket({ world, tokens, faults, generation: () => generation, agent: agentOf, seen })
+  const sockets = createExecSocket({ world, tokens, faults, generation: () => generation, agent: agentOf, seen, traffic })
 
+  const bodies = new WeakMap<IncomingMessage, string>()
   const answer = async (request: IncomingMessage): Promise<PlainAnswer> => {
     const url = urlOf(request)
     if (sockets.owns(url)) return sockets.answer(url, request)
     const body = await readBody(request)
+    bodies.set(request, body)
     if (faults.slowMs > 0) await new Promise<void>((resolve) => later(faults.slowMs, resolve))
     const prepared = preparedAnswer(faults, `${request.method} ${request.url}`)
     if (prepared) return prepared
@@ -193,8 +200,19 @@ export async function startRancherPeer(options: RancherPeerOptions = {}): Promis
   }
 
   const server = createServer({ maxHeaderSize: MAX_REQUEST_LINE }, (request, response) => {
+    const at = Date.now()
     answer(request).then(
       (given) => {
+        const { method = '', url: path = '' } = request
+        traffic.tell({
+          type: 'http',
+          at,
+          method,
+          path,
+          request: bodies.get(request) ?? '',
+          status: given.status,
+          response: given.body,
+        })
         keep(seen.requests, { method: request.method ?? '', path: request.url ?? '', status: given.status })
         send(response, given)
       },
@@ -267,6 +285,7 @@ export async function startRancherPeer(options: RancherPeerOptions = {}): Promis
       return added
     },
     sign: (claims, atMs) => tokens.sign(claims, atMs),
+    on: (_event, listener) => traffic.listen(listener),
     async close() {
       for (const timer of timers) clearTimeout(timer)
       for (const agent of agents.values()) agent.close()

@@ -11,6 +11,8 @@ export type Delivery = {
   readonly triggerId: string
   readonly headers: Readonly<Record<string, string>>
   readonly rawBody: string
+  /** When it left, in ms. */
+  readonly at?: number
   readonly failure?: 'http_timeout' | 'connection_failed' | 'http_error'
 }
 
@@ -56,7 +58,7 @@ export async function sendRaw(sender: Sender, raw: Raw): Promise<Delivery> {
     ...(raw.signature === undefined ? {} : { 'x-slack-signature': raw.signature }),
     ...raw.headers,
   }
-  const request = { headers, rawBody: raw.body, triggerId: raw.triggerId ?? '' }
+  const request = { headers, rawBody: raw.body, triggerId: raw.triggerId ?? '', at: Date.now() }
   const deadline = AbortSignal.timeout(sender.timings.ackMs)
   const delivery = await answer(sender, request, AbortSignal.any([deadline, sender.closing])).catch(
     (): Delivery => ({ ...request, status: 0, body: '', failure: deadline.aborted ? 'http_timeout' : 'connection_failed' }),
@@ -67,7 +69,7 @@ export async function sendRaw(sender: Sender, raw: Raw): Promise<Delivery> {
 
 async function answer(
   sender: Sender,
-  request: Pick<Delivery, 'headers' | 'rawBody' | 'triggerId'>,
+  request: Pick<Delivery, 'headers' | 'rawBody' | 'triggerId' | 'at'>,
   signal: AbortSignal,
 ): Promise<Delivery> {
   const response = await fetch(sender.url(), {

@@ -54,6 +54,10 @@ export type Faults = {
   fail(method: string, options: { readonly status?: number; readonly error?: string; readonly times: number }): void
   /** … lose their connection without an answer; with `afterAccept` Slack has done the work by then. */
   drop(method: string, options: { readonly times: number; readonly afterAccept: boolean }): void
+  /** How many calls of the method will still go wrong. */
+  left(method: string): number
+  /** Without a method: nothing goes wrong any more. */
+  clear(method?: string): void
 }
 
 export function createFaults(): { readonly faults: Faults; next(method: string): Fault | undefined } {
@@ -67,6 +71,8 @@ export function createFaults(): { readonly faults: Faults; next(method: string):
       fail: (method, { status, error, times }) =>
         add(method, { kind: 'fail', status: status ?? 200, error: error ?? 'internal_error' }, times),
       drop: (method, { times, afterAccept }) => add(method, { kind: 'drop', afterAccept }, times),
+      left: (method) => queues.get(method)?.length ?? 0,
+      clear: (method) => void (method === undefined ? queues.clear() : queues.delete(method)),
     },
     next: (method) => queues.get(method)?.shift(),
   }

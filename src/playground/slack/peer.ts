@@ -35,6 +35,10 @@ export type SlackPeerOptions = {
   readonly escapeSlashText?: boolean
 }
 
+export type Traffic =
+  | { readonly type: 'delivery'; readonly delivery: Delivery }
+  | { readonly type: 'call'; readonly call: PeerCall }
+
 export type SlackPeer = {
   /** `http://127.0.0.1:PORT/api/` */
   readonly apiUrl: string
@@ -92,6 +96,8 @@ export type SlackPeer = {
   /** Every request sent, retries included. */
   readonly deliveries: readonly Delivery[]
   on(event: 'change', listener: (change: Change) => void): () => void
+  /** What was sent to the app, and what the app called. Returns how to stop. */
+  watch(listener: (traffic: Traffic) => void): () => void
   close(): Promise<void>
 }
 
@@ -119,6 +125,7 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
   const { faults, next } = createFaults()
   const calls: PeerCall[] = []
   const deliveries: Delivery[] = []
+  const watchers = new Set<(traffic: Traffic) => void>()
   const closing = new AbortController()
   const limiter = options.rateLimits === false ? () => undefined : createLimiter()
   let requestUrl: string | undefined
@@ -127,7 +134,10 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
   const app = peerServer({
     store,
     botToken,
-    calls,
+    called(call) {
+      calls.push(call)
+      watchers.forEach((watcher) => watcher({ type: 'call', call }))
+    },
     limit: limiter,
     fault: next,
     responseUrlMs: timings.responseUrlMs,
@@ -145,7 +155,10 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
     signingSecret,
     timings,
     closing: closing.signal,
-    sent: (delivery) => deliveries.push(delivery),
+    sent(delivery) {
+      deliveries.push(delivery)
+      watchers.forEach((watcher) => watcher({ type: 'delivery', delivery }))
+    },
     url: () => {
       if (requestUrl === undefined) throw new Error('no app is connected: call connect(requestUrl) first')
       return requestUrl
@@ -299,6 +312,10 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
     ephemerals: (user) => store.messages().filter((one) => one.onlyFor === user),
     views: store.views,
     on: (_event, listener) => store.listen(listener),
+    watch(listener) {
+      watchers.add(listener)
+      return () => void watchers.delete(listener)
+    },
 
     async close() {
       closing.abort()

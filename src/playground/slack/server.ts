@@ -17,7 +17,7 @@ export type ServerOptions = {
   readonly context: () => Context
   readonly store: Store
   readonly botToken: string
-  readonly calls: PeerCall[]
+  readonly called: (call: PeerCall) => void
   readonly limit: (method: string, channel: string | undefined) => number | undefined
   readonly fault: (method: string) => Fault | undefined
   readonly responseUrlMs: number
@@ -27,14 +27,14 @@ const mostUploadBytes = 128 * 1024 * 1024
 
 export function peerServer(options: ServerOptions): Hono<{ Bindings: HttpBindings }> {
   const app = new Hono<{ Bindings: HttpBindings }>()
-  const { store, calls } = options
+  const { store, called } = options
 
   app.on(['GET', 'POST'], '/api/:method', bodyLimit({ maxSize: 2 * 1024 * 1024 }), async (c) => {
     const method = c.req.param('method')
     const { token, ...args } = await readArgs(c.req.raw)
     const bearer = c.req.header('authorization')?.replace(/^Bearer /i, '') ?? token
     const log = (answered: Json) => {
-      calls.push({ method, at: Date.now(), args, answered })
+      called({ method, at: Date.now(), args, answered })
       return answered
     }
     const fault = options.fault(method)
@@ -83,7 +83,7 @@ export function peerServer(options: ServerOptions): Hono<{ Bindings: HttpBinding
 
   app.post('/response/:secret', bodyLimit({ maxSize: 2 * 1024 * 1024 }), async (c) => {
     const answer = useResponseUrl(c.req.param('secret'), await readArgs(c.req.raw), options.context(), options.responseUrlMs)
-    calls.push({ method: 'response_url', at: Date.now(), args: answer.args, answered: answer.body })
+    called({ method: 'response_url', at: Date.now(), args: answer.args, answered: answer.body })
     return answer.status === 200 ? c.text('ok') : c.json(answer.body, answer.status)
   })
 
