@@ -241,6 +241,23 @@ export function scenario(runtime: string, start: StartDrover): void {
       expect(rancher.seen.requests.length).toBe(requests)
     })
 
+    it('runs, targets and why answer in private, and run nothing', async () => {
+      const starts = rancher.seen.starts.length
+      const answer = async (text: string, pattern: RegExp) => {
+        await slack.slash('U0ALEX', 'C0OPS', text)
+        return await until(() =>
+          slack
+            .ephemerals('U0ALEX')
+            .map((one) => shown([one]))
+            .find((one) => pattern.test(one)),
+        )
+      }
+      expect(await answer('runs', /The last runs/)).toMatch(/worth sharing/)
+      expect(await answer('targets service=web stack=shop', /3 targets/)).toContain('shop-web-3')
+      expect(await answer('why service=web stack=shop -- uptime', /It would run/)).toContain('oncall')
+      expect(rancher.seen.starts.length).toBe(starts)
+    })
+
     it('[nothing-lost] after kill -9 the run is reported as interrupted in its thread, and not run again', async () => {
       const before = parents('C0OPS').length
       await slack.slash('U0ALEX', 'C0OPS', 'name=shop-web-2 timeout=60s -- sleep 63')
