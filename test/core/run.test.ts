@@ -1,13 +1,15 @@
 /** The life of a run over a real ledger: decided, recorded, executed once, finished and delivered, whatever fails on the way. */
 
 import { afterEach, describe, expect, it } from 'vitest'
+import { maskState } from '../../src/core/answer.ts'
 import { BackendError, DroverError } from '../../src/core/errors.ts'
 import { createGate } from '../../src/core/fan-out.ts'
+import type { House } from '../../src/core/house.ts'
 import type { ExecEvent, Owner, RunEvent, RunId, RunRequest, RunState, Target, TargetId } from '../../src/core/model.ts'
 import type { Policy, Rule } from '../../src/core/policy.ts'
 import type { Backend, Directory, Facts, Ledger, Reporter } from '../../src/core/ports.ts'
 import { createRedactor } from '../../src/core/redact.ts'
-import { type House, maskState, work } from '../../src/core/run.ts'
+import { work } from '../../src/core/run.ts'
 import { runIdFor } from '../../src/core/run-id.ts'
 import { reduce } from '../../src/core/run-state.ts'
 import { openSqlite } from '../../src/ledger/db-sqlite.ts'

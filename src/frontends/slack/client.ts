@@ -2,7 +2,7 @@
 
 import * as z from 'zod'
 import { DroverError } from '../../core/errors.ts'
-import { readCapped } from './body.ts'
+import { readCapped } from '../body.ts'
 import { SLACK_METHODS, type SlackMethod } from './methods.ts'
 
 export type SlackClientOptions = {

@@ -2,7 +2,7 @@
 
 import type { App, Receiver } from '@slack/bolt'
 import * as z from 'zod'
-import { readCapped } from './body.ts'
+import { readCapped } from '../body.ts'
 import type { Verify } from './signature.ts'
 
 export type ReceiverOptions = {

@@ -6,6 +6,7 @@ import { DroverError } from '../../core/errors.ts'
 import type { Argv, Place, RunRequest } from '../../core/model.ts'
 import type { Gateway } from '../../core/ports.ts'
 import { runIdFor } from '../../core/run-id.ts'
+import { readCapped } from '../body.ts'
 
 export type Hook = {
   /** One, or two while they are being exchanged. */
@@ -113,26 +114,13 @@ function unsigned(message: string): DroverError {
 }
 
 async function readBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
-  const tooLarge = new DroverError({
+  const body = await readCapped(request.body, maxBody)
+  if (body !== 'too_large') return body
+  throw new DroverError({
     code: 'usage',
     message: `The body is larger than ${maxBody} bytes.`,
     next: 'Send only what the parameters need.',
   })
-  if (Number(request.headers.get('content-length') ?? 0) > maxBody) throw tooLarge
-  const parts: Uint8Array[] = []
-  let size = 0
-  for await (const part of request.body ?? []) {
-    size += part.byteLength
-    if (size > maxBody) throw tooLarge
-    parts.push(part)
-  }
-  const body = new Uint8Array(size)
-  let at = 0
-  for (const part of parts) {
-    body.set(part, at)
-    at += part.byteLength
-  }
-  return body
 }
 
 /** Constant-time over the raw bytes, fresh in both directions. Returns the signature that matched. */

@@ -1,7 +1,10 @@
 /** Reads a body up to a cap: nothing from outside is held without a limit. */
 
 /** The bytes, or `too_large` as soon as the cap is passed. */
-export async function readCapped(stream: ReadableStream<Uint8Array> | null, maxBytes: number): Promise<Uint8Array | 'too_large'> {
+export async function readCapped(
+  stream: ReadableStream<Uint8Array> | null,
+  maxBytes: number,
+): Promise<Uint8Array<ArrayBuffer> | 'too_large'> {
   if (stream === null) return new Uint8Array()
   const chunks: Uint8Array[] = []
   let size = 0

@@ -1,0 +1,58 @@
+/** Everything a run needs, put together by `gateway.ts`, and what may be shown of what goes wrong in it. */
+
+import { DroverError, type Failure, failureOf } from './errors.ts'
+import type { Gate } from './fan-out.ts'
+import type { Instant, Owner, RunId, RunRequest, RunState, Target } from './model.ts'
+import type { Policy } from './policy.ts'
+import type { Backend, Directory, Ledger, Reporter } from './ports.ts'
+import type { Redactor } from './redact.ts'
+import { reduce } from './run-state.ts'
+
+export type SiteLimits = {
+  /** Most targets of one run, whatever a rule says. */
+  readonly targets: number
+  readonly timeoutMs: number
+  readonly maxTimeoutMs: number
+  /** Commands of one run that run at a time. */
+  readonly parallel: number
+  /** Bytes kept of one target, and of one run. */
+  readonly outputBytes: number
+  readonly runOutputBytes: number
+}
+
+export type House = {
+  readonly ledger: Ledger
+  readonly backends: readonly Backend[]
+  readonly policy: Policy
+  readonly directory: Directory
+  reporter(request: RunRequest): Reporter
+  readonly redactor: Redactor
+  readonly owner: Owner
+  readonly limits: SiteLimits
+  readonly handshake: Gate
+  now(): Instant
+  log(event: Readonly<Record<string, unknown>>): void
+}
+
+export async function load(run: RunId, house: House): Promise<RunState | undefined> {
+  return reduce(await house.ledger.read(run))
+}
+
+export function backendOf(target: Target, house: House): Backend {
+  const backend = house.backends.find((candidate) => candidate.name === target.backend)
+  if (!backend) throw new DroverError({ code: 'config', message: `The backend ${target.backend} is no longer configured.` })
+  return backend
+}
+
+/** What a person may see of an error; a bug is logged whole, under the reference that they see. */
+export function shown(error: unknown, house: House): Failure {
+  return failureOf(error, (reference, bug) => {
+    const text = bug instanceof Error ? (bug.stack ?? bug.message) : String(bug)
+    house.log({ level: 'error', event: 'bug', reference, error: house.redactor.text(text).text })
+  })
+}
+
+export function maskFailure(failure: Failure, house: House): Failure {
+  const clean = (text: string) => house.redactor.text(text).text
+  return { ...failure, message: clean(failure.message), ...(failure.next === undefined ? {} : { next: clean(failure.next) }) }
+}

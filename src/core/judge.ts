@@ -1,0 +1,116 @@
+/** Whether a request may run, on what, and for how long: policy on the request, the list of what is meant, policy on every target. */
+
+import { DroverError, type Failure } from './errors.ts'
+import { within } from './fan-out.ts'
+import { backendOf, type House, maskFailure, shown } from './house.ts'
+import type { Command, Decision, RunRequest, Target, Traits } from './model.ts'
+import { decide, groupsNamed } from './policy.ts'
+import type { Backend, Judgement } from './ports.ts'
+import { matchesGlob, names, select } from './selector.ts'
+
+/** How long one list of a backend, and one look-up of people, may take. */
+const listMs = 20_000
+const factsMs = 10_000
+
+/** Whether this request may run, on what, and for how long; every no has its reason. Runs nothing and records nothing. */
+export async function judge(request: RunRequest, house: House): Promise<Judgement> {
+  const judgement = await prepare(request, house).catch((error: unknown) => refusal(shown(error, house)))
+  if (judgement.ok) return judgement
+  // A refusal quotes what it refuses: no more of it is shown than of what runs (S35).
+  const failure = maskFailure(judgement.failure, house)
+  return { ok: false, failure, decision: { ...judgement.decision, failure } }
+}
+
+/** Decides twice: on the request alone, then on every target. */
+async function prepare(request: RunRequest, house: House): Promise<Judgement> {
+  const question = { request, groups: await groupsOf(request, house) }
+  const early = decide(house.policy, question, undefined)
+  if (early.effect === 'deny') return refusal(early.failure, early)
+  const found = await find(request, house)
+  if (!found.ok) return refusal(found.failure)
+  const { targets, notes } = found
+  const decision = decide(house.policy, question, targets)
+  if (decision.effect === 'deny') return refusal(decision.failure, decision)
+  const most = Math.min(house.limits.targets, decision.limits.maxTargets ?? Number.POSITIVE_INFINITY)
+  if (targets.length > most) {
+    return refusal({
+      code: 'too_many_targets',
+      message: `${targets.length} containers match, and at most ${most} may run at once: ${names(targets)}.`,
+      next: 'Narrow the selector, or take some of them with any=N.',
+    })
+  }
+  const timeoutMs = Math.min(
+    request.timeoutMs ?? house.limits.timeoutMs,
+    decision.limits.timeoutMs ?? Number.POSITIVE_INFINITY,
+    house.limits.maxTimeoutMs,
+  )
+  const asked =
+    request.timeoutMs !== undefined && request.timeoutMs > timeoutMs ? [`timeout lowered to ${timeoutMs / 1000}s`] : []
+  return { ok: true, targets, notes: [...notes, ...asked], decision, timeoutMs }
+}
+
+/** Groups of the actor that rules ask about; throws when the actor or the place must be refused, or nobody can tell. */
+export async function groupsOf(request: Pick<RunRequest, 'actor' | 'place'>, house: House): Promise<readonly string[]> {
+  const facts = await within(factsMs, 'Looking up who you are', (signal) =>
+    house.directory.facts(request.actor, request.place, groupsNamed(house.policy), signal),
+  )
+  if (facts.refuse) throw facts.refuse
+  return facts.groups
+}
+
+/** Lists every backend that is meant. One that cannot be read refuses the whole: a shorter list would be a lie. */
+export async function find(request: Pick<RunRequest, 'selector'> & { readonly command?: Command }, house: House) {
+  const { selector, command } = request
+  const meant = house.backends.filter((backend) => selector.on === undefined || matchesGlob(selector.on, backend.name))
+  if (meant.length === 0) {
+    const failure: Failure = {
+      code: 'no_targets',
+      message: `No backend is called ${selector.on ?? 'anything'}.`,
+      next: `Backends: ${house.backends.map((backend) => backend.name).join(', ') || 'none is configured'}.`,
+    }
+    return { ok: false as const, failure }
+  }
+  const lists = await Promise.all(meant.map((backend) => listOne(backend, selector, meant.length)))
+  const listed = new Map(lists.flat().map((target) => [target.id, target]))
+  const selection = select(selector, [...listed.values()])
+  if (!selection.ok || !command) return selection
+  for (const target of selection.targets) {
+    const missing = lacks(backendOf(target, house).traits, command)
+    if (missing) {
+      const failure: Failure = {
+        code: 'unsupported',
+        message: `${target.backend} (${target.kind}) cannot do ${missing}.`,
+        next: 'Leave it out, or narrow the selector with on=.',
+      }
+      return { ok: false as const, failure }
+    }
+  }
+  return selection
+}
+
+async function listOne(backend: Backend, selector: RunRequest['selector'], of: number): Promise<readonly Target[]> {
+  try {
+    return await within(listMs, 'Listing the containers', (signal) => backend.list(selector, signal))
+  } catch (error) {
+    if (!(error instanceof DroverError)) throw error
+    const next = [error.next, of > 1 ? 'To leave this backend out, say on= with another.' : undefined].filter(Boolean).join(' ')
+    throw new DroverError({ ...error.toFailure(), message: `${backend.name}: ${error.message}`, next }, { cause: error })
+  }
+}
+
+function lacks(traits: Traits, command: Command): string | undefined {
+  const wanted = {
+    stdin: command.stdin !== undefined,
+    env: command.env !== undefined,
+    dir: command.dir !== undefined,
+    user: command.user !== undefined,
+    tty: command.tty === true,
+  }
+  return Object.entries(wanted)
+    .find(([trait, want]) => want && !traits[trait as keyof typeof wanted])?.[0]
+    ?.concat('=')
+}
+
+function refusal(failure: Failure, decision?: Extract<Decision, { effect: 'deny' }>): Judgement {
+  return { ok: false, failure, decision: decision ?? { effect: 'deny', failure } }
+}
