@@ -43,8 +43,12 @@ const rooms: readonly Room[] = [
     files: /^src\/backends\/(rancher1|kubernetes|docker|containerd)\//,
     may: ['src/core/', 'own', 'src/backends/wire/', 'src/backends/transport.ts', 'zod'],
   },
-  { files: /^src\/frontends\/slack\//, may: ['src/core/', 'own', 'hono', 'zod', '@slack/bolt', '@slack/types'] },
-  { files: /^src\/frontends\/[a-z]+\//, may: ['src/core/', 'own', 'hono', 'zod'] },
+  { files: /^src\/frontends\/body\.ts$/, may: [] },
+  {
+    files: /^src\/frontends\/slack\//,
+    may: ['src/core/', 'src/frontends/body.ts', 'own', 'hono', 'zod', '@slack/bolt', '@slack/types'],
+  },
+  { files: /^src\/frontends\/[a-z]+\//, may: ['src/core/', 'src/frontends/body.ts', 'own', 'hono', 'zod'] },
   {
     files: /^src\/ledger\/db-(sqlite|object|postgres)\.ts$/,
     may: ['src/core/', 'src/ledger/', 'kysely', 'node:fs', 'node:os', 'node:path', 'node:sqlite', 'pg', 'cloudflare:workers'],
