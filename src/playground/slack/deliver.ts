@@ -36,6 +36,8 @@ const mostAnswerBytes = 1024 * 1024
 
 export type Sender = {
   readonly url: () => string
+  /** Set while the app is reached over Socket Mode. */
+  readonly socket: () => ((raw: Raw) => Promise<Delivery>) | undefined
   readonly signingSecret: string
   readonly timings: Timings
   readonly closing: AbortSignal
@@ -52,6 +54,13 @@ export type Raw = {
 }
 
 export async function sendRaw(sender: Sender, raw: Raw): Promise<Delivery> {
+  const overSocket = sender.socket()
+  const delivery = await (overSocket === undefined ? sendHttp(sender, raw) : overSocket(raw))
+  sender.sent(delivery)
+  return delivery
+}
+
+async function sendHttp(sender: Sender, raw: Raw): Promise<Delivery> {
   const timestamp = raw.timestamp ?? Math.floor(Date.now() / 1000)
   const headers = {
     ...signedHeaders(sender.signingSecret, raw.body, timestamp),
@@ -60,11 +69,9 @@ export async function sendRaw(sender: Sender, raw: Raw): Promise<Delivery> {
   }
   const request = { headers, rawBody: raw.body, triggerId: raw.triggerId ?? '', at: Date.now() }
   const deadline = AbortSignal.timeout(sender.timings.ackMs)
-  const delivery = await answer(sender, request, AbortSignal.any([deadline, sender.closing])).catch(
+  return answer(sender, request, AbortSignal.any([deadline, sender.closing])).catch(
     (): Delivery => ({ ...request, status: 0, body: '', failure: deadline.aborted ? 'http_timeout' : 'connection_failed' }),
   )
-  sender.sent(delivery)
-  return delivery
 }
 
 async function answer(

@@ -10,6 +10,7 @@ import { createFaults, createLimiter, type Faults } from './pace.ts'
 import { Refusal } from './refusal.ts'
 import { answerWith } from './response-url.ts'
 import { type PeerCall, peerServer } from './server.ts'
+import { createSockets, type PeerSockets } from './socket-mode.ts'
 import { type Change, createStore, type PeerFile, type PeerMessage, type PeerView } from './store.ts'
 import { escapeText } from './typed-text.ts'
 import { checkedView, pushed, replaced } from './view-api.ts'
@@ -18,6 +19,7 @@ import { appId, botId, botUserId, type Channel, type Person, playWorkplace, type
 export type { Delivery, Timings } from './deliver.ts'
 export type { Values } from './interactions.ts'
 export type { PeerCall } from './server.ts'
+export type { DisconnectReason, PeerSocket, PeerSockets } from './socket-mode.ts'
 export type { Change, PeerFile, PeerMessage, PeerView } from './store.ts'
 export { type Channel, type Person, playWorkplace, type UserGroup, type Workplace } from './workplace.ts'
 
@@ -28,6 +30,9 @@ export type SlackPeerOptions = {
   readonly botToken?: string
   /** Bot scopes; the manifest's unless given. */
   readonly scopes?: readonly string[]
+  readonly appToken?: string
+  /** Scopes of the app-level token; `connections:write` unless given. */
+  readonly appScopes?: readonly string[]
   /** Slack's own rate limits; on unless `false`. */
   readonly rateLimits?: boolean
   readonly timings?: Partial<Timings>
@@ -43,6 +48,8 @@ export type SlackPeer = {
   /** `http://127.0.0.1:PORT/api/` */
   readonly apiUrl: string
   readonly botToken: string
+  /** The app-level token. */
+  readonly appToken: string
   readonly signingSecret: string
   readonly teamId: 'T0PLAY'
   readonly botUserId: string
@@ -50,6 +57,9 @@ export type SlackPeer = {
   readonly appId: string
   /** Where signed requests go. */
   connect(requestUrl: string): void
+  /** From now on everything goes over Socket Mode, as when it is switched on in the app's settings; also without any `connect`. */
+  connectSocket(): void
+  readonly sockets: PeerSockets
   readonly people: readonly Person[]
   readonly channels: readonly Channel[]
   /** `text` as typed. */
@@ -121,6 +131,7 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
   const store = createStore(workplace)
   const botToken = options.botToken ?? `xoxb-play-${store.secret()}`
   const signingSecret = options.signingSecret ?? store.secret()
+  const appToken = options.appToken ?? `xapp-1-${appId}-${store.secret()}`
   const scopes = new Set(options.scopes ?? manifestScopes)
   const { faults, next } = createFaults()
   const calls: PeerCall[] = []
@@ -129,25 +140,29 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
   const closing = new AbortController()
   const limiter = options.rateLimits === false ? () => undefined : createLimiter()
   let requestUrl: string | undefined
+  let isSocketMode = false
   let baseUrl = ''
+  const socketMode = createSockets({ baseUrl: () => baseUrl, ackMs: timings.ackMs })
 
   const app = peerServer({
     store,
     botToken,
+    app: { token: appToken, scopes: new Set(options.appScopes ?? ['connections:write']) },
     called(call) {
       calls.push(call)
-      watchers.forEach((watcher) => watcher({ type: 'call', call }))
+      for (const watcher of watchers) watcher({ type: 'call', call })
     },
     limit: limiter,
     fault: next,
     responseUrlMs: timings.responseUrlMs,
-    context: () => ({ store, baseUrl, scopes, triggerMs: timings.triggerMs }),
+    context: () => ({ store, baseUrl, scopes, triggerMs: timings.triggerMs, socketUrl: socketMode.issueUrl }),
   })
   const server = serve({
     port: options.port ?? 0,
     hostname: '127.0.0.1',
     fetch: (request, env) => app.fetch(request, env as HttpBindings),
   })
+  server.on('upgrade', socketMode.upgrade)
   if (!server.listening) await once(server, 'listening')
   baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 
@@ -157,8 +172,10 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
     closing: closing.signal,
     sent(delivery) {
       deliveries.push(delivery)
-      watchers.forEach((watcher) => watcher({ type: 'delivery', delivery }))
+      for (const watcher of watchers) watcher({ type: 'delivery', delivery })
     },
+    socket: () =>
+      requestUrl === undefined && (isSocketMode || socketMode.sockets.open.length > 0) ? socketMode.deliver : undefined,
     url: () => {
       if (requestUrl === undefined) throw new Error('no app is connected: call connect(requestUrl) first')
       return requestUrl
@@ -190,6 +207,7 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
   return {
     apiUrl: `${baseUrl}/api/`,
     botToken,
+    appToken,
     signingSecret,
     teamId: workplace.teamId,
     botUserId,
@@ -201,8 +219,13 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
     calls,
     deliveries,
     files: store.files,
+    sockets: socketMode.sockets,
     connect(url) {
       requestUrl = url
+    },
+    connectSocket() {
+      requestUrl = undefined
+      isSocketMode = true
     },
 
     async slash(user, channel, text, { command = '/exec' } = {}) {
@@ -319,6 +342,7 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
 
     async close() {
       closing.abort()
+      socketMode.close()
       const closed = once(server, 'close')
       server.close()
       if ('closeAllConnections' in server) server.closeAllConnections()

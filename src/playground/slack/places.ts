@@ -11,6 +11,8 @@ export type Context = {
   readonly scopes: ReadonlySet<string>
   /** Milliseconds a trigger id lives. */
   readonly triggerMs: number
+  /** A new URL for one Socket Mode connection. */
+  readonly socketUrl: () => string
 }
 
 /** Ids only; a private channel without the bot looks like none at all. */

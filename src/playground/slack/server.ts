@@ -17,6 +17,7 @@ export type ServerOptions = {
   readonly context: () => Context
   readonly store: Store
   readonly botToken: string
+  readonly app: { readonly token: string; readonly scopes: ReadonlySet<string> }
   readonly called: (call: PeerCall) => void
   readonly limit: (method: string, channel: string | undefined) => number | undefined
   readonly fault: (method: string) => Fault | undefined
@@ -100,10 +101,12 @@ function call(method: string, bearer: unknown, args: Json, options: ServerOption
   const known = Object.hasOwn(methods, method) ? methods[method] : undefined
   if (known === undefined) return { ok: false, error: 'unknown_method', req_method: method }
   if (typeof bearer !== 'string' || bearer === '') return { ok: false, error: 'not_authed' }
-  if (bearer !== options.botToken) return { ok: false, error: 'invalid_auth' }
   const context = options.context()
-  if (known.scope !== undefined && !context.scopes.has(known.scope)) {
-    return { ok: false, error: 'missing_scope', needed: known.scope, provided: [...context.scopes].join(',') }
+  const bot = { token: options.botToken, scopes: context.scopes }
+  const [wanted, other] = known.token === 'app' ? [options.app, bot] : [bot, options.app]
+  if (bearer !== wanted.token) return { ok: false, error: bearer === other.token ? 'not_allowed_token_type' : 'invalid_auth' }
+  if (known.scope !== undefined && !wanted.scopes.has(known.scope)) {
+    return { ok: false, error: 'missing_scope', needed: known.scope, provided: [...wanted.scopes].join(',') }
   }
   try {
     return { ok: true, ...known.run(args, context) }

@@ -15,7 +15,8 @@ import type { PeerMessage, Store } from './store.ts'
 import { openView, pushView, updateView } from './view-api.ts'
 import { appId, botId, botUserId } from './workplace.ts'
 
-type Method = { readonly scope?: string; readonly run: (args: Json, context: Context) => Json }
+/** `token`: the kind it takes; a bot token unless said. */
+type Method = { readonly token?: 'app'; readonly scope?: string; readonly run: (args: Json, context: Context) => Json }
 
 /** All methods the peer knows; what is not here is `unknown_method`. */
 export const methods: Readonly<Record<string, Method>> = {
@@ -29,6 +30,11 @@ export const methods: Readonly<Record<string, Method>> = {
       bot_id: botId,
       is_enterprise_install: false,
     }),
+  },
+  'apps.connections.open': {
+    token: 'app',
+    scope: 'connections:write',
+    run: (_, { socketUrl }) => ({ url: socketUrl() }),
   },
   'chat.postMessage': { scope: 'chat:write', run: postMessage },
   'chat.update': { scope: 'chat:write', run: updateMessage },
