@@ -7,8 +7,15 @@ import { type HttpBindings, serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { type Config, parseConfig } from './config.ts'
 import { DroverError } from './core/errors.ts'
-import { jsonLog, startLocal } from './local.ts'
-import { type Example, playgroundPage } from './playground/page/server.ts'
+import { jsonLog, type Local, startLocal } from './local.ts'
+import {
+  type Bench,
+  createFaultMenu,
+  createProtocol,
+  type Example,
+  playgroundPage,
+  type RunBook,
+} from './playground/page/server.ts'
 import { type RancherPeer, startRancherPeer } from './playground/rancher/peer.ts'
 import { type SlackPeer, startSlackPeer } from './playground/slack/peer.ts'
 
@@ -153,7 +160,9 @@ export async function startPlayground(args: readonly string[] = []): Promise<Pla
   const env = { ...variables(play.slack, play.rancher), DROVER_HOOK_SECRET: hookSecret }
   const config = parseConfig(configText(play.slack, play.rancher), 'the playground', env)
   const local = await startLocal(config, { log: args.includes('--debug') ? jsonLog : () => {} })
-  const page = playgroundPage({ peer: play.slack, token, examples })
+  const protocol = createProtocol(play.slack, play.rancher, bookOf(local))
+  const bench: Bench = { protocol, faults: createFaultMenu(play.slack, play.rancher), targets: offersOf(local) }
+  const page = playgroundPage({ peer: play.slack, token, examples, bench })
   const root = new Hono<{ Bindings: HttpBindings }>()
   for (const path of ['/healthz', '/readyz', '/hooks/*', '/slack/*'])
     root.all(path, (context) => local.app.fetch(context.req.raw))
@@ -168,10 +177,36 @@ export async function startPlayground(args: readonly string[] = []): Promise<Pla
     hookSecret,
     config,
     async close() {
+      protocol.close()
       await local.stop(2_000)
       await close()
       await play.close()
     },
+  }
+}
+
+/** The ledger as the page may see it: masked like everything that drover shows. */
+function bookOf({ house }: Local): RunBook {
+  return {
+    latest: async (limit) => (await house.ledger.list({ limit })).map(({ id }) => id),
+    read: (run) => house.ledger.read(run),
+    mask: (text) => house.redactor.text(text).text,
+  }
+}
+
+/** What drover itself would tell this person there. */
+function offersOf({ gateway }: Local): NonNullable<Bench['targets']> {
+  return async (user, team, channel) => {
+    const place = { kind: 'slack', team: 'T0PLAY', channel } as const
+    const answer = await gateway.targets({ name: '*' }, { kind: 'slack-user', team, user }, place)
+    if (!answer.ok) return []
+    return answer.targets.map(({ name, backend, labels, facets: { stack, service } }) => ({
+      name,
+      backend,
+      labels,
+      ...(stack === undefined ? {} : { stack }),
+      ...(service === undefined ? {} : { service }),
+    }))
   }
 }
 

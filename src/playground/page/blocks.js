@@ -182,7 +182,7 @@ function notice(what) {
 
 // ---- elements --------------------------------------------------------------------------------
 
-function button(element, act) {
+function button(element, names, act) {
   const node = el(
     'button',
     {
@@ -192,7 +192,7 @@ function button(element, act) {
       'aria-label': element.accessibility_label,
       onclick: () => act(element, undefined, node),
     },
-    textObject(element.text),
+    textObject(element.text, names),
   )
   return node
 }
@@ -230,7 +230,7 @@ function select(element, names, act) {
   return node
 }
 
-function choices(element, type, act) {
+function choices(element, type, names, act) {
   const initial = (element.initial_options ?? (element.initial_option ? [element.initial_option] : [])).map((one) => one.value)
   return el(
     'div',
@@ -238,7 +238,7 @@ function choices(element, type, act) {
     element.options.map((option) => {
       const input = el('input', { type, name: element.action_id, value: option.value, checked: initial.includes(option.value) })
       if (act) input.addEventListener('change', () => act(element, option.value, input))
-      return el('label', {}, input, ' ', textObject(option.text, { person: () => {}, channel: () => {} }))
+      return el('label', {}, input, ' ', textObject(option.text, names))
     }),
   )
 }
@@ -253,7 +253,7 @@ function control(element, names, act) {
   }
   switch (element.type) {
     case 'button':
-      return button(element, act)
+      return button(element, names, act)
     case 'plain_text_input': {
       if (!element.multiline) return el('input', { type: 'text', ...text })
       const area = el('textarea', { ...text, rows: '5' })
@@ -271,9 +271,9 @@ function control(element, names, act) {
     case 'timepicker':
       return el('input', { type: 'time', ...text, value: element.initial_time })
     case 'checkboxes':
-      return choices(element, 'checkbox', act)
+      return choices(element, 'checkbox', names, act)
     case 'radio_buttons':
-      return choices(element, 'radio', act)
+      return choices(element, 'radio', names, act)
     case 'overflow':
       return el(
         'details',
@@ -286,7 +286,7 @@ function control(element, names, act) {
             el(
               'button',
               { type: 'button', class: 'kit', onclick: (event) => act(element, option.value, event.currentTarget) },
-              textObject(option.text),
+              textObject(option.text, names),
             ),
           ),
         ),

@@ -1,50 +1,16 @@
-/** The page in the browser: who you are, where you are, what was said, and what you type. */
+/** The page in the browser: where you are in it, and what arrives. */
 
-import { blocks, el, mrkdwn, textObject, valuesIn } from './blocks.js'
+import { el } from './blocks.js'
+import { completes } from './complete.js'
+import { composes, grow, hint } from './compose.js'
+import { drawViews } from './dialogs.js'
+import { drawFaults, heal } from './fault-menu.js'
+import { avatar, icon, messageNode, place, sticky, toEnd } from './messages.js'
+import { protocolNews, showProtocol, startProtocol } from './protocol-view.js'
+import { $, load, messages, now, sorted, toast, unread, world } from './state.js'
+import { go as goTour, startTour, tourSaw, tourSees, tourWasSeen } from './tour.js'
 
-const $ = (id) => document.getElementById(id)
-const now = { me: undefined, channel: undefined, thread: undefined, awaits: false }
-let world = { people: [], switchable: [], channels: [], examples: [], archives: '' }
-/** Messages of this person's channels by `channel ts`. */
-const messages = new Map()
-const unread = new Set()
 let source
-let loads = 0
-
-const names = {
-  person: (id) => world.people.find((one) => one.id === id)?.name,
-  channel: (id) => world.channels.find((one) => one.id === id)?.name,
-  people: () => world.people.filter((one) => !one.isBot),
-  channels: () => world.channels,
-}
-
-// ---- talking to the server -------------------------------------------------------------------
-
-async function api(path, body) {
-  const response = await fetch(path, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ user: now.me, ...body }),
-  })
-  const answer = await response.json()
-  if (!response.ok) throw new Error(answer.error)
-  return answer.result
-}
-
-/** False when a later load has overtaken it. */
-async function load(user) {
-  loads += 1
-  const turn = loads
-  const response = await fetch(`/api/state${user ? `?user=${encodeURIComponent(user)}` : ''}`)
-  if (!response.ok) throw new Error((await response.json()).error)
-  const answer = await response.json()
-  if (turn !== loads) return false
-  world = answer
-  now.me = world.me
-  messages.clear()
-  for (const message of world.messages) messages.set(`${message.channel} ${message.ts}`, message)
-  return true
-}
 
 function listen() {
   source?.close()
@@ -67,9 +33,12 @@ function listen() {
     late = undefined
     if (mine !== source) return
     if (isNow) draw()
+    void showProtocol()
     // What came while the snapshot was on its way may be newer than the snapshot.
     for (const change of missed) changed(change)
   })
+  source.addEventListener('protocol', (event) => protocolNews(JSON.parse(event.data)))
+  source.addEventListener('faults', (event) => drawFaults(JSON.parse(event.data), tryIt))
   source.addEventListener('message', (event) => {
     const change = JSON.parse(event.data)
     if (late) late.push(change)
@@ -83,6 +52,7 @@ function changed(change) {
   const key = `${message.channel} ${message.ts}`
   if (change.type === 'message_deleted') messages.delete(key)
   else messages.set(key, message)
+  tourSees(message)
   if (message.channel !== now.channel) {
     if (change.type === 'message') unread.add(message.channel)
     return drawSide()
@@ -105,170 +75,6 @@ function lookAt(message) {
   now.thread = message.threadTs
   remember()
   drawThread()
-}
-
-/** Adds, replaces or removes one message in a list, and keeps the end in view when it was. */
-function place(list, message, type, belongs) {
-  const old = list.querySelector(`[data-ts="${message.ts}"]`)
-  if (type === 'message_deleted' || !belongs) return old?.remove()
-  const node = messageNode(message, list.id === 'thread-messages')
-  if (old) {
-    const focused = old.contains(document.activeElement) ? document.activeElement.dataset.action : undefined
-    old.replaceWith(node)
-    if (focused) node.querySelector(`[data-action="${CSS.escape(focused)}"]`)?.focus()
-  } else list.append(node)
-}
-
-const atEnd = new Map()
-/** A list that shows its end goes on showing it while it grows, shrinks or fills late. */
-function sticky(list) {
-  atEnd.set(list, true)
-  list.addEventListener('scroll', () => atEnd.set(list, list.scrollHeight - list.scrollTop - list.clientHeight < 60))
-  const sizes = new ResizeObserver(() => toEnd(list))
-  const children = new MutationObserver(() => {
-    sizes.disconnect()
-    for (const one of [list, ...list.children]) sizes.observe(one)
-    toEnd(list)
-  })
-  children.observe(list, { childList: true })
-}
-
-function toEnd(list, force = false) {
-  if (force) atEnd.set(list, true)
-  if (atEnd.get(list)) list.scrollTop = list.scrollHeight
-}
-
-function icon(name) {
-  const paths = {
-    lock: 'M4 7V5a4 4 0 0 1 8 0v2h1v8H3V7h1zm2 0h4V5a2 2 0 0 0-4 0v2z',
-    file: 'M3 1h6l4 4v10H3V1zm5 1.5V6h3.5L8 2.5zM5 8v1.2h6V8H5zm0 3v1.2h6V11H5z',
-  }
-  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
-  const path = document.createElementNS('http://www.w3.org/2000/svg', 'path')
-  for (const [key, value] of Object.entries({
-    viewBox: '0 0 16 16',
-    width: '14',
-    height: '14',
-    fill: 'currentColor',
-    'aria-hidden': 'true',
-  }))
-    svg.setAttribute(key, value)
-  path.setAttribute('d', paths[name])
-  path.setAttribute('fill-rule', 'evenodd')
-  svg.append(path)
-  return svg
-}
-
-// ---- drawing ---------------------------------------------------------------------------------
-
-const clock = (ts) => new Date(Number(ts) * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
-const size = (bytes) =>
-  bytes < 1024 ? `${bytes} bytes` : bytes < 1048576 ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / 1048576).toFixed(1)} MiB`
-
-function avatar(user) {
-  const person = world.people.find((one) => one.id === user)
-  return el(
-    'span',
-    {
-      class: `avatar a-${user === world.bot ? 'bot' : user === 'USLACKBOT' ? 'slack' : (person?.name ?? 'x')}`,
-      'aria-hidden': 'true',
-    },
-    user === world.bot ? '>_' : (person?.realName ?? 'S').slice(0, 1).toUpperCase(),
-  )
-}
-
-function messageNode(message, inThread) {
-  const person = world.people.find((one) => one.id === message.user)
-  const key = `${message.channel} ${message.ts}`
-  const replies =
-    inThread || message.threadTs
-      ? []
-      : [...messages.values()].filter((one) => one.channel === message.channel && one.threadTs === message.ts && !one.onlyFor)
-  const act = (element, value, node) => click(message, element, value, node)
-  const content = message.blocks
-    ? blocks(message.blocks, names, act)
-    : message.text
-      ? el('div', { class: 'text' }, mrkdwn(message.text, names))
-      : ''
-  return el(
-    'li',
-    { class: `message ${message.onlyFor ? 'only' : ''}`, 'data-ts': message.ts, 'data-key': key },
-    avatar(message.user),
-    el(
-      'div',
-      { class: 'content' },
-      message.onlyFor && el('p', { class: 'only-you' }, 'Only visible to you'),
-      el(
-        'p',
-        { class: 'by' },
-        el('strong', {}, person?.realName ?? 'Slackbot'),
-        message.botId && el('span', { class: 'badge' }, 'app'),
-        person?.isStranger && el('span', { class: 'badge outside' }, 'Acme'),
-        el('time', { datetime: new Date(Number(message.ts) * 1000).toISOString() }, clock(message.ts)),
-        message.edited && el('span', { class: 'edited' }, '(edited)'),
-        message.broadcast && !inThread && el('span', { class: 'edited' }, 'replied in a thread'),
-      ),
-      content,
-      (message.files ?? []).map(fileNode),
-      replies.length > 0 &&
-        el(
-          'button',
-          { type: 'button', class: 'replies', onclick: () => openThread(message.ts) },
-          `${replies.length} ${replies.length === 1 ? 'reply' : 'replies'}`,
-        ),
-    ),
-    !inThread &&
-      !message.onlyFor &&
-      el(
-        'button',
-        {
-          type: 'button',
-          class: 'quiet reply-here',
-          'aria-label': 'Reply in a thread',
-          onclick: () => openThread(message.threadTs ?? message.ts),
-        },
-        '↳ Reply',
-      ),
-  )
-}
-
-function fileNode(file) {
-  const url = `/api/files/${file.id}?user=${now.me}`
-  const text = el('pre', { tabindex: '0' }, '…')
-  const more = el('button', { type: 'button', class: 'quiet', hidden: true }, 'Show more')
-  const box = el(
-    'div',
-    { class: 'file' },
-    el(
-      'p',
-      {},
-      icon('file'),
-      el('strong', {}, file.title),
-      el('span', { class: 'size' }, size(file.size)),
-      el('a', { href: url, download: file.name }, 'Download'),
-    ),
-    text,
-    more,
-  )
-  fetch(`${url}&preview=1`)
-    .then((response) => response.json())
-    .then((preview) => {
-      if (preview.binary) return text.replaceWith(el('p', { class: 'notice' }, 'Not text: download it to look inside.'))
-      const lines = preview.text.split('\n')
-      const short = lines.slice(0, 8).join('\n')
-      const whole = preview.text + (preview.cut ? '\n… the preview ends here; download the rest' : '')
-      text.textContent = short
-      more.hidden = lines.length <= 8
-      more.addEventListener('click', () => {
-        const isShort = more.textContent === 'Show more'
-        text.textContent = isShort ? whole : short
-        more.textContent = isShort ? 'Show less' : 'Show more'
-      })
-    })
-    .catch(() => {
-      text.textContent = 'The preview could not be loaded.'
-    })
-  return box
 }
 
 function drawSide() {
@@ -329,9 +135,6 @@ function drawChannel() {
   drawWelcome()
 }
 
-const sorted = () =>
-  [...messages.values()].filter((one) => one.channel === now.channel).sort((a, b) => Number(a.ts) - Number(b.ts))
-
 function welcomeNode() {
   const me = world.people.find((one) => one.id === now.me)
   return el(
@@ -347,6 +150,17 @@ function welcomeNode() {
       el('strong', {}, me.realName),
       ` (${me.title}).`,
     ),
+    world.bench?.faults &&
+      el(
+        'p',
+        { class: 'ways' },
+        el(
+          'button',
+          { type: 'button', class: `kit ${tourWasSeen() ? '' : 'primary'}`, onclick: () => goTour(0) },
+          tourWasSeen() ? 'Take the tour again' : 'Take the tour: eight steps',
+        ),
+        !tourWasSeen() && el('button', { type: 'button', class: 'kit', onclick: () => skipTour() }, 'Not now'),
+      ),
     el('p', { class: 'pick' }, 'Pick one, then press ', el('kbd', {}, 'Enter'), ':'),
     el('div', { class: 'cards' }, world.examples.slice(0, 4).map(exampleButton)),
     el('p', { class: 'small' }, 'drover answers in a thread. Switch to someone else on the left to see what they may not do.'),
@@ -365,10 +179,19 @@ function drawThread() {
   $('thread-messages').replaceChildren(...list.map((one) => messageNode(one, true)))
   toEnd($('thread-messages'), true)
   $('thread-composer').placeholder = 'Reply, or @drover …'
+  void showProtocol()
+}
+
+function skipTour() {
+  localStorage.setItem('tour', 'skipped')
+  drawChannel()
+  $('composer').focus()
 }
 
 function draw() {
   drawSide()
+  $('tools').hidden = !world.bench?.faults
+  drawFaults(world.bench?.faults, tryIt)
   drawChannel()
   drawThread()
   drawViews(world.views ?? [])
@@ -399,6 +222,19 @@ function openThread(ts) {
   $('thread-composer').focus()
 }
 
+/** One panel at a time. */
+function openPanel(name) {
+  for (const one of ['protocol', 'faults']) {
+    $(one).hidden = one !== name
+    $(`open-${one}`).setAttribute('aria-expanded', String(one === name))
+  }
+  document.body.classList.toggle('with-panel', name !== undefined)
+  if (name === undefined) return $('composer').focus()
+  tourSaw(name)
+  void showProtocol()
+  $(name).querySelector('select, button:not(:disabled)').focus()
+}
+
 function closeThread() {
   now.thread = undefined
   remember()
@@ -424,201 +260,6 @@ async function tryIt(example) {
   composer.focus()
 }
 
-// ---- typing ----------------------------------------------------------------------------------
-
-function hint(composer, where, inThread) {
-  const text = composer.value
-  if (/^\//.test(text)) {
-    where.textContent = inThread
-      ? 'Slack has no slash commands inside threads. Write @drover instead.'
-      : 'Slash command: only drover reads it. Enter sends.'
-  } else if (/@drover\b/i.test(text)) where.textContent = 'Mention: everyone sees it, drover answers in the thread. Enter sends.'
-  else if (text.trim() !== '') where.textContent = 'Plain message: drover does not read it.'
-  else
-    where.textContent = inThread
-      ? '@drover runs a command in this thread'
-      : '/exec or @drover runs a command · / to come here · ↑ for the last one'
-}
-
-function grow(composer) {
-  composer.rows = Math.min(8, composer.value.split('\n').length)
-}
-
-function composes(form, composer, where, threadOf) {
-  const past = []
-  let at = 0
-  form.addEventListener('submit', async (event) => {
-    event.preventDefault()
-    const text = composer.value.trim()
-    if (text === '') return
-    past.push(text)
-    at = past.length
-    composer.value = ''
-    grow(composer)
-    const threadTs = threadOf()
-    now.awaits = threadTs === undefined
-    hint(composer, where, threadTs !== undefined)
-    try {
-      const result = await api('/api/send', { channel: now.channel, text, ...(threadTs ? { threadTs } : {}) })
-      if (result.message) {
-        toast(result.message, 'bad')
-        composer.value = result.inThread ? text.replace(/^\/\S+/, '@drover') : text
-        hint(composer, where, threadTs !== undefined)
-      } else if (result.failure) toast(failureText(result), 'bad')
-    } catch (error) {
-      toast(error.message, 'bad')
-      composer.value = text
-    }
-  })
-  composer.addEventListener('input', () => {
-    grow(composer)
-    hint(composer, where, threadOf() !== undefined)
-  })
-  composer.addEventListener('keydown', (event) => {
-    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
-      event.preventDefault()
-      form.requestSubmit()
-    }
-    if (event.key !== 'ArrowUp' && event.key !== 'ArrowDown') return
-    if (composer.value !== '' && composer.value !== past[at]) return
-    const next = at + (event.key === 'ArrowUp' ? -1 : 1)
-    if (next < 0 || next > past.length) return
-    event.preventDefault()
-    at = next
-    composer.value = past[at] ?? ''
-    hint(composer, where, threadOf() !== undefined)
-  })
-}
-
-function failureText({ status, failure }) {
-  if (failure === 'http_timeout') return 'drover did not answer within 3 seconds.'
-  if (failure === 'connection_failed') return 'drover could not be reached.'
-  return `drover answered with HTTP ${status}.`
-}
-
-// ---- buttons, dialogs, modals ----------------------------------------------------------------
-
-async function click(message, element, value, node) {
-  if (element.confirm && !(await asked(element.confirm))) return
-  if (element.url) window.open(element.url, '_blank', 'noopener,noreferrer')
-  node.disabled = true
-  node.setAttribute('aria-busy', 'true')
-  try {
-    const result = await api('/api/click', { channel: message.channel, ts: message.ts, actionId: element.action_id, value })
-    if (result.failure) toast(failureText(result), 'bad')
-  } catch (error) {
-    toast(error.message, 'bad')
-  }
-  node.disabled = false
-  node.removeAttribute('aria-busy')
-}
-
-function asked(confirm) {
-  const dialog = $('confirm')
-  const { promise, resolve } = Promise.withResolvers()
-  const style = confirm.style === 'danger' ? 'danger' : 'primary'
-  dialog.replaceChildren(
-    el('h2', { id: 'confirm-title' }, textObject(confirm.title, names)),
-    el('div', { class: 'text' }, textObject(confirm.text, names)),
-    el(
-      'div',
-      { class: 'buttons' },
-      el('button', { type: 'button', class: 'kit', onclick: () => dialog.close('') }, textObject(confirm.deny, names)),
-      el(
-        'button',
-        { type: 'button', class: `kit ${style}`, autofocus: true, onclick: () => dialog.close('yes') },
-        textObject(confirm.confirm, names),
-      ),
-    ),
-  )
-  dialog.returnValue = ''
-  dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true })
-  dialog.showModal()
-  return promise
-}
-
-let shownView
-
-function drawViews(stack) {
-  const dialog = $('modal')
-  const top = stack.at(-1)
-  if (!top) {
-    shownView = undefined
-    return dialog.open && dialog.close()
-  }
-  const { view, id } = top
-  const act = async (element, value) => {
-    try {
-      const result = await api('/api/click', { viewId: id, actionId: element.action_id, value })
-      if (result.failure) toast(failureText(result), 'bad')
-    } catch (error) {
-      toast(error.message, 'bad')
-    }
-  }
-  const form = el(
-    'form',
-    {},
-    el(
-      'header',
-      {},
-      el('h2', { id: 'modal-title' }, textObject(view.title, names)),
-      el('button', { type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: () => closeView(id) }, '✕'),
-    ),
-    el('div', { class: 'fieldset' }, blocks(view.blocks, names, act, top.errors)),
-    el(
-      'div',
-      { class: 'buttons' },
-      el(
-        'button',
-        { type: 'button', class: 'kit', onclick: () => closeView(id) },
-        view.close ? textObject(view.close, names) : 'Cancel',
-      ),
-      view.submit && el('button', { type: 'submit', class: 'kit primary' }, textObject(view.submit, names)),
-    ),
-  )
-  form.addEventListener('submit', async (event) => {
-    event.preventDefault()
-    const submit = form.querySelector('[type=submit]')
-    submit.disabled = true
-    try {
-      const result = await api('/api/view/submit', { viewId: id, values: valuesIn(form) })
-      if (result.failure) toast(failureText(result), 'bad')
-    } catch (error) {
-      toast(error.message, 'bad')
-    }
-    submit.disabled = false
-  })
-  // An update keeps what was typed into fields that are still there.
-  const kept = shownView === id ? valuesIn(dialog) : {}
-  shownView = id
-  dialog.replaceChildren(form)
-  for (const [name, value] of Object.entries(kept)) {
-    const field = form.querySelector(`[name="${CSS.escape(name)}"]`)
-    if (field && typeof value === 'string' && field.type !== 'radio') field.value = value
-  }
-  if (!dialog.open) dialog.showModal()
-  form.querySelector('input, select, textarea')?.focus()
-}
-
-async function closeView(viewId) {
-  try {
-    await api('/api/view/close', { viewId })
-  } catch (error) {
-    toast(error.message, 'bad')
-  }
-}
-
-$('modal').addEventListener('cancel', (event) => {
-  event.preventDefault()
-  if (shownView) void closeView(shownView)
-})
-
-function toast(text, kind = '') {
-  const node = el('p', { class: `toast ${kind}` }, text)
-  $('toasts').append(node)
-  setTimeout(() => node.remove(), 8000)
-}
-
 // ---- theme, keys, start ----------------------------------------------------------------------
 
 const isDark = () => matchMedia('(prefers-color-scheme: dark)').matches
@@ -632,21 +273,39 @@ $('theme').addEventListener('click', () => {
   theme(next)
 })
 
+for (const name of ['protocol', 'faults']) {
+  $(`open-${name}`).addEventListener('click', () => openPanel($(name).hidden ? name : undefined))
+}
+for (const button of document.querySelectorAll('[data-close]')) button.addEventListener('click', () => openPanel(undefined))
+$('heal').addEventListener('click', () => void heal())
+startProtocol()
+startTour({ tryIt, openPanel })
+
 sticky($('messages'))
 sticky($('thread-messages'))
 $('thread-close').addEventListener('click', closeThread)
+for (const [composer, where, isInThread] of [
+  ['composer', 'compose-hint', false],
+  ['thread-composer', 'thread-hint', true],
+]) {
+  completes($(composer), $(`${composer}-list`), () => {
+    grow($(composer))
+    hint($(composer), $(where), isInThread)
+  })
+}
 composes($('compose'), $('composer'), $('compose-hint'), () => undefined)
 composes($('thread-compose'), $('thread-composer'), $('thread-hint'), () => now.thread)
 
 document.addEventListener('keydown', (event) => {
   const isTyping = event.target.closest?.('input:not([type=radio]), textarea, select, dialog') !== null
+  if (event.key === 'Escape' && event.target.closest?.('.panel')) return openPanel(undefined)
   if (event.key === 'Escape' && now.thread !== undefined && !document.querySelector('dialog[open]')) return closeThread()
   if (event.key === '/' && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
     event.preventDefault()
     const composer = $('composer')
     if (composer.value === '') composer.value = '/'
     composer.focus()
-    hint(composer, $('compose-hint'), false)
+    composer.dispatchEvent(new Event('input'))
   }
   if (event.altKey && (event.key === 'ArrowUp' || event.key === 'ArrowDown')) {
     event.preventDefault()
@@ -654,6 +313,11 @@ document.addEventListener('keydown', (event) => {
     const next = world.channels[(at + world.channels.length) % world.channels.length]
     if (next) go(next.id)
   }
+})
+
+document.addEventListener('click', (event) => {
+  const ts = event.target.closest?.('[data-thread]')?.dataset.thread
+  if (ts) openThread(ts)
 })
 
 // A link to a message leads to the message here.

@@ -21,6 +21,7 @@ export function pageDocument(title: string, nonce: string) {
     <title>${title}</title>
     <link rel="icon" href="data:," />
     <link rel="stylesheet" href="/look.css" nonce="${nonce}" />
+    <link rel="stylesheet" href="/panels.css" nonce="${nonce}" />
     <script type="module" src="/client.js" nonce="${nonce}"></script>
   </head>
   <body>
@@ -31,6 +32,11 @@ export function pageDocument(title: string, nonce: string) {
         <h1>${title}</h1>
         <button type="button" id="theme" class="quiet" aria-label="Switch between light and dark">◐</button>
       </header>
+      <div id="tools" class="tools" role="group" aria-label="Look behind the chat">
+        <button type="button" id="open-protocol" class="quiet" aria-controls="protocol" aria-expanded="false">Protocol</button>
+        <button type="button" id="open-faults" class="quiet" aria-controls="faults" aria-expanded="false">Break things</button>
+        <button type="button" id="tour-again" class="quiet">Tour</button>
+      </div>
       <section aria-labelledby="h-people">
         <h2 id="h-people">You are</h2>
         <div id="people" role="radiogroup" aria-labelledby="h-people"></div>
@@ -39,6 +45,7 @@ export function pageDocument(title: string, nonce: string) {
         <h2 id="h-channels">Channels</h2>
         <ul id="channels"></ul>
       </section>
+      <section id="tour" class="tour" aria-label="Tour" hidden></section>
       <section class="try" aria-labelledby="h-try">
         <h2 id="h-try">Try this</h2>
         <ul id="examples"></ul>
@@ -49,7 +56,8 @@ export function pageDocument(title: string, nonce: string) {
       <ol id="messages" class="log" role="log" aria-label="Messages" tabindex="0"></ol>
       <form id="compose" class="compose">
         <label class="hidden" for="composer">Message</label>
-        <textarea id="composer" rows="1" autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="compose-hint"></textarea>
+        <ul id="composer-list" class="suggestions" role="listbox" aria-label="Suggestions" hidden></ul>
+        <textarea id="composer" rows="1" autocomplete="off" autocapitalize="off" spellcheck="false" aria-autocomplete="list" aria-describedby="compose-hint"></textarea>
         <button type="submit" class="send">Send</button>
         <p id="compose-hint" class="hint"></p>
       </form>
@@ -62,10 +70,33 @@ export function pageDocument(title: string, nonce: string) {
       <ol id="thread-messages" class="log" role="log" aria-label="Thread messages" tabindex="0"></ol>
       <form id="thread-compose" class="compose">
         <label class="hidden" for="thread-composer">Reply</label>
-        <textarea id="thread-composer" rows="1" autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="thread-hint"></textarea>
+        <ul id="thread-composer-list" class="suggestions" role="listbox" aria-label="Suggestions" hidden></ul>
+        <textarea id="thread-composer" rows="1" autocomplete="off" autocapitalize="off" spellcheck="false" aria-autocomplete="list" aria-describedby="thread-hint"></textarea>
         <button type="submit" class="send">Reply</button>
         <p id="thread-hint" class="hint"></p>
       </form>
+    </aside>
+    <aside id="protocol" class="panel" aria-label="Protocol view" hidden>
+      <header class="head">
+        <h2>Protocol</h2>
+        <label class="hidden" for="protocol-run">Run</label>
+        <select id="protocol-run"><option value="">the open thread, or the latest</option></select>
+        <button type="button" class="quiet" data-close="protocol" aria-label="Close the protocol view">✕</button>
+      </header>
+      <div id="protocol-lanes" class="lanes" role="group" aria-label="Shown lines"></div>
+      <div class="scrolls" tabindex="0" role="region" aria-label="What went over the wires">
+        <p id="protocol-empty" class="small">Nothing ran yet. Type <code>/exec label=web cmd="uptime"</code> and watch.</p>
+        <ol id="protocol-list"></ol>
+      </div>
+    </aside>
+    <aside id="faults" class="panel" aria-label="Break things on purpose" hidden>
+      <header class="head">
+        <h2>Break things</h2>
+        <button type="button" id="heal" class="kit" disabled>Heal all</button>
+        <button type="button" class="quiet" data-close="faults" aria-label="Close the faults">✕</button>
+      </header>
+      <p class="lanes small">Switch one on, try the command under it, and read what drover says in the thread.</p>
+      <div id="faults-list" class="scrolls" tabindex="0" role="region" aria-label="Faults"></div>
     </aside>
     <dialog id="modal" aria-labelledby="modal-title"></dialog>
     <dialog id="confirm" aria-labelledby="confirm-title"></dialog>

@@ -7,10 +7,14 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { streamSSE } from 'hono/streaming'
 import type { Change, Delivery, PeerFile, PeerMessage, SlackPeer, Values } from '../slack/peer.ts'
+import { type Bench, benchRoutes } from './bench.ts'
 import { type Example, pageDocument, refusedDocument } from './document.ts'
 import { guard } from './guard.ts'
 
+export type { Bench, Offered } from './bench.ts'
 export type { Example } from './document.ts'
+export { createFaultMenu } from './faults.ts'
+export { createProtocol, type Protocol, type RunBook } from './protocol.ts'
 
 export type PlaygroundPageOptions = {
   readonly peer: SlackPeer
@@ -18,17 +22,38 @@ export type PlaygroundPageOptions = {
   readonly token: string
   readonly title?: string
   readonly examples: readonly Example[]
+  /** What lies behind the chat; without it the page is the chat alone. */
+  readonly bench?: Bench
 }
 
 type Env = { Bindings: Partial<HttpBindings> }
 type Body = Readonly<Record<string, unknown>>
 
-const assets = { 'client.js': 'text/javascript', 'blocks.js': 'text/javascript', 'look.css': 'text/css' } as const
+const scripts = [
+  'client',
+  'blocks',
+  'state',
+  'messages',
+  'dialogs',
+  'compose',
+  'complete',
+  'suggest',
+  'protocol-view',
+  'fault-menu',
+  'tour',
+] as const
+const styles = ['look', 'panels'] as const
 const maxPreviewBytes = 64 * 1024
 const heartbeatMs = 15_000
 
 /** Bind it to loopback: whoever reaches it with the token can be everyone in the workplace. */
-export function playgroundPage({ peer, token, title = 'drover playground', examples }: PlaygroundPageOptions): Hono<Env> {
+export function playgroundPage({
+  peer,
+  token,
+  title = 'drover playground',
+  examples,
+  bench = {},
+}: PlaygroundPageOptions): Hono<Env> {
   const app = new Hono<Env>()
 
   app.use(async (c, next) => {
@@ -52,10 +77,12 @@ export function playgroundPage({ peer, token, title = 'drover playground', examp
     return c.html(pageDocument(title, nonce))
   })
 
-  for (const [name, type] of Object.entries(assets)) {
+  const asset = (name: string, type: string) => {
     const text = readFileSync(new URL(name, import.meta.url), 'utf8')
     app.get(`/${name}`, (c) => c.body(text, 200, { 'content-type': `${type}; charset=utf-8` }))
   }
+  for (const name of scripts) asset(`${name}.js`, 'text/javascript')
+  for (const name of styles) asset(`${name}.css`, 'text/css')
 
   app.get('/api/state', (c) => {
     const user = personId(c.req.query('user') ?? peer.people[0]?.id)
@@ -66,6 +93,11 @@ export function playgroundPage({ peer, token, title = 'drover playground', examp
       bot: peer.botUserId,
       me: user,
       channels,
+      // A channel is named wherever it is mentioned, unless it is private and this person is not in it.
+      channelNames: Object.fromEntries(
+        peer.channels.filter((one) => !one.isPrivate || one.members.includes(user)).map(({ id, name }) => [id, name]),
+      ),
+      bench: { protocol: bench.protocol !== undefined, faults: bench.faults?.list() },
       examples,
       archives: peer.apiUrl.replace('/api/', '/archives/'),
       messages: channels.flatMap((one) => visible(user, one.id)).map(shown),
@@ -81,12 +113,14 @@ export function playgroundPage({ peer, token, title = 'drover playground', examp
         const data = changeFor(user, change)
         if (data !== undefined) void stream.writeSSE({ data: JSON.stringify(data) }).catch(end)
       })
+      const unfollow = benchSide.follow((event, data) => void stream.writeSSE({ event, data: JSON.stringify(data) }).catch(end))
       const heartbeat = setInterval(() => void stream.writeSSE({ event: 'beat', data: '' }).catch(end), heartbeatMs)
       stream.onAbort(end)
       await stream.writeSSE({ event: 'ready', data: '' })
       await ended
       clearInterval(heartbeat)
       stop()
+      unfollow()
     })
   })
 
@@ -100,6 +134,13 @@ export function playgroundPage({ peer, token, title = 'drover playground', examp
         return c.json({ ok: false, error: error instanceof Error ? error.message : String(error) }, 400)
       }
     })
+
+  const benchSide = benchRoutes(app, post, bench, (query) => {
+    const channel = memberChannel(query)
+    const person = peer.people.find((one) => one.id === query.user)
+    if (!person) throw new Error('unknown person')
+    return { person, channel }
+  })
 
   post('/api/send', async (body) => {
     const [user, channel, text] = [personId(body.user), memberChannel(body), textOf(body.text, 'text')]

@@ -1,0 +1,118 @@
+/** The list of suggestions at a composer: arrows choose, Tab and Enter take, Escape closes; focus stays in the text. */
+
+import { el } from './blocks.js'
+import { now } from './state.js'
+import { suggest } from './suggest.js'
+
+const KEEP_MS = 3000
+let cache = { key: '', until: 0, offers: {} }
+
+/** What drover tells this person here; an older answer until there is a new one. */
+async function offersHere() {
+  const key = `${now.me} ${now.channel}`
+  if (cache.key === key && cache.until > Date.now()) return cache.offers
+  cache = { key, until: Date.now() + KEEP_MS, offers: cache.key === key ? cache.offers : {} }
+  const response = await fetch(`/api/complete?user=${now.me}&channel=${now.channel}`)
+  if (response.ok && cache.key === key) cache.offers = await response.json()
+  return cache.offers
+}
+
+/** `changed` is called when the text was changed here. Add it before whatever else listens to the composer's keys. */
+export function completes(composer, list, changed) {
+  let shown
+  let active = -1
+  let turn = 0
+
+  const close = () => {
+    turn += 1
+    shown = undefined
+    active = -1
+    list.hidden = true
+    list.replaceChildren()
+    composer.removeAttribute('aria-activedescendant')
+    composer.removeAttribute('aria-controls')
+  }
+
+  const choose = (at) => {
+    active = at
+    for (const [index, option] of [...list.children].entries()) {
+      option.setAttribute('aria-selected', String(index === at))
+      if (index === at) {
+        composer.setAttribute('aria-activedescendant', option.id)
+        option.scrollIntoView({ block: 'nearest' })
+      }
+    }
+  }
+
+  const take = (at) => {
+    const { from, to } = shown
+    const { text } = shown.choices[at]
+    composer.setRangeText(text, from, to, 'end')
+    close()
+    changed()
+    void look()
+  }
+
+  const draw = (next) => {
+    if (!next) return close()
+    shown = next
+    active = -1
+    composer.removeAttribute('aria-activedescendant')
+    composer.setAttribute('aria-controls', list.id)
+    list.hidden = false
+    list.replaceChildren(
+      ...next.choices.map((one, index) =>
+        el(
+          'li',
+          {
+            id: `${list.id}-${index}`,
+            role: 'option',
+            'aria-selected': 'false',
+            onpointerdown: (event) => {
+              event.preventDefault()
+              take(index)
+            },
+          },
+          el('code', {}, one.text.trim()),
+          one.about && el('span', {}, one.about),
+        ),
+      ),
+    )
+  }
+
+  /** Shows at once what needs no question, and the rest when the answer is there. */
+  async function look() {
+    turn += 1
+    const mine = turn
+    const ask = (offers) => suggest(composer.value, composer.selectionStart, offers)
+    draw(ask(cache.offers))
+    turn = mine
+    if (!/^\/exec\s|@drover\s/i.test(composer.value)) return
+    const offers = await offersHere().catch(() => ({}))
+    if (turn === mine && active < 0 && document.activeElement === composer) {
+      draw(ask(offers))
+      turn = mine
+    }
+  }
+
+  composer.addEventListener('input', look)
+  composer.addEventListener('blur', close)
+  composer.addEventListener('keydown', (event) => {
+    if (!shown || event.isComposing) return
+    const count = shown.choices.length
+    const keys = {
+      ArrowDown: () => choose((active + 1) % count),
+      ArrowUp: () => choose((active <= 0 ? count : active) - 1),
+      Tab: () => take(Math.max(active, 0)),
+      Enter: () => take(active),
+      Escape: close,
+    }
+    const act = keys[event.key]
+    // Enter sends, unless something was chosen; Shift+Tab leaves.
+    if (!act || (event.key === 'Enter' && active < 0) || event.shiftKey) return
+    event.preventDefault()
+    event.stopImmediatePropagation()
+    act()
+  })
+  return { close, look }
+}

@@ -1,0 +1,67 @@
+/** What you type, and what becomes of it. */
+
+import { api, failureText, now, toast } from './state.js'
+
+export function hint(composer, where, inThread) {
+  const text = composer.value
+  if (/^\//.test(text)) {
+    where.textContent = inThread
+      ? 'Slack has no slash commands inside threads. Write @drover instead.'
+      : 'Slash command: only drover reads it. Enter sends.'
+  } else if (/@drover\b/i.test(text)) where.textContent = 'Mention: everyone sees it, drover answers in the thread. Enter sends.'
+  else if (text.trim() !== '') where.textContent = 'Plain message: drover does not read it.'
+  else
+    where.textContent = inThread
+      ? '@drover runs a command in this thread'
+      : '/exec or @drover runs a command · / to come here · ↑ for the last one'
+}
+
+export function grow(composer) {
+  composer.rows = Math.min(8, composer.value.split('\n').length)
+}
+
+export function composes(form, composer, where, threadOf) {
+  const past = []
+  let at = 0
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault()
+    const text = composer.value.trim()
+    if (text === '') return
+    past.push(text)
+    at = past.length
+    composer.value = ''
+    grow(composer)
+    const threadTs = threadOf()
+    now.awaits = threadTs === undefined
+    hint(composer, where, threadTs !== undefined)
+    try {
+      const result = await api('/api/send', { channel: now.channel, text, ...(threadTs ? { threadTs } : {}) })
+      if (result.message) {
+        toast(result.message, 'bad')
+        composer.value = result.inThread ? text.replace(/^\/\S+/, '@drover') : text
+        hint(composer, where, threadTs !== undefined)
+      } else if (result.failure) toast(failureText(result), 'bad')
+    } catch (error) {
+      toast(error.message, 'bad')
+      composer.value = text
+    }
+  })
+  composer.addEventListener('input', () => {
+    grow(composer)
+    hint(composer, where, threadOf() !== undefined)
+  })
+  composer.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+      event.preventDefault()
+      form.requestSubmit()
+    }
+    if (event.key !== 'ArrowUp' && event.key !== 'ArrowDown') return
+    if (composer.value !== '' && composer.value !== past[at]) return
+    const next = at + (event.key === 'ArrowUp' ? -1 : 1)
+    if (next < 0 || next > past.length) return
+    event.preventDefault()
+    at = next
+    composer.value = past[at] ?? ''
+    hint(composer, where, threadOf() !== undefined)
+  })
+}

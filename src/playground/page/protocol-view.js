@@ -1,0 +1,134 @@
+/** The protocol view: one run on all its wires, as it happens. */
+
+import { el } from './blocks.js'
+import { $, now } from './state.js'
+
+const lanes = {
+  'slack-in': 'Slack → drover',
+  drover: 'drover',
+  rancher: 'Rancher, HTTP',
+  socket: 'Rancher, websocket',
+  'slack-out': 'drover → Slack',
+}
+const order = Object.keys(lanes)
+const hiddenLanes = new Set()
+let runs = []
+let shown
+/** Entries of the shown run, by id. */
+const entries = new Map()
+
+/** The chosen run; otherwise that of the open thread; otherwise the latest. */
+function wanted() {
+  const chosen = $('protocol-run').value
+  if (chosen !== '') return chosen
+  return (runs.find((one) => now.thread !== undefined && one.spots.includes(now.thread)) ?? runs[0])?.id
+}
+
+export function protocolNews(news) {
+  runs = news.runs
+  if ($('protocol').hidden) return
+  drawRuns()
+  if (wanted() !== shown) return void showProtocol()
+  for (const entry of news.entries) if (entry.run === shown) add(entry)
+}
+
+/** Loads what there is of the run that is to be seen. */
+export async function showProtocol() {
+  if ($('protocol').hidden) return
+  const first = await (await fetch('/api/protocol')).json()
+  runs = first.runs
+  drawRuns()
+  const run = wanted()
+  const isOther = run !== shown
+  shown = run
+  if (isOther) entries.clear()
+  if (isOther || run === undefined) $('protocol-list').replaceChildren()
+  $('protocol-empty').hidden = run !== undefined
+  if (run === undefined) return
+  const { entries: all } = await (await fetch(`/api/protocol?run=${encodeURIComponent(run)}`)).json()
+  if (shown !== run) return
+  for (const entry of all) add(entry)
+}
+
+function drawRuns() {
+  const select = $('protocol-run')
+  const chosen = select.value
+  const time = (at) => new Date(at).toLocaleTimeString()
+  const title = (one) => (one.title.length > 40 ? `${one.title.slice(0, 40)}…` : one.title)
+  const options = [
+    el('option', { value: '' }, 'the open thread, or the latest'),
+    ...runs.map((one) => el('option', { value: one.id, selected: one.id === chosen }, `${time(one.at)} ${title(one)}`)),
+  ]
+  select.replaceChildren(...options)
+}
+
+const before = (a, b) => a.at - b.at || order.indexOf(a.lane) - order.indexOf(b.lane) || a.id - b.id
+
+/** Late lines go where they belong by time. */
+function add(entry) {
+  if (entries.has(entry.id)) return
+  entries.set(entry.id, entry)
+  const list = $('protocol-list')
+  const node = entryNode(entry)
+  const next = [...list.children].findLast((one) => before(entries.get(Number(one.dataset.id)), entry) <= 0)
+  if (next) next.after(node)
+  else list.prepend(node)
+  const begin = Math.min(...[...entries.values()].map(({ at }) => at))
+  for (const one of list.children)
+    one.querySelector('time').textContent = `+${offset(entries.get(Number(one.dataset.id)).at - begin)}`
+}
+
+const offset = (ms) => (ms < 10_000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`)
+const opensItself = /^(Slack sends|read:|allowed|denied)/
+
+function entryNode(entry) {
+  const mark = { good: '✓', bad: '✗' }[entry.tone]
+  return el(
+    'li',
+    { class: `entry ${entry.lane} ${entry.tone ?? ''}`, 'data-id': String(entry.id), hidden: hiddenLanes.has(entry.lane) },
+    el(
+      'details',
+      { open: opensItself.test(entry.title) },
+      el(
+        'summary',
+        {},
+        el('time', {}),
+        el('span', { class: 'lane' }, lanes[entry.lane]),
+        el(
+          'span',
+          { class: 'what' },
+          mark && el('span', { class: 'mark', 'aria-hidden': 'true' }, `${mark} `),
+          mark && el('span', { class: 'hidden' }, entry.tone === 'good' ? 'went well: ' : 'went wrong: '),
+          entry.title,
+        ),
+      ),
+      entry.parts.map((part) => el('div', { class: 'part' }, el('h4', {}, part.name), el('pre', { tabindex: '0' }, part.text))),
+    ),
+  )
+}
+
+function drawLanes() {
+  $('protocol-lanes').replaceChildren(
+    ...order.map((lane) =>
+      el(
+        'button',
+        {
+          type: 'button',
+          class: `chip ${lane}`,
+          'aria-pressed': String(!hiddenLanes.has(lane)),
+          onclick: (event) => {
+            if (!hiddenLanes.delete(lane)) hiddenLanes.add(lane)
+            event.currentTarget.setAttribute('aria-pressed', String(!hiddenLanes.has(lane)))
+            for (const node of $('protocol-list').querySelectorAll(`.${lane}`)) node.hidden = hiddenLanes.has(lane)
+          },
+        },
+        lanes[lane],
+      ),
+    ),
+  )
+}
+
+export function startProtocol() {
+  drawLanes()
+  $('protocol-run').addEventListener('change', () => void showProtocol())
+}

@@ -1,0 +1,60 @@
+/** What the page knows: who you are, where you are, what was said; and how it asks the server. */
+
+import { el } from './blocks.js'
+
+export const $ = (id) => document.getElementById(id)
+export const now = { me: undefined, channel: undefined, thread: undefined, awaits: false }
+export let world = { people: [], switchable: [], channels: [], examples: [], archives: '', channelNames: {} }
+/** Messages of this person's channels by `channel ts`. */
+export const messages = new Map()
+export const unread = new Set()
+let loads = 0
+
+export const names = {
+  person: (id) => world.people.find((one) => one.id === id)?.name,
+  channel: (id) => world.channels.find((one) => one.id === id)?.name ?? world.channelNames?.[id],
+  people: () => world.people.filter((one) => !one.isBot),
+  channels: () => world.channels,
+}
+
+export async function api(path, body) {
+  const response = await fetch(path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ user: now.me, ...body }),
+  })
+  const answer = await response.json()
+  if (!response.ok) throw new Error(answer.error)
+  return answer.result
+}
+
+/** False when a later load has overtaken it. */
+export async function load(user) {
+  loads += 1
+  const turn = loads
+  const response = await fetch(`/api/state${user ? `?user=${encodeURIComponent(user)}` : ''}`)
+  if (!response.ok) throw new Error((await response.json()).error)
+  const answer = await response.json()
+  if (turn !== loads) return false
+  world = answer
+  now.me = world.me
+  messages.clear()
+  for (const message of world.messages) messages.set(`${message.channel} ${message.ts}`, message)
+  return true
+}
+
+/** Of this channel, oldest first. */
+export const sorted = () =>
+  [...messages.values()].filter((one) => one.channel === now.channel).sort((a, b) => Number(a.ts) - Number(b.ts))
+
+export function toast(text, kind = '') {
+  const node = el('p', { class: `toast ${kind}` }, text)
+  $('toasts').append(node)
+  setTimeout(() => node.remove(), 8000)
+}
+
+export function failureText({ status, failure }) {
+  if (failure === 'http_timeout') return 'drover did not answer within 3 seconds.'
+  if (failure === 'connection_failed') return 'drover could not be reached.'
+  return `drover answered with HTTP ${status}.`
+}
