@@ -131,7 +131,7 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
     natural =
       error instanceof BackendError && error.ran === 'no'
         ? { status: 'failed', error: failure }
-        : { status: 'unknown', error: failure }
+        : { status: 'unknown', error: failure, ...(handle.pid === undefined ? {} : { left: { pid: handle.pid } }) }
   } finally {
     leave()
     streamEnded()

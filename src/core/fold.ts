@@ -23,11 +23,17 @@ export function fold(all: readonly Finished[]): readonly Fold[] {
   return [...groups.values()]
     .map((group) => ({
       executions: group.map((one) => one.execution),
-      ending: group[0]!.execution.ending,
+      ending: sharedEnding(group),
       chunks: group[0]!.chunks,
       count: group[0]!.execution.count ?? { stdout: 0, stderr: 0, dropped: 0, masked: 0 },
     }))
     .sort((a, b) => weight(b.ending) - weight(a.ending) || b.executions.length - a.executions.length)
+}
+
+/** The ending of all of them: a pid in it would be that of one. */
+function sharedEnding(group: readonly Finished[]): Ending | undefined {
+  const { ending } = group[0]!.execution
+  return group.length > 1 && ending?.status === 'unknown' ? { status: 'unknown', error: ending.error } : ending
 }
 
 function streamText(chunks: readonly OutputChunk[], stream: OutputChunk['stream']): string {
@@ -35,8 +41,6 @@ function streamText(chunks: readonly OutputChunk[], stream: OutputChunk['stream'
 }
 
 function endingKey({ ending, target }: Execution): readonly unknown[] {
-  // Survivors are named one by one, so they never fold.
-  if (ending !== undefined && 'left' in ending && ending.left) return [target.id]
   switch (ending?.status) {
     case undefined:
       return []
@@ -44,7 +48,8 @@ function endingKey({ ending, target }: Execution): readonly unknown[] {
       return [ending.status, ending.code]
     case 'timed_out':
     case 'cancelled':
-      return [ending.status]
+      // Survivors are named one by one, so they never fold.
+      return ending.left ? [target.id] : [ending.status]
     case 'failed':
     case 'unknown':
       return [ending.status, ending.error.code, ending.error.message]
@@ -87,7 +92,7 @@ export function describeEnding(ending: Ending | undefined): string {
     case 'failed':
       return `did not run: ${ending.error.message}`
     case 'unknown':
-      return `outcome unknown: ${ending.error.message}${ending.left ? ` Still running${survivor(ending.left)}.` : ''}`
+      return `outcome unknown: ${ending.error.message}${ending.left ? ` It may still run${survivor(ending.left)}.` : ''}`
     default:
       return ending satisfies never
   }

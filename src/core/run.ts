@@ -149,9 +149,9 @@ function interruptedEnding({ status, handle }: Execution): Ending | undefined {
   if (status === 'pending')
     return { status: 'failed', error: { code: 'not_started', message: 'drover stopped before its turn.' } }
   if (status !== 'started') return undefined
-  const pid = handle?.pid === undefined ? '' : ` It was pid ${handle.pid}.`
   return {
     status: 'unknown',
-    error: { code: 'interrupted', message: `drover stopped while it ran; it may have finished, or run still.${pid}` },
+    error: { code: 'interrupted', message: 'drover stopped while it ran.' },
+    ...(handle ? { left: handle.pid === undefined ? {} : { pid: handle.pid } } : {}),
   }
 }

@@ -113,6 +113,14 @@ describe('[true-ending] a command ends once', () => {
       { status: 'unknown', error: { code: 'stream_broken' } },
     ],
     [
+      'S41 S42 a stream that breaks under a process whose pid is known',
+      async function* (exec) {
+        yield started(exec, 41)
+        throw broken
+      },
+      { status: 'unknown', error: { code: 'stream_broken' }, left: { pid: 41 } },
+    ],
+    [
       'S41 a stream that just ends',
       async function* () {
         yield output('ok')

@@ -51,10 +51,17 @@ describe('folding', () => {
     const endings: readonly Ending[] = [
       { status: 'timed_out', left: {} },
       { status: 'cancelled', left: { pid: 7 } },
-      { status: 'unknown', error: { code: 'stream_broken', message: 'x' }, left: { pid: 7 } },
     ]
     for (const ending of endings) expect(groups([finished('a', ending), finished('b', ending)])).toHaveLength(2)
     expect(groups([finished('a', { status: 'timed_out' }), finished('b', { status: 'timed_out' })])).toHaveLength(1)
+  })
+
+  it('S41 unknown outcomes of one cause fold, and no pid of one of them speaks for all', () => {
+    const lost = (pid: number): Ending => ({ status: 'unknown', error: { code: 'stream_broken', message: 'x' }, left: { pid } })
+    const folds = fold([finished('a', lost(7)), finished('b', lost(8))])
+    expect(folds.map(({ executions, ending }) => [executions.length, ending])).toEqual([
+      [2, { status: 'unknown', error: { code: 'stream_broken', message: 'x' } }],
+    ])
   })
 
   it('what went wrong comes first, survivors before all, then the larger group', () => {
@@ -82,7 +89,7 @@ describe('[true-ending] one phrase for each ending', () => {
     [{ status: 'failed', error: { code: 'not_running', message: 'It is stopped.' } }, 'did not run: It is stopped.', false, 125],
     [
       { status: 'unknown', error: { code: 'stream_broken', message: 'Gone.' }, left: { pid: 9 } },
-      'outcome unknown: Gone. Still running, pid 9.',
+      'outcome unknown: Gone. It may still run, pid 9.',
       false,
       125,
     ],

@@ -271,6 +271,10 @@ export function scenario(runtime: string, start: StartDrover): void {
       }, 90_000)
       expect(shown(slack.thread('C0OPS', parent.ts))).toMatch(/stopped while/)
       expect(rancher.seen.starts.length).toBe(starts)
+      // The recorded pid outlives the crash: what still runs can be ended from the thread.
+      expect(shown([parent])).toMatch(/It may still run on shop-web-2: pid \d+/)
+      await slack.click('U0ALEX', 'C0OPS', parent.ts, 'drover:cancel')
+      await until(async () => ((await processes('sleep 63')).length === 0 ? true : undefined))
     }, 120_000)
   })
 }

@@ -110,9 +110,9 @@ function wordFor({ ending, status }: Execution, finished: boolean): string | und
     case 'exited':
       return ending.code === 0 ? undefined : `exited ${ending.code}`
     case 'timed_out':
-      return ending.left === undefined ? 'timed out' : 'timed out and still running'
+      return ending.left === undefined ? 'timed out, proved gone' : 'timed out and still running'
     case 'cancelled':
-      return ending.left === undefined ? 'cancelled' : 'cancelled and still running'
+      return ending.left === undefined ? 'cancelled, proved gone' : 'cancelled and still running'
     case 'failed':
       return 'did not run'
     case 'unknown':
@@ -130,14 +130,21 @@ function aftermath(state: RunState): readonly (readonly Leaf[])[] {
   if (state.cancelAskedBy !== undefined) told.push([plain('Cancel asked by '), ...person(state.cancelAskedBy)])
   for (const survivor of survivorsOf(state).slice(0, 10)) {
     const pid = survivor.pid === undefined ? 'pid not known' : `pid ${survivor.pid}`
-    told.push([plain(`Still running on ${cut(makeVisible(survivor.name), 100)}: ${pid}`)])
+    told.push([
+      plain(`${survivor.sure ? 'Still running' : 'It may still run'} on ${cut(makeVisible(survivor.name), 100)}: ${pid}`),
+    ])
   }
   return told
 }
 
-export function survivorsOf(state: RunState): readonly { readonly name: string; readonly pid?: number }[] {
+/** `sure`: a kill was tried and did not end it; otherwise nobody could look. */
+export function survivorsOf(
+  state: RunState,
+): readonly { readonly name: string; readonly pid?: number; readonly sure: boolean }[] {
   return state.executions.flatMap(({ ending, target }) =>
-    ending !== undefined && 'left' in ending && ending.left !== undefined ? [{ name: target.name, ...ending.left }] : [],
+    ending !== undefined && 'left' in ending && ending.left !== undefined
+      ? [{ name: target.name, ...ending.left, sure: ending.status !== 'unknown' }]
+      : [],
   )
 }
 

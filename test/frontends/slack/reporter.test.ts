@@ -51,7 +51,8 @@ test('[true-ending] every ending has its own word, and only exit 0 counts as ok'
     { name: 'f', ending: { status: 'unknown', error } },
     { name: 'g' },
   ])
-  const verdict = '❌ 1 of 7 ok · 1 exited 137 · 1 timed out · 1 cancelled · 1 did not run · 2 outcome unknown'
+  const verdict =
+    '❌ 1 of 7 ok · 1 exited 137 · 1 timed out, proved gone · 1 cancelled, proved gone · 1 did not run · 2 outcome unknown'
   expect(seen(parent)).toContain(verdict)
   expect(thread).toContain('outcome unknown: The stream broke.')
   expect(thread).toContain('outcome unknown: it was started, and nothing was recorded about its end')
