@@ -1,4 +1,4 @@
-/** The Slack frontend: one route that takes commands, clicks and mentions, and turns them into requests to the gateway. */
+/** The Slack frontend: commands, clicks and mentions, over HTTP or Socket Mode, become requests to the gateway. */
 
 import { App, type Logger, LogLevel } from '@slack/bolt'
 import { Hono } from 'hono'
@@ -11,9 +11,10 @@ import type { Desk } from './desk.ts'
 import { registerLines } from './lines.ts'
 import { createReceiver, idleReceiver } from './receiver.ts'
 import { createVerifier } from './signature.ts'
+import { type Connect, openSlackSocket, type SlackSocket, type SocketTimings } from './socket.ts'
+import { createTake } from './socket-delivery.ts'
 
 export type SlackOptions = {
-  readonly signingSecret: string
   readonly botToken: string
   readonly botUserId?: string
   readonly botId?: string
@@ -44,7 +45,51 @@ export type SlackServices = {
 const RESPOND_TIMEOUT_MS = 10_000
 
 /** POST /slack/events serves slash commands, interactions and events. Throws `config` when a credential is missing. */
-export function slackRoutes(options: SlackOptions, gateway: Gateway, services: SlackServices): Hono {
+export function slackRoutes(
+  options: SlackOptions & { readonly signingSecret: string },
+  gateway: Gateway,
+  services: SlackServices,
+): Hono {
+  const receive = createReceiver({
+    verify: createVerifier(options.signingSecret),
+    firstTime: (key, ttlMs) => gateway.firstTime(key, ttlMs),
+    createApp: listeners(options, gateway, services),
+    now: () => services.now(),
+    log: (event) => services.log(event),
+    keepAlive: (promise) => services.keepAlive(promise),
+  })
+  const hono = new Hono()
+  hono.post('/slack/events', (context) => receive(context.req.raw))
+  return hono
+}
+
+/** The same over connections that drover opens: no request URL, no signature. Begins to connect at once. */
+export function slackSocket(
+  options: SlackOptions & { readonly appToken: string; readonly connect: Connect; readonly socket?: Partial<SocketTimings> },
+  gateway: Gateway,
+  services: SlackServices,
+): SlackSocket {
+  const { appToken, connect, apiUrl, fetch: request, socket } = options
+  const log = (event: object) => services.log(event)
+  const take = createTake({
+    createApp: listeners(options, gateway, services),
+    firstTime: (key, ttlMs) => gateway.firstTime(key, ttlMs),
+    log,
+    keepAlive: (promise) => services.keepAlive(promise),
+  })
+  return openSlackSocket({
+    appToken,
+    connect,
+    take,
+    log,
+    ...(apiUrl === undefined ? {} : { apiUrl }),
+    ...(request === undefined ? {} : { fetch: request }),
+    ...(socket === undefined ? {} : { timings: socket }),
+  })
+}
+
+/** Makes an App with every listener. Throws `config` when a credential is missing. */
+function listeners(options: SlackOptions, gateway: Gateway, services: SlackServices): () => App {
   if (options.botToken.trim() === '' || options.teamId.trim() === '') {
     throw new DroverError({
       code: 'config',
@@ -56,16 +101,7 @@ export function slackRoutes(options: SlackOptions, gateway: Gateway, services: S
   // workerd knows no redirect 'error', and calling its fetch as a method of another object is illegal.
   const boltFetch: typeof fetch = (input, init) =>
     request(input, { ...init, redirect: 'manual', signal: AbortSignal.timeout(RESPOND_TIMEOUT_MS) })
-  const receive = createReceiver({
-    verify: createVerifier(options.signingSecret),
-    firstTime: (key, ttlMs) => gateway.firstTime(key, ttlMs),
-    createApp,
-    now: () => services.now(),
-    log: (event) => services.log(event),
-    keepAlive: (promise) => services.keepAlive(promise),
-  })
-
-  function createApp(): App {
+  return () => {
     const app = new App({
       receiver: idleReceiver,
       authorize: async () => ({
@@ -94,10 +130,6 @@ export function slackRoutes(options: SlackOptions, gateway: Gateway, services: S
     registerClicks(app, desk)
     return app
   }
-
-  const hono = new Hono()
-  hono.post('/slack/events', (context) => receive(context.req.raw))
-  return hono
 }
 
 /** Bolt's own words, without the bodies it would add. */
