@@ -15,10 +15,11 @@ import type { Backend, Directory, Gateway, Ledger, Reporter, Wake } from './core
 import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
 import { work } from './core/run.ts'
 import { reduce } from './core/run-state.ts'
-import { slackRoutes } from './frontends/slack/app.ts'
+import { slackRoutes, slackSocket } from './frontends/slack/app.ts'
 import { createSlackClient } from './frontends/slack/client.ts'
 import { createSlackDirectory } from './frontends/slack/directory.ts'
 import { createSlackReporter } from './frontends/slack/reporter.ts'
+import type { Connect, SlackSocket } from './frontends/slack/socket.ts'
 import { type Hook, hookRoutes } from './frontends/webhook/hooks.ts'
 
 export type Log = (event: Readonly<Record<string, unknown>>) => void
@@ -79,7 +80,7 @@ export function createBackends(config: Config, transport: Transport): readonly B
   )
 }
 
-function createSlackSide(slack: NonNullable<Config['slack']>, redactor: Redactor, log: Log) {
+function createSlackSide(slack: SlackConfig, redactor: Redactor, log: Log) {
   const client = createSlackClient({ token: slack.botToken.reveal(), apiUrl: slack.apiUrl })
   return {
     reporter: createSlackReporter(client, { shareTo: slack.shareTo, redactor, log: (event) => log({ ...event }) }),
@@ -170,7 +171,7 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
           active.get(run)?.controller.abort()
           return undefined
         }
-        return await killAgain(survivors)
+        return await killAgain(state, survivors, by)
       } catch (error) {
         return shown(error)
       }
@@ -238,19 +239,23 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
     },
   }
 
-  async function killAgain(survivors: RunState['executions']): Promise<Failure | undefined> {
+  /** Ends what a finished run had left behind; what is proved gone is recorded, and the run's message says so. */
+  async function killAgain(state: RunState, survivors: RunState['executions'], by: Actor): Promise<Failure | undefined> {
+    const run = state.request.id
+    let failure: Failure | undefined
     for (const { target, handle } of survivors) {
       const backend = house.backends.find((candidate) => candidate.name === target.backend)
-      const killed = handle && (await backend?.kill(target, handle, AbortSignal.timeout(30_000)))
-      if (killed?.result === 'gone') continue
-      const pid = killed && killed.pid !== undefined ? `, pid ${killed.pid}` : ''
-      return {
-        code: 'stream_broken',
-        message: `It is still running on ${target.name}${pid}.`,
-        next: 'Look into the container; it may run as another user.',
+      const killed = handle && (await backend?.kill(target, handle, AbortSignal.timeout(killMs)))
+      if (killed?.result === 'gone') await ledger.append(run, { type: 'killed', target: target.id, by })
+      else {
+        const pid = killed && killed.pid !== undefined ? `, pid ${killed.pid}` : ''
+        const message = `It is still running on ${target.name}${pid}.`
+        failure ??= { code: 'stream_broken', message, next: 'Look into the container; it may run as another user.' }
       }
     }
-    return undefined
+    const after = await load(run)
+    if (after) await house.reporter(after.request).progress(maskState(after, house.redactor))
+    return failure
   }
 
   function refusedDestination(state: RunState, to: Place): Failure | undefined {
@@ -268,38 +273,20 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
   return gateway
 }
 
+/** How long ending a survivor, and looking again, may take. */
+const killMs = 30_000
+
 const notFound: Failure = { code: 'not_found', message: 'There is no such run here.' }
 
 /** Slack, hooks and health on one app. `keepAlive` holds on to work that outlives its request. */
-export function createApp(
-  config: Config,
-  gateway: Gateway,
-  services: { log: Log; keepAlive(promise: Promise<unknown>): void; ready(): Promise<boolean>; now?(): number },
-): Hono {
+export function createApp(config: Config, gateway: Gateway, services: AppServices & { ready(): Promise<boolean> }): Hono {
   const now = services.now ?? Date.now
   const app = new Hono()
   app.get('/healthz', (context) => context.text('ok\n'))
   app.get('/readyz', async (context) => ((await services.ready()) ? context.text('ready\n') : context.text('not ready\n', 503)))
-  if (config.slack) {
-    const { signingSecret, botToken, team, botUserId, botId, ...slack } = config.slack
-    const options = {
-      ...slack,
-      signingSecret: signingSecret.reveal(),
-      botToken: botToken.reveal(),
-      teamId: team,
-      ...(botUserId === undefined ? {} : { botUserId }),
-      ...(botId === undefined ? {} : { botId }),
-    }
-    app.route(
-      '/',
-      slackRoutes(options, gateway, {
-        now,
-        log: (event) => services.log({ ...event }),
-        keepAlive: services.keepAlive,
-        redactor: createRedactor(secretsOf(config)),
-        siteTimeoutMs: config.limits.timeout,
-      }),
-    )
+  if (config.slack?.signingSecret) {
+    const options = { ...slackOptions(config.slack), signingSecret: config.slack.signingSecret.reveal() }
+    app.route('/', slackRoutes(options, gateway, slackServices(config, services)))
   }
   app.route('/', hookRoutes(hooksOf(config), gateway, { now }))
   app.onError((error, context) => {
@@ -309,6 +296,46 @@ export function createApp(
     return context.json({ error: failure }, failure.code === 'ledger_unavailable' ? 503 : 500)
   })
   return app
+}
+
+export type AppServices = { log: Log; keepAlive(promise: Promise<unknown>): void; now?(): number }
+
+/** Slack over connections that drover opens, when drover.yaml has an app token. Begins to connect at once. */
+export function createSlackSocket(
+  config: Config,
+  gateway: Gateway,
+  services: AppServices,
+  connect: Connect,
+): SlackSocket | undefined {
+  if (!config.slack?.appToken) return undefined
+  const options = { ...slackOptions(config.slack), appToken: config.slack.appToken.reveal(), connect }
+  return slackSocket(options, gateway, slackServices(config, services))
+}
+
+function slackOptions({ botToken, team, botUserId, botId, apiUrl, command, shareTo, allowGuests, allowTeams }: SlackConfig) {
+  return {
+    botToken: botToken.reveal(),
+    teamId: team,
+    apiUrl,
+    command,
+    shareTo,
+    allowGuests,
+    allowTeams,
+    ...(botUserId === undefined ? {} : { botUserId }),
+    ...(botId === undefined ? {} : { botId }),
+  }
+}
+
+type SlackConfig = NonNullable<Config['slack']>
+
+function slackServices(config: Config, { log, keepAlive, now }: AppServices) {
+  return {
+    now: now ?? Date.now,
+    log: (event: object) => log({ ...event }),
+    keepAlive,
+    redactor: createRedactor(secretsOf(config)),
+    siteTimeoutMs: config.limits.timeout,
+  }
 }
 
 function hooksOf(config: Config): Readonly<Record<string, Hook>> {

@@ -65,6 +65,7 @@ describe('pinned', () => {
       'output',
       'ended',
       'cancel-asked',
+      'killed',
       'finished',
       'posted',
       'delivered',

@@ -180,6 +180,8 @@ export type RunEvent =
   | { readonly type: 'output'; readonly target: TargetId; readonly index: number; readonly chunks: readonly OutputChunk[] }
   | { readonly type: 'ended'; readonly target: TargetId; readonly ending: Ending; readonly count: OutputCount }
   | { readonly type: 'cancel-asked'; readonly by: Actor }
+  /** What an execution had left behind was ended later, and is proved gone. */
+  | { readonly type: 'killed'; readonly target: TargetId; readonly by: Actor }
   | { readonly type: 'finished'; readonly outcome: Outcome }
   /** One part of the answer reached its reader; `part` is the reporter's own key, `ref` what it needs to edit it. */
   | { readonly type: 'posted'; readonly part: string; readonly ref: string }

@@ -38,6 +38,14 @@ export function reduce(events: readonly StoredEvent[]): RunState | undefined {
       case 'ended':
         change(event.target, { status: event.ending.status, ending: event.ending, count: event.count, endedAt: at })
         break
+      case 'killed': {
+        const ending = executions.get(event.target)?.ending
+        if (ending && 'left' in ending) {
+          const { left: _, ...rest } = ending
+          change(event.target, { ending: rest })
+        }
+        break
+      }
       case 'cancel-asked':
         state = { ...state, cancelAskedBy: event.by }
         break

@@ -274,7 +274,11 @@ export function scenario(runtime: string, start: StartDrover): void {
       // The recorded pid outlives the crash: what still runs can be ended from the thread.
       expect(shown([parent])).toMatch(/It may still run on shop-web-2: pid \d+/)
       await slack.click('U0ALEX', 'C0OPS', parent.ts, 'drover:cancel')
-      await until(async () => ((await processes('sleep 63')).length === 0 ? true : undefined))
+      await until(() => {
+        const found = parents('C0OPS')[before]
+        return found && /Cancel asked by/.test(shown([found])) && !/may still run/.test(shown([found])) ? true : undefined
+      })
+      expect(await processes('sleep 63')).toEqual([])
     }, 120_000)
   })
 }

@@ -113,7 +113,7 @@ function notice(text: string): Message {
 async function cancel(desk: Desk, { run, by, place }: Click): Promise<Message> {
   const failure = await desk.gateway.cancel(run, by, place)
   if (failure !== undefined) return noticeMessage('Not cancelled.', failure)
-  return notice('Cancel is asked for. The message above says when it is proved gone.')
+  return notice('Done: the message of this run says what is proved gone, and what is not.')
 }
 
 /** The stored request with the presser as actor: judged anew, for them, here. */

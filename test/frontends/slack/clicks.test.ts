@@ -65,7 +65,7 @@ test('Cancel goes to the gateway with the presser and the place, and its refusal
   expect(bench.memory.asked.find(({ call }) => call === 'cancel')?.args).toEqual([running, sam, place])
   bench.memory.answers.cancel = { code: 'denied', message: 'Only its owner may.' }
   await press('U0SAM', ACTIONS.cancel)
-  expect(told('U0SAM')).toEqual([expect.stringContaining('Cancel is asked for'), 'Not cancelled.\nOnly its owner may.\n'])
+  expect(told('U0SAM')).toEqual([expect.stringContaining('says what is proved gone'), 'Not cancelled.\nOnly its owner may.\n'])
 })
 
 test('[stored-once] S26: Full output posts the stored text as a file in the thread, once; later clicks say it is there', async () => {
