@@ -253,6 +253,8 @@ async function become(user) {
 async function tryIt(example) {
   if (example.user && example.user !== now.me) await become(example.user)
   if (example.channel && example.channel !== now.channel) go(example.channel)
+  // So that the answer opens its own thread.
+  if (now.thread !== undefined) closeThread()
   const composer = $('composer')
   composer.value = example.text
   grow(composer)

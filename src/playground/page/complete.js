@@ -5,16 +5,21 @@ import { now } from './state.js'
 import { suggest } from './suggest.js'
 
 const KEEP_MS = 3000
-let cache = { key: '', until: 0, offers: {} }
+let cache = { key: '', until: 0, offers: {}, answer: Promise.resolve({}) }
 
-/** What drover tells this person here; an older answer until there is a new one. */
-async function offersHere() {
+/** What drover tells this person here; asked again once in a while. */
+function offersHere() {
   const key = `${now.me} ${now.channel}`
-  if (cache.key === key && cache.until > Date.now()) return cache.offers
-  cache = { key, until: Date.now() + KEEP_MS, offers: cache.key === key ? cache.offers : {} }
-  const response = await fetch(`/api/complete?user=${now.me}&channel=${now.channel}`)
-  if (response.ok && cache.key === key) cache.offers = await response.json()
-  return cache.offers
+  if (cache.key === key && cache.until > Date.now()) return cache.answer
+  const asked = { key, until: Date.now() + KEEP_MS, offers: cache.key === key ? cache.offers : {}, answer: undefined }
+  asked.answer = fetch(`/api/complete?user=${now.me}&channel=${now.channel}`)
+    .then((response) => (response.ok ? response.json() : {}))
+    .then((offers) => {
+      asked.offers = offers
+      return offers
+    })
+  cache = asked
+  return asked.answer
 }
 
 /** `changed` is called when the text was changed here. Add it before whatever else listens to the composer's keys. */
@@ -82,17 +87,15 @@ export function completes(composer, list, changed) {
 
   /** Shows at once what needs no question, and the rest when the answer is there. */
   async function look() {
-    turn += 1
-    const mine = turn
     const ask = (offers) => suggest(composer.value, composer.selectionStart, offers)
     draw(ask(cache.offers))
-    turn = mine
     if (!/^\/exec\s|@drover\s/i.test(composer.value)) return
+    const before = cache.offers
+    const mine = ++turn
     const offers = await offersHere().catch(() => ({}))
-    if (turn === mine && active < 0 && document.activeElement === composer) {
-      draw(ask(offers))
-      turn = mine
-    }
+    // Something was chosen, closed or typed in the meantime.
+    if (turn !== mine || active >= 0 || offers === before || document.activeElement !== composer) return
+    draw(ask(offers))
   }
 
   composer.addEventListener('input', look)

@@ -14,6 +14,8 @@ export type Line = {
   readonly parts: readonly Part[]
 }
 
+/** JSON up to this long stays on one line. */
+const ONE_LINE = 90
 const HIDDEN_FIELDS = new Set([
   'token',
   'response_url',
@@ -31,12 +33,9 @@ export function cut(secret: string): string {
 
 /** JSON for reading; secrets by name are cut short. */
 function pretty(value: unknown): string {
-  const text = JSON.stringify(
-    value,
-    (key, one: unknown) => (HIDDEN_FIELDS.has(key) && typeof one === 'string' ? cut(one) : one),
-    2,
-  )
-  return shortened(text ?? '', 4000)
+  const hide = (key: string, one: unknown) => (HIDDEN_FIELDS.has(key) && typeof one === 'string' ? cut(one) : one)
+  const flat = JSON.stringify(value, hide) ?? ''
+  return flat.length <= ONE_LINE ? flat : shortened(JSON.stringify(value, hide, 2), 4000)
 }
 
 function parsed(text: string): unknown {
@@ -163,7 +162,7 @@ export function trafficLine(traffic: Traffic, reader: FrameReader): Line {
       return {
         at,
         lane: 'socket',
-        title: `websocket ${traffic.socket} ends ${how}, by the ${traffic.by === 'client' ? 'client (drover)' : 'host'}`,
+        title: `websocket ${traffic.socket} ends: ${traffic.by === 'client' ? 'drover lets go' : `the other side ends it ${how}`}`,
         ...(traffic.by === 'host' && traffic.code === 1006 ? { tone: 'bad' as const } : {}),
         parts: [],
       }

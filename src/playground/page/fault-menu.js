@@ -9,7 +9,7 @@ let faults = []
 export function drawFaults(list, tryIt) {
   faults = list ?? []
   const on = faults.filter((one) => one.on).length
-  $('open-faults').textContent = on === 0 ? 'Break things' : `Break things (${on} on)`
+  $('open-faults').textContent = on === 0 ? 'Break things' : `Break things: ${on}`
   $('open-faults').classList.toggle('alarm', on > 0)
   $('heal').disabled = on === 0
   const focused = document.activeElement?.id
