@@ -45,7 +45,8 @@ const globs = z.array(z.string().min(1)).min(1)
 /** Values that stand in every tutorial: refused wherever a secret is wanted (S31). */
 const wellKnown = /^(change-?me.*|password\d*|secret|testp|admin|default|example|xxx+|todo|your-.*)$/i
 
-function secretOf(env: Environment, shortest: number) {
+/** `wrong` says what is wrong with a value that is there. */
+function secretOf(env: Environment, shortest: number, wrong: (value: string) => string | undefined = () => undefined) {
   return z
     .strictObject({ env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'the name of an environment variable') })
     .transform((reference, context) => {
@@ -57,11 +58,21 @@ function secretOf(env: Environment, shortest: number) {
             ? `${reference.env} holds a value that everybody knows; set a real one`
             : value.length < shortest
               ? `${reference.env} is shorter than ${shortest} characters`
-              : undefined
+              : prefixed(reference.env, wrong(value))
       if (problem) context.addIssue({ code: 'custom', message: problem })
       return new Secret(value ?? '')
     })
 }
+
+const prefixed = (name: string, problem: string | undefined) => (problem === undefined ? undefined : `${name} ${problem}`)
+
+/** docs.slack.dev, "Tokens": bot tokens begin with xoxb-, app-level ones with xapp-; each is easily taken for the other. */
+const notBotToken = (value: string) =>
+  value.startsWith('xapp-') ? 'holds an app-level token; the bot token (xoxb-…) is under OAuth & Permissions' : undefined
+const notAppToken = (value: string) =>
+  value.startsWith('xapp-')
+    ? undefined
+    : 'does not hold an app-level token (xapp-…); make one under Basic Information, with the scope connections:write'
 
 const labels = z.string().transform((text, context) => {
   try {
@@ -147,8 +158,11 @@ function schema(env: Environment) {
     ledger: z.strictObject({ path: z.string().min(1).default('drover.db') }).prefault({}),
     slack: z
       .strictObject({
-        signingSecret: secretOf(env, 16),
-        botToken: secret,
+        /** For requests over HTTP. */
+        signingSecret: secretOf(env, 16).optional(),
+        /** For Socket Mode: drover connects to Slack, and Slack needs no way in. */
+        appToken: secretOf(env, 16, notAppToken).optional(),
+        botToken: secretOf(env, 6, notBotToken),
         team: id(/^[TE][A-Z0-9]+$/, 'T0123ABC'),
         botUserId: id(/^[UW][A-Z0-9]+$/, 'U0123ABC').optional(),
         botId: id(/^B[A-Z0-9]+$/, 'B0123ABC').optional(),
@@ -160,6 +174,9 @@ function schema(env: Environment) {
         shareTo: z.array(id(/^[CG][A-Z0-9]+$/, 'C0123ABC')).default([]),
         allowGuests: z.boolean().default(false),
         allowTeams: z.array(id(/^[TE][A-Z0-9]+$/, 'T0123ABC')).default([]),
+      })
+      .refine(({ signingSecret, appToken }) => signingSecret !== undefined || appToken !== undefined, {
+        error: 'say how Slack reaches drover: signingSecret for requests over HTTP, or appToken for Socket Mode',
       })
       .optional(),
     backends: z
@@ -218,8 +235,16 @@ function schema(env: Environment) {
 export type Config = z.output<ReturnType<typeof schema>>
 export type HookConfig = Config['hooks'][string]
 
-/** Parses the text of a drover.yaml. Throws DroverError `config` that names `file`, each path that is wrong, and what to write. */
-export function parseConfig(text: string, file: string, env: Environment): Config {
+/**
+ * Parses the text of a drover.yaml. Throws DroverError `config` that names `file`, each path that is wrong, and what to write.
+ * `runtime`: what asks for something that it does not have is a mistake too.
+ */
+export function parseConfig(
+  text: string,
+  file: string,
+  env: Environment,
+  runtime: { readonly socketMode: boolean } = { socketMode: true },
+): Config {
   if (text.length > 1_000_000) throw problem(file, ['the file is larger than 1 MB'])
   const document = parseDocument(text, { schema: 'core', customTags: [], uniqueKeys: true, prettyErrors: true })
   if (document.errors.length > 0)
@@ -229,6 +254,11 @@ export function parseConfig(text: string, file: string, env: Environment): Confi
     )
   const parsed = schema(env).safeParse(dataOf(document, file) ?? {})
   if (!parsed.success) throw problem(file, parsed.error.issues.map(describe))
+  if (parsed.data.slack?.appToken && !runtime.socketMode) {
+    throw problem(file, [
+      'slack.appToken: Socket Mode needs a process that stays connected, and Workers has none; leave it out, set slack.signingSecret, and give Slack the request URL',
+    ])
+  }
   const ids = parsed.data.rules.map((one) => one.id)
   const twice = ids.find((one, i) => ids.indexOf(one) < i)
   if (twice) throw problem(file, [`rules: the id ${twice} is used twice`])

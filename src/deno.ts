@@ -28,6 +28,7 @@ export async function main(path = process.env.DROVER_CONFIG ?? 'drover.yaml'): P
   }
   process.once('SIGTERM', () => void stop('SIGTERM'))
   process.once('SIGINT', () => void stop('SIGINT'))
+  await local.connect()
 }
 
 if (import.meta.main) {

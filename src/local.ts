@@ -4,7 +4,16 @@ import { readFileSync } from 'node:fs'
 import { type Config, type Environment, parseConfig } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import type { Reporter } from './core/ports.ts'
-import { createApp, createGateway, createHouse, type LocalGateway, type Log } from './gateway.ts'
+import type { SlackSocket } from './frontends/slack/socket.ts'
+import {
+  type AppServices,
+  createApp,
+  createGateway,
+  createHouse,
+  createSlackSocket,
+  type LocalGateway,
+  type Log,
+} from './gateway.ts'
 import { openSqlite } from './ledger/db-sqlite.ts'
 import { createLedger } from './ledger/ledger.ts'
 import { nodeTransport } from './runtime/transport-node.ts'
@@ -29,10 +38,20 @@ export function readConfig(path: string, env: Environment): Config {
   }
 }
 
+/** How long a start waits for Slack's first hello. */
+const connectMs = 15_000
+/** What may wait unread on one Socket Mode connection. */
+const socketBytes = 4 * 1024 * 1024
+
 export type Local = {
   readonly gateway: LocalGateway
   readonly house: Awaited<ReturnType<typeof createHouse>>
   readonly app: ReturnType<typeof createApp>
+  /**
+   * Opens what drover itself calls out for, Slack's Socket Mode when drover.yaml has an app token, and waits a while for it.
+   * Throws `config` when Slack refuses the token; an absent network is tried again in the background.
+   */
+  connect(): Promise<void>
   /** Takes nothing new, waits at most `ms` for what runs, then lets go of everything. True when all of it ended. */
   stop(ms: number): Promise<boolean>
 }
@@ -46,8 +65,9 @@ export async function startLocal(
     log({ level: 'error', event: message, error: error instanceof Error ? error.message : String(error) })
   const ledger = await createLedger(openSqlite(config.ledger.path))
   const wake = createTimerWake((run) => gateway.work(run), { log: warn })
+  const transport = nodeTransport()
   const house = await createHouse(config, {
-    transport: nodeTransport(),
+    transport,
     ledger,
     wake,
     log,
@@ -55,14 +75,19 @@ export async function startLocal(
   })
   const gateway = createGateway(config, house, wake)
   const pending = new Set<Promise<unknown>>()
-  const app = createApp(config, gateway, {
+  const services: AppServices = {
     log: house.log,
     keepAlive(promise) {
       const kept = promise.catch((error: unknown) => warn('a listener failed', error)).finally(() => pending.delete(kept))
       pending.add(kept)
     },
+  }
+  let socket: SlackSocket | undefined
+  const app = createApp(config, gateway, {
+    ...services,
     ready: async () =>
       !gateway.draining &&
+      (socket === undefined || socket.open() > 0) &&
       (await ledger.list({ limit: 1 }).then(
         () => true,
         () => false,
@@ -73,7 +98,18 @@ export async function startLocal(
     gateway,
     house,
     app,
+    async connect() {
+      const open = (url: string, signal: AbortSignal) => transport.socket(url, { signal, maxBufferedBytes: socketBytes })
+      socket ??= createSlackSocket(config, gateway, services, open)
+      if (socket === undefined) return
+      let timer: ReturnType<typeof setTimeout> | undefined
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, connectMs)
+      })
+      await Promise.race([socket.ready, late]).finally(() => clearTimeout(timer))
+    },
     async stop(ms) {
+      await socket?.stop()
       const drained = await gateway.drain(ms)
       await Promise.allSettled(pending)
       await sweep.close()

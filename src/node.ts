@@ -11,7 +11,12 @@ import { jsonLog, readConfig, startLocal } from './local.ts'
 /** How long SIGTERM waits for runs; what is still going on then is reported as interrupted at the next start. */
 const drainMs = 30_000
 
-export type Served = { readonly url: string; stop(ms?: number): Promise<boolean> }
+export type Served = {
+  readonly url: string
+  /** Connects to Slack where that is configured. */
+  connect(): Promise<void>
+  stop(ms?: number): Promise<boolean>
+}
 
 export async function serveNode(config: Config, log: Log = jsonLog): Promise<Served> {
   const local = await startLocal(config, { log })
@@ -37,6 +42,7 @@ export async function serveNode(config: Config, log: Log = jsonLog): Promise<Ser
   log({ level: 'info', event: 'listening', url })
   return {
     url,
+    connect: () => local.connect(),
     async stop(ms = drainMs) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       const drained = await local.stop(ms)
@@ -57,6 +63,7 @@ export async function main(path = process.env.DROVER_CONFIG ?? 'drover.yaml'): P
   }
   process.once('SIGTERM', () => void stop('SIGTERM'))
   process.once('SIGINT', () => void stop('SIGINT'))
+  await served.connect()
 }
 
 if (import.meta.main) {

@@ -32,7 +32,7 @@ export function configOf(env: Env): Config {
   const variables = Object.fromEntries(
     Object.entries(env).flatMap(([key, value]) => (typeof value === 'string' ? [[key, value]] : [])),
   )
-  return parseConfig(env.DROVER_CONFIG ?? '', 'DROVER_CONFIG', variables)
+  return parseConfig(env.DROVER_CONFIG ?? '', 'DROVER_CONFIG', variables, { socketMode: false })
 }
 
 type Inside = { readonly ledger: Ledger; readonly gateway: LocalGateway; readonly wake: AlarmWake }
