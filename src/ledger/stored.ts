@@ -4,6 +4,7 @@ import { DroverError } from '../core/errors.ts'
 import type { OutputChunk, RunEvent, RunId, StoredEvent, TargetId } from '../core/model.ts'
 import { attach, type Bytes, detachedOf } from './chain.ts'
 import type { Db } from './db.ts'
+import { onceKey } from './facts.ts'
 import { type EventTable, query, send } from './schema.ts'
 
 /** Bodies are at most 64 KiB of text each. */
@@ -56,17 +57,15 @@ export async function payload(db: Db, row: Pick<EventTable, 'run' | 'seq' | 'bod
 
 export async function readOutput(db: Db, run: RunId, target: TargetId): Promise<readonly OutputChunk[]> {
   const chunks: OutputChunk[] = []
-  for (let after = -1; ; ) {
-    const page = query
-      .selectFrom('event')
-      .select(['run', 'seq', 'idx', 'body'])
-      .where('run', '=', run)
-      .where('type', '=', 'output')
-    const [rows] = await send(db, [
-      page.where('target', '=', target).where('idx', '>', after).orderBy('idx').limit(OUTPUTS_PER_PAGE),
-    ])
-    const last = rows.at(-1)
-    if (last === undefined) return chunks
+  for (let first = 0; ; first += OUTPUTS_PER_PAGE) {
+    // By the key that has an index: a run's other events, of thousands of targets, are not looked at.
+    const keys = Array.from(
+      { length: OUTPUTS_PER_PAGE },
+      (_, i) => onceKey({ type: 'output', target, index: first + i, chunks: [] }) ?? '',
+    )
+    const page = query.selectFrom('event').select(['run', 'seq', 'body']).where('run', '=', run).where('once', 'in', keys)
+    const [rows] = await send(db, [page.orderBy('idx')])
+    if (rows.length === 0) return chunks
     const parts = await send(db, rows.map(partsOf))
     for (const [index, row] of rows.entries()) {
       const data = (parts[index] ?? []).map((part): Bytes => part.data)
@@ -74,7 +73,6 @@ export async function readOutput(db: Db, run: RunId, target: TargetId): Promise<
       const text = whole(row, detached === undefined ? undefined : await attach(detached, data))
       chunks.push(...(JSON.parse(text) as OutputChunk[]))
     }
-    after = last.idx ?? after
   }
 }
 

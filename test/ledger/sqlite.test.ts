@@ -6,12 +6,12 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, expect, test, vi } from 'vitest'
 import type { RunId } from '../../src/core/model.ts'
-import type { Db } from '../../src/ledger/db.ts'
+import type { Db, Statement } from '../../src/ledger/db.ts'
 import { openSqlite } from '../../src/ledger/db-sqlite.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 import { migrate, migrations } from '../../src/ledger/migrations.ts'
 import { ledgerContract } from '../contract/ledger.ts'
-import { output, request } from '../contract/ledger-words.ts'
+import { output, request, target } from '../contract/ledger-words.ts'
 
 vi.setConfig({ testTimeout: 30_000 })
 const folders: string[] = []
@@ -63,6 +63,29 @@ test('[no-secret-shown] S33 a delivery key is kept as a hash only', async () => 
   const ledger = await createLedger(db)
   await ledger.firstTime('https://hooks.example/secret', 1000)
   expect(JSON.stringify(await db.batch([{ sql: 'select * from seen', parameters: [] }]))).not.toContain('secret')
+  await ledger.close()
+})
+
+test('what one target wrote is found by an index, however many targets the run has', async () => {
+  const db = openSqlite(':memory:')
+  const asked: Statement[] = []
+  const batch = (statements: readonly Statement[]) => {
+    asked.push(...statements)
+    return db.batch(statements)
+  }
+  const ledger = await createLedger({ batch, close: () => db.close() })
+  await ledger.accept(request('r1'))
+  for (let index = 0; index < 20; index++) await ledger.append('r1' as RunId, output('1i1', index, `line ${index}`))
+  await ledger.append('r1' as RunId, output('1i2', 0, 'another'))
+  asked.length = 0
+  expect((await ledger.output('r1' as RunId, target('1i1').id)).map(({ text }) => text)).toEqual(
+    Array.from({ length: 20 }, (_, index) => `line ${index}`),
+  )
+  for (const { sql, parameters } of asked) {
+    const [plan] = await db.batch([{ sql: `explain query plan ${sql}`, parameters }])
+    const steps = (plan ?? []).map(({ detail }) => String(detail)).filter((detail) => !/TEMP B-TREE/.test(detail))
+    for (const step of steps) expect(step).toMatch(/event_once \(run=\? AND once=\?\)|\(run=\? AND seq=\?\)/)
+  }
   await ledger.close()
 })
 
