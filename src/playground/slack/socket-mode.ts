@@ -16,6 +16,8 @@ export type PeerSocket = {
   readonly id: number
   /** Announces the end and closes after `closeAfterMs`: for a warning 10 s, otherwise at once unless given. */
   disconnect(reason: DisconnectReason, options?: { readonly closeAfterMs?: number }): void
+  /** Sends this text as it is. */
+  say(text: string): void
   /** The TCP connection dies without a close frame. */
   drop(): void
   /** Half open: neither reads nor answers any more, not even a ping. */
@@ -73,6 +75,7 @@ export function createSockets(options: { readonly baseUrl: () => string; readonl
         if (afterMs === 0) ws.close(1000)
         else setTimeout(() => ws.close(1000), afterMs).unref()
       },
+      say: (text) => ws.send(text),
       drop: () => ws.terminate(),
       freeze: () => ws.pause(),
     }
