@@ -14,8 +14,11 @@ import { type AlarmStorage, type AlarmWake, createAlarmWake } from './runtime/wa
 /** Name of the object that knows every run. No run id looks like it. */
 export const HUB = 'hub'
 
-/** `DROVER_CONFIG` is the text of drover.yaml; each secret it names is a binding of its own. */
-export type Env = Readonly<Record<string, unknown>> & { readonly DROVER_CONFIG: string; readonly RUNS: RunNamespace }
+/**
+ * `DROVER_CONFIG` is the text of drover.yaml, and goes on in `DROVER_CONFIG_2`, `DROVER_CONFIG_3`… (Cloudflare holds a variable to
+ * 5 KB); each secret that it names is a variable of its own.
+ */
+export type Env = Readonly<Record<string, unknown>> & { readonly RUNS: RunNamespace }
 export type RunNamespace = { idFromName(name: string): unknown; get(id: unknown): RunStub }
 export type RunStub = {
   call(method: keyof Gateway, args: readonly unknown[]): Promise<Answer>
@@ -28,11 +31,18 @@ export type Answer =
 
 export const workerLog: Log = (event) => console.log(JSON.stringify(event))
 
+/** The parts joined in order, line to line; empty when there is none. */
+export function configText(env: Env): string {
+  const parts = [env.DROVER_CONFIG]
+  for (let n = 2; typeof env[`DROVER_CONFIG_${n}`] === 'string'; n++) parts.push(env[`DROVER_CONFIG_${n}`])
+  return parts.filter((part) => typeof part === 'string').join('\n')
+}
+
 export function configOf(env: Env): Config {
   const variables = Object.fromEntries(
     Object.entries(env).flatMap(([key, value]) => (typeof value === 'string' ? [[key, value]] : [])),
   )
-  return parseConfig(env.DROVER_CONFIG ?? '', 'DROVER_CONFIG', variables, { socketMode: false })
+  return parseConfig(configText(env), 'DROVER_CONFIG', variables, { socketMode: false })
 }
 
 type Inside = { readonly ledger: Ledger; readonly gateway: LocalGateway; readonly wake: AlarmWake }

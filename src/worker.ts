@@ -6,7 +6,7 @@ import type { RunId } from './core/model.ts'
 import type { Gateway } from './core/ports.ts'
 import { isRunId } from './core/run-id.ts'
 import { createApp } from './gateway.ts'
-import { type Answer, configOf, type Env, HUB, workerLog } from './run-object.ts'
+import { type Answer, configOf, configText, type Env, HUB, workerLog } from './run-object.ts'
 
 export { RunObject } from './run-object.ts'
 
@@ -41,7 +41,8 @@ let known: { readonly text: string; readonly config: Config } | undefined
 
 /** Parsed once for each isolate; a mistake is told on every request, and nothing runs. */
 function configFor(env: Env): Config {
-  if (known?.text !== env.DROVER_CONFIG) known = { text: env.DROVER_CONFIG, config: configOf(env) }
+  const text = configText(env)
+  if (known?.text !== text) known = { text, config: configOf(env) }
   return known.config
 }
 

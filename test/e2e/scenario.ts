@@ -18,10 +18,13 @@ export type StartDrover = (config: string, env: Readonly<Record<string, string>>
 
 const hookSecret = 'e2e-hook-secret-0123456789'
 
-function configText(slack: SlackPeer, rancher: RancherPeer): string {
+/** How the pretend Slack reaches drover. */
+export type Via = 'http' | 'socket'
+
+function configText(slack: SlackPeer, rancher: RancherPeer, via: Via): string {
   return `
 slack:
-  signingSecret: { env: SLACK_SIGNING_SECRET }
+  ${via === 'http' ? 'signingSecret: { env: SLACK_SIGNING_SECRET }' : 'appToken: { env: SLACK_APP_TOKEN }'}
   botToken: { env: SLACK_BOT_TOKEN }
   team: ${slack.teamId}
   botUserId: ${slack.botUserId}
@@ -51,8 +54,8 @@ hooks:
 `
 }
 
-export function scenario(runtime: string, start: StartDrover): void {
-  describe(`one story on ${runtime}`, () => {
+export function scenario(runtime: string, start: StartDrover, { via = 'http' }: { readonly via?: Via } = {}): void {
+  describe(`one story on ${runtime}${via === 'http' ? '' : ', in Socket Mode'}`, () => {
     let slack: SlackPeer
     let rancher: RancherPeer
     let drover: Running
@@ -60,15 +63,22 @@ export function scenario(runtime: string, start: StartDrover): void {
     beforeAll(async () => {
       slack = await startSlackPeer({ rateLimits: false })
       rancher = await startRancherPeer({ generation: 'B', engine: processEngine() })
-      drover = await start(configText(slack, rancher), {
-        SLACK_SIGNING_SECRET: slack.signingSecret,
+      drover = await start(configText(slack, rancher, via), {
+        ...(via === 'http' ? { SLACK_SIGNING_SECRET: slack.signingSecret } : { SLACK_APP_TOKEN: slack.appToken }),
         SLACK_BOT_TOKEN: slack.botToken,
         CATTLE_ACCESS_KEY: rancher.environmentKey.accessKey,
         CATTLE_SECRET_KEY: rancher.environmentKey.secretKey,
         HOOK_SECRET: hookSecret,
       })
-      slack.connect(`${drover.url}/slack/events`)
+      await connect()
     }, 90_000)
+
+    /** Slack is told where drover is, or waits until drover has come. */
+    async function connect(): Promise<void> {
+      if (via === 'http') return slack.connect(`${drover.url}/slack/events`)
+      slack.connectSocket()
+      await until(() => (slack.sockets.open.length === 2 ? true : undefined))
+    }
 
     afterAll(async () => {
       await drover?.stop()
@@ -134,21 +144,71 @@ export function scenario(runtime: string, start: StartDrover): void {
       expect(rancher.seen.starts.length).toBe(starts)
     })
 
-    it('forged, stale and future requests are refused, and so is a replay', async () => {
-      const before = parents('C0OPS').length
-      const genuine = await slack.slash('U0ALEX', 'C0OPS', 'name=shop-web-1 -- echo replay')
-      await ended('C0OPS', before)
-      const starts = rancher.seen.starts.length
-      const body = genuine.rawBody.replace(/trigger_id=[^&]*/, 'trigger_id=1.2.forged')
-      expect(body).not.toBe(genuine.rawBody)
-      const now = Math.floor(Date.now() / 1000)
-      expect((await slack.send({ body, signature: `v0=${'0'.repeat(64)}` })).status).toBe(401)
-      expect((await slack.send({ body, timestamp: now - 600 })).status).toBe(401)
-      expect((await slack.send({ body, timestamp: now + 600 })).status).toBe(401)
-      await slack.resend(genuine)
-      await pause(500)
-      expect(rancher.seen.starts.length).toBe(starts)
-    })
+    if (via === 'http') requestsOverHttp()
+    else deliveriesOverSockets()
+
+    function requestsOverHttp(): void {
+      it('forged, stale and future requests are refused, and so is a replay', async () => {
+        const before = parents('C0OPS').length
+        const genuine = await slack.slash('U0ALEX', 'C0OPS', 'name=shop-web-1 -- echo replay')
+        await ended('C0OPS', before)
+        const starts = rancher.seen.starts.length
+        const body = genuine.rawBody.replace(/trigger_id=[^&]*/, 'trigger_id=1.2.forged')
+        expect(body).not.toBe(genuine.rawBody)
+        const now = Math.floor(Date.now() / 1000)
+        expect((await slack.send({ body, signature: `v0=${'0'.repeat(64)}` })).status).toBe(401)
+        expect((await slack.send({ body, timestamp: now - 600 })).status).toBe(401)
+        expect((await slack.send({ body, timestamp: now + 600 })).status).toBe(401)
+        await slack.resend(genuine)
+        await pause(500)
+        expect(rancher.seen.starts.length).toBe(starts)
+      })
+    }
+
+    function deliveriesOverSockets(): void {
+      it('[nothing-lost] both connections are sent away in the middle of a run: it ends and answers once, and the next one runs', async () => {
+        const before = parents('C0OPS').length
+        const starts = rancher.seen.starts.length
+        await slack.slash('U0ALEX', 'C0OPS', "name=shop-web-1 cmd='sleep 2; echo whole'")
+        await until(() => (rancher.seen.starts.length > starts ? true : undefined))
+        slack.sockets.watch()
+        const sentAway = slack.sockets.open
+        for (const one of sentAway) one.disconnect('warning')
+        const { all } = await run('name=shop-web-2 -- echo meanwhile')
+        expect(all).toContain('meanwhile')
+        const parent = await ended('C0OPS', before)
+        await until(() => (shown(slack.thread('C0OPS', parent.ts)).includes('whole') ? true : undefined))
+        await until(() => (slack.sockets.open.some((one) => sentAway.includes(one)) ? undefined : true))
+        expect(slack.sockets.fewest).toBeGreaterThanOrEqual(2)
+        expect([parents('C0OPS').length - before, rancher.seen.starts.length - starts]).toEqual([2, 2])
+      })
+
+      it('[once] a connection that dies with a delivery unacknowledged is opened again, and the retry is the same run', async () => {
+        const starts = rancher.seen.starts.length
+        slack.sockets.dropOnDelivery(1)
+        const mention = await slack.mention('U0ALEX', 'C0INC123', '@drover name=shop-web-1 -- echo dropped')
+        expect(mention.failure).toBe('connection_failed')
+        await until(() => (/exit 0/.test(shown(slack.thread('C0INC123', mention.ts))) ? true : undefined))
+        await until(() => (slack.sockets.open.length === 2 && slack.deliveries.at(-1)?.status === 200 ? true : undefined))
+        await pause(1_000)
+        expect(rancher.seen.starts.length - starts).toBe(1)
+      })
+
+      it('[once] a delivery whose acknowledgement is lost comes again and runs once', async () => {
+        const starts = rancher.seen.starts.length
+        slack.sockets.loseAcks(1)
+        const mention = await slack.mention('U0ALEX', 'C0INC123', '@drover name=shop-web-1 -- echo unheard')
+        expect(mention.failure).toBe('http_timeout')
+        await until(() => (slack.deliveries.at(-1)?.status === 200 ? true : undefined))
+        await until(() => (/exit 0/.test(shown(slack.thread('C0INC123', mention.ts))) ? true : undefined))
+        await pause(1_000)
+        expect(rancher.seen.starts.length - starts).toBe(1)
+      })
+
+      it('there is no request URL for anybody to try', async () => {
+        expect((await fetch(`${drover.url}/slack/events`, { method: 'POST', body: 'ssl_check=1' })).status).toBe(404)
+      })
+    }
 
     it('[gone-is-gone] a command past its deadline is said to have timed out, and no process of it is left', async () => {
       const { all } = await run('name=shop-web-1 timeout=1s -- sleep 61')
@@ -264,7 +324,7 @@ export function scenario(runtime: string, start: StartDrover): void {
       await until(async () => ((await processes('sleep 63')).length > 0 ? true : undefined))
       const starts = rancher.seen.starts.length
       drover = await drover.killAndRestart()
-      slack.connect(`${drover.url}/slack/events`)
+      await connect()
       const parent = await until(() => {
         const found = parents('C0OPS')[before]
         return found && /interrupted/i.test(shown([found])) ? found : undefined

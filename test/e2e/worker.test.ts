@@ -13,7 +13,10 @@ const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.met
 const start: StartDrover = async (config, env) => {
   const folder = mkdtempSync(join(tmpdir(), 'drover-worker-'))
   const vars = join(folder, 'vars')
-  const text = Object.entries({ ...env, DROVER_CONFIG: config }).map(([key, value]) => `${key}=${JSON.stringify(value)}\n`)
+  // In two variables, as a configuration over 5 KB has to be.
+  const half = config.indexOf('\nrules:')
+  const parts = { DROVER_CONFIG: config.slice(0, half), DROVER_CONFIG_2: config.slice(half + 1) }
+  const text = Object.entries({ ...env, ...parts }).map(([key, value]) => `${key}=${JSON.stringify(value)}\n`)
   writeFileSync(vars, text.join(''))
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
