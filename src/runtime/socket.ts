@@ -21,7 +21,21 @@ export type MessageQueue = {
   readonly ended: Promise<SocketEnd>
 }
 
-export function messageQueue(maxBufferedBytes: number): MessageQueue {
+/** Where the reader is slower than the connection, the connection waits: TCP then slows the far side down. */
+export type Flow = { pause(): void; resume(): void }
+
+/** Bytes that wait for the reader before the connection is paused, and at which it goes on. */
+const PAUSE_BYTES = 2 * 1024 * 1024
+const RESUME_BYTES = 512 * 1024
+
+/** `flow`: without it (workerd cannot pause) a fast sender meets the cap. */
+export function messageQueue(maxBufferedBytes: number, flow?: Flow): MessageQueue {
+  let isPaused = false
+  const goOn = (): void => {
+    if (!isPaused) return
+    isPaused = false
+    flow?.resume()
+  }
   const waiting: SocketMessage[] = []
   let bytes = 0
   let how: SocketEnd | undefined
@@ -35,6 +49,7 @@ export function messageQueue(maxBufferedBytes: number): MessageQueue {
         // Draining in batches keeps a long backlog linear.
         for (const message of waiting.splice(0)) {
           bytes -= sizeOf(message)
+          if (bytes <= RESUME_BYTES) goOn()
           yield message
         }
         if (waiting.length > 0) continue
@@ -46,6 +61,7 @@ export function messageQueue(maxBufferedBytes: number): MessageQueue {
     } finally {
       isAbandoned = true
       waiting.length = 0
+      goOn()
     }
   }
 
@@ -55,6 +71,10 @@ export function messageQueue(maxBufferedBytes: number): MessageQueue {
       bytes += sizeOf(message)
       if (bytes > maxBufferedBytes) return false
       waiting.push(message)
+      if (bytes > PAUSE_BYTES && !isPaused && flow !== undefined) {
+        isPaused = true
+        flow.pause()
+      }
       wake?.()
       return true
     },

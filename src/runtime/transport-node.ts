@@ -114,7 +114,7 @@ async function handshake(ws: WebSocket, url: URL, signal: AbortSignal): Promise<
 }
 
 function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Socket {
-  const queue = messageQueue(maxBytes)
+  const queue = messageQueue(maxBytes, { pause: () => ws.pause(), resume: () => ws.resume() })
   let grace: ReturnType<typeof setTimeout> | undefined
   let isPingOpen = false
 
@@ -130,6 +130,8 @@ function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Socket {
   }
   const close = (code?: number, reason?: string) => {
     if (ws.readyState === WebSocket.CLOSED || grace !== undefined) return
+    // The far side's close frame has to be read.
+    ws.resume()
     ws.close(code ?? 1000, reason)
     grace = setTimeout(() => ws.terminate(), CLOSE_GRACE_MS)
   }
@@ -164,7 +166,8 @@ function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Socket {
       if (ws.bufferedAmount > maxBytes) overflow()
     },
     ping() {
-      if (ws.readyState !== WebSocket.OPEN) return
+      // A paused connection hears no pong.
+      if (ws.readyState !== WebSocket.OPEN || ws.isPaused) return
       // Nothing came back since the last ping: the connection is half open and would stay so for many minutes.
       if (isPingOpen) return drop(1006, 'the far side no longer answers')
       isPingOpen = true

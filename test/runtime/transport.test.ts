@@ -177,6 +177,13 @@ describe.each(Object.keys(RUNTIMES))('the transport on %s', { timeout: 20_000 },
   })
 })
 
+test('[bounded] on Node and Deno a sender faster than its reader is slowed down, and nothing of what it sends is lost', async () => {
+  const peer = await startPeer()
+  const answer = await probe(nodeTransport(), { do: 'socket', url: `${peer.ws}/torrent`, readAfterMs: 2_000 })
+  expect(answer).toMatchObject({ bytes: 40_000_000, ended: { code: 1000, clean: true } })
+  await peer.close()
+})
+
 test('on Node and Deno a half-open connection is noticed by its unanswered ping', async () => {
   const peer = await startPeer()
   const answer = await probe(nodeTransport(), { do: 'socket', url: `${peer.ws}/deaf`, pings: 2 })
@@ -253,6 +260,10 @@ async function startPeer() {
     if (path === '/deaf') {
       ws.send('one')
       socket.pause()
+    }
+    if (path === '/torrent') {
+      for (let i = 0; i < 400; i += 1) ws.send('x'.repeat(100_000))
+      ws.close(1000)
     }
     if (path === '/flood') for (let i = 0; i < 100; i += 1) ws.send('x'.repeat(10_000))
   }
