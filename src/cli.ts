@@ -17,7 +17,7 @@ import { isRunId, runIdFor } from './core/run-id.ts'
 import { reduce, worstExitCode } from './core/run-state.ts'
 import { names } from './core/selector.ts'
 import { formatArgv } from './core/words.ts'
-import { checkSlack } from './frontends/slack/check.ts'
+import { checkSlack, checkSlackWay } from './frontends/slack/check.ts'
 import { EVENT_SCOPES, SLACK_METHODS } from './frontends/slack/methods.ts'
 import { asJson, createTerminalReporter, type Terminal } from './frontends/terminal/reporter.ts'
 import { createBackends } from './gateway.ts'
@@ -258,6 +258,11 @@ async function check({ flags }: Options): Promise<number> {
         token: config.slack.botToken.reveal(),
         team: config.slack.team,
         needed,
+      })),
+      ...(await checkSlackWay({
+        apiUrl: config.slack.apiUrl,
+        signingSecret: config.slack.signingSecret !== undefined,
+        appToken: config.slack.appToken?.reveal(),
       })),
     )
   }

@@ -93,6 +93,7 @@ function variables(slack: SlackPeer, rancher: RancherPeer): Readonly<Record<stri
     CATTLE_SECRET_KEY: rancher.environmentKey.secretKey,
     SLACK_API_URL: slack.apiUrl,
     SLACK_BOT_TOKEN: slack.botToken,
+    SLACK_APP_TOKEN: slack.appToken,
     SLACK_SIGNING_SECRET: slack.signingSecret,
   }
 }

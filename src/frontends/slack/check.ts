@@ -1,6 +1,7 @@
-/** Whether Slack accepts this token, from where, and with which scopes: for `drover check`. */
+/** Whether Slack accepts these tokens, from where, with which scopes, and how it reaches drover: for `drover check`. */
 
 import type { CheckLine } from '../../core/ports.ts'
+import { askSocketUrl } from './socket-url.ts'
 
 const timeoutMs = 10_000
 
@@ -55,6 +56,38 @@ export async function checkSlack(options: {
       },
     ]
   }
+}
+
+/** Which way Slack takes to drover, and what it still needs. Asks for a connection's address and opens none. */
+export async function checkSlackWay(options: {
+  readonly apiUrl: string
+  readonly signingSecret: boolean
+  readonly appToken: string | undefined
+}): Promise<readonly CheckLine[]> {
+  const { apiUrl, signingSecret, appToken } = options
+  if (appToken === undefined) {
+    return [
+      {
+        ok: true,
+        what: 'slack way in',
+        detail:
+          'HTTP: Slack has to reach https://<your host>/slack/events, the request URL of the command, of interactivity and of events; if it cannot, set slack.appToken for Socket Mode',
+      },
+    ]
+  }
+  const answer = await askSocketUrl({ apiUrl, appToken })
+  const socketMode: CheckLine = answer.ok
+    ? { ok: true, what: 'slack socket mode', detail: 'the app token opens connections (connections:write)' }
+    : {
+        ok: answer.retryAfterMs === undefined ? false : 'warn',
+        what: 'slack socket mode',
+        detail: `apps.connections.open says ${answer.error}`,
+        next: answer.next,
+      }
+  const detail = signingSecret
+    ? 'Socket Mode while it is on in the app’s settings, HTTP at /slack/events while it is off'
+    : 'Socket Mode: drover connects to Slack, and nothing has to reach drover; it has to be on in the app’s settings (slack-manifest.socket.yml)'
+  return [{ ok: true, what: 'slack way in', detail }, socketMode]
 }
 
 function scopeLine(header: string | null, needed: readonly string[]): CheckLine {
