@@ -71,7 +71,10 @@ export async function askSocketUrl(request: SocketUrlRequest): Promise<SocketUrl
     const answer = answerSchema.safeParse(JSON.parse(new TextDecoder().decode(body)))
     if (!answer.success) return refused('unreadable_answer')
     if (!answer.data.ok) return refused(answer.data.error ?? 'unknown_error')
-    return answer.data.url === undefined ? refused('unreadable_answer') : { ok: true, url: answer.data.url }
+    const address = answer.data.url
+    // Nothing else proves that a delivery is Slack's: where the question went over TLS, the connection does too.
+    const isSafe = address !== undefined && (address.startsWith('wss:') || url.startsWith('http:'))
+    return isSafe ? { ok: true, url: address } : refused('unreadable_answer')
   } catch {
     return refused('no_answer')
   }
