@@ -5,22 +5,12 @@ import { type Browser, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { playgroundPage } from '../../src/playground/page/server.ts'
 import { type StubApp, startStubApp } from '../playground/slack-stub-app.ts'
+import { chromiumOptions } from './chromium.ts'
+import { faint } from './open.ts'
 
 let browser: Browser
 beforeAll(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--headless',
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  })
+  browser = await chromium.launch(chromiumOptions)
 }, 60_000)
 afterAll(() => browser.close())
 
@@ -151,41 +141,6 @@ async function visit(colorScheme: 'light' | 'dark'): Promise<Visit> {
       await app[Symbol.asyncDispose]()
     },
   }
-}
-
-/** Everything shown whose text has less than WCAG AA contrast on what is behind it. */
-function faint(page: Page): Promise<string[]> {
-  return page.evaluate(() => {
-    const context = document.createElement('canvas').getContext('2d', { willReadFrequently: true })!
-    const rgba = (color: string) => {
-      context.clearRect(0, 0, 1, 1)
-      context.fillStyle = color
-      context.fillRect(0, 0, 1, 1)
-      return [...context.getImageData(0, 0, 1, 1).data] as [number, number, number, number]
-    }
-    const luminance = (color: readonly number[]) => {
-      const [r, g, b] = color
-        .slice(0, 3)
-        .map((one) => (one / 255 <= 0.03928 ? one / 255 / 12.92 : ((one / 255 + 0.055) / 1.055) ** 2.4))
-      return 0.2126 * r! + 0.7152 * g! + 0.0722 * b!
-    }
-    const behind = (node: Element): readonly number[] => {
-      for (let one: Element | null = node; one; one = one.parentElement) {
-        const color = rgba(getComputedStyle(one).backgroundColor)
-        if (color[3] > 250) return color
-      }
-      return [255, 255, 255]
-    }
-    const found: string[] = []
-    for (const node of document.querySelectorAll<HTMLElement>('body *')) {
-      const own = [...node.childNodes].some((child) => child.nodeType === Node.TEXT_NODE && child.textContent?.trim())
-      if (!own || node.closest('.hidden, .skip, noscript, [hidden]') || !node.checkVisibility({ opacityProperty: true })) continue
-      const [light, dark] = [luminance(rgba(getComputedStyle(node).color)), luminance(behind(node))].sort((a, b) => b - a)
-      const ratio = (light! + 0.05) / (dark! + 0.05)
-      if (ratio < 4.5) found.push(`${node.tagName} ${node.className} “${node.textContent?.slice(0, 30)}” ${ratio.toFixed(2)}`)
-    }
-    return found
-  })
 }
 
 for (const theme of ['light', 'dark'] as const) {

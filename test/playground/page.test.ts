@@ -55,12 +55,17 @@ const routes = [
   '/',
   '/client.js',
   '/blocks.js',
+  '/suggest.js',
   '/look.css',
+  '/panels.css',
   '/api/state',
   '/api/events?user=U0ALEX',
   '/api/files/F1?user=U0ALEX',
+  '/api/protocol',
+  '/api/faults',
+  '/api/complete?user=U0ALEX&channel=C0OPS',
 ]
-const actions = ['/api/send', '/api/click', '/api/view/submit', '/api/view/close']
+const actions = ['/api/send', '/api/click', '/api/view/submit', '/api/view/close', '/api/faults']
 
 test('the printed address sets a strict cookie once and leads to an address without the token', async () => {
   await using page = await openPage(await startStubApp())

@@ -76,7 +76,8 @@ export function benchRoutes(
       stacks: all(targets.map(({ stack }) => stack)),
       services: all(targets.map(({ service }) => service)),
       backends: all(targets.map(({ backend }) => backend)),
-      labels: all(targets.flatMap(({ labels }) => Object.entries(labels).map(([key, value]) => `${key}=${value}`))),
+      // The platform's own labels come last: nobody types them.
+      labels: platformLast(all(targets.flatMap(({ labels }) => Object.entries(labels).map(([key, value]) => `${key}=${value}`)))),
     }
   }
 
@@ -91,4 +92,8 @@ export function benchRoutes(
       }
     },
   }
+}
+
+function platformLast(labels: readonly string[]): readonly string[] {
+  return [...labels].sort((a, b) => Number(a.startsWith('io.')) - Number(b.startsWith('io.')))
 }

@@ -28,9 +28,14 @@ export function frameReader(): FrameReader {
   /** Payload without headers; headers become parts. */
   const unwrapped = (data: Uint8Array, parts: Part[]): string => {
     let rest = Buffer.concat([header, data])
-    if (mode === 'unknown') mode = (rest[0] === 1 || rest[0] === 2) && rest[1] === 0 ? 'headers' : 'plain'
-    if (mode === 'plain') return rest.toString('latin1')
+    const mayBeHeader = rest[0] === 1 || rest[0] === 2
+    if (mode === 'unknown' && mayBeHeader && rest.length < 2) {
+      header = rest
+      return ''
+    }
+    if (mode === 'unknown') mode = mayBeHeader && rest[1] === 0 ? 'headers' : 'plain'
     header = Buffer.alloc(0)
+    if (mode === 'plain') return rest.toString('latin1')
     let payload = ''
     while (rest.length > 0) {
       if (left === 0) {

@@ -1,6 +1,6 @@
 /** What may come next in a command that is being typed; no more than text in and choices out. */
 
-const MOST = 8
+const MOST = 11
 const words = [
   { text: 'label=', about: 'containers with this label: a key, a value, key=value' },
   { text: 'name=', about: 'containers of this name; * matches anything' },

@@ -1,0 +1,97 @@
+import * as fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { deliveryLine, ledgerLine, trafficLine } from '../../src/playground/page/entries.ts'
+import { frameReader, type Part } from '../../src/playground/page/frames.ts'
+import { suggest } from '../../src/playground/page/suggest.js'
+
+const nonce = 'abcdefghijklmnopqrstuv'
+const frame = (content: string) => `\x1e${nonce} ${content}\x1f${nonce}`
+const said = `${frame('p41')}one\n${frame('eerr: ä')}two\n${frame('x3')}${frame('z')}`
+
+/** Docker's header before each piece. */
+function withHeader(text: string): Buffer {
+  const payload = Buffer.from(text)
+  const header = Buffer.alloc(8)
+  header[0] = 1
+  header.writeUInt32BE(payload.length, 4)
+  return Buffer.concat([header, payload])
+}
+
+/** Everything said in all pieces; output that was cut is put together again. */
+function read(pieces: readonly Uint8Array[]): readonly Part[] {
+  const reader = frameReader()
+  reader.client(Buffer.from(`${nonce}\n`))
+  const parts = pieces.flatMap((piece) => reader.host(piece)).filter(({ name }) => name !== 'Docker header')
+  const joined: Part[] = []
+  for (const part of parts) {
+    const last = joined.at(-1)
+    if (part.name === 'output' && last?.name === 'output') joined[joined.length - 1] = { ...part, text: last.text + part.text }
+    else joined.push(part)
+  }
+  return joined
+}
+
+const expected = [
+  { name: 'drover frame “p”', text: 'the wrapper began, pid 41' },
+  { name: 'output', text: 'one\n' },
+  { name: 'drover frame “e”', text: 'stderr, a line: err: ä' },
+  { name: 'output', text: 'two\n' },
+  { name: 'drover frame “x”', text: 'the command exited with code 3' },
+  { name: 'drover frame “z”', text: 'nothing more comes on stderr' },
+]
+
+test.for([
+  ['generation A, without headers', Buffer.from(said)],
+  ['generation B, with headers', Buffer.concat([withHeader(said.slice(0, 40)), withHeader(said.slice(40))])],
+] as const)('%s: headers and frames are named wherever they are cut', ([, whole]) => {
+  fc.assert(
+    fc.property(fc.uniqueArray(fc.integer({ min: 1, max: whole.length - 1 }), { maxLength: 12 }), (cuts) => {
+      const at = [0, ...cuts.sort((a, b) => a - b), whole.length]
+      expect(read(at.slice(1).map((end, index) => whole.subarray(at[index], end)))).toEqual(expected)
+    }),
+    { numRuns: 200 },
+  )
+})
+
+test('[no-secret-shown] the nonce, signature, token and response URL are cut short', () => {
+  expect(frameReader().client(Buffer.from(`${nonce}\n`))[0]?.text).not.toContain(nonce)
+  const body = new URLSearchParams({ command: '/exec', text: 'label=web', response_url: 'http://x/response/secret-secret' })
+  const delivery = { status: 200, body: '', triggerId: '', headers: { 'x-slack-signature': `v0=${'a1'.repeat(32)}` } }
+  const text = JSON.stringify(deliveryLine({ ...delivery, rawBody: body.toString() }))
+  expect(text).toContain('x-slack-signature: v0=a1a1a1a1…')
+  expect(text).not.toContain('secret-secret')
+  const token = `eyJhbGciOiJSUzI1NiJ9.${Buffer.from('{"exec":{"Cmd":["uptime"]}}').toString('base64url')}.${'c'.repeat(80)}`
+  const http = { type: 'http', at: 1, method: 'POST', path: '/x', request: '', status: 200 } as const
+  const line = JSON.stringify(trafficLine({ ...http, response: JSON.stringify({ token, url: 'ws://x' }) }, frameReader()))
+  expect(line).not.toContain(token)
+  expect(line).toContain('uptime')
+})
+
+test('a ledger line has its own hash and the one before it', () => {
+  const stored = { seq: 2, at: 1, hash: 'b'.repeat(64), event: { type: 'delivered' } } as const
+  const text = JSON.stringify(ledgerLine(stored, 'a'.repeat(64)))
+  expect(text).toContain('b'.repeat(64))
+  expect(text).toContain(`after ${'a'.repeat(12)}…`)
+})
+
+const offers = { labels: ['app=shop', 'role=web'], names: ['shop-web-1', 'shop-web-2', 'blog-1'], stacks: ['shop'] }
+const after = (text: string) => suggest(text, text.length, offers)?.choices.map((one) => one.text)
+
+test.for([
+  ['/', ['/exec ']],
+  ['/exec st', ['stack=']],
+  ['/exec stack=', ['shop ']],
+  ['/exec name=shop-', ['shop-web-* ', 'shop-web-1 ', 'shop-web-2 ']],
+  ['/exec label=app=shop,ro', ['role=web ']],
+  ['@drover timeout=2', ['20s ']],
+  ['/exec cmd="df -', ['"df -h" ']],
+  ['/exec cmd="grep st', undefined],
+  ['/exec name=x -- st', undefined],
+  ['no command st', undefined],
+] as const)('after %s comes %s', ([text, wanted]) => {
+  expect(after(text)).toEqual(wanted)
+})
+
+test('a word that was used is not offered again', () => {
+  expect(after('/exec label=web ')).not.toContain('label=')
+})
