@@ -1,0 +1,90 @@
+/** How soon, and how many, signed slash commands are acknowledged: drover with its durable accept, bare Hono and Bolt without. */
+
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { type DoorName, doorNames, startDrover } from './doors.ts'
+import { type LoadFigures, load, signingSecret } from './load.ts'
+import { here } from './places.ts'
+import { onDeno, onNode, type Server, startServer, startWorker } from './processes.ts'
+import { against, type Bench, interleaved, median, type Row } from './rows.ts'
+
+const command = 'name=bench-1 -- uptime'
+
+export const acknowledge: Bench = {
+  name: 'acknowledge',
+  async run({ quick, say }) {
+    const rounds = quick ? 1 : 3
+    const ms = quick ? 1_000 : 2_000
+    // A Slack that never answers: the runs themselves wait for it, so that acknowledging is measured and not what follows.
+    const silent = createServer(() => {})
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+    const slackApi = `http://127.0.0.1:${(silent.address() as AddressInfo).port}/api/`
+    const doors = { slackApi, rancher: 'http://127.0.0.1:9' }
+    const env = { SLACK_SIGNING_SECRET: signingSecret }
+    const rows: Row[] = []
+    let bolt: number | undefined
+    for (const door of doorNames) {
+      say(`acknowledge on ${door}`)
+      const servers: Record<string, Server> = { hono: await startHono(door, env), drover: await startDrover(door, doors) }
+      if (door === 'Node') servers.bolt = await startServer(onNode(here('servers/bolt.ts')), env)
+      if (door !== 'workerd') servers.memory = await startDrover(door, doors, ':memory:')
+      for (const { url } of Object.values(servers)) await load(url, { connections: 10, ms: ms / 2, text: command })
+      const one = await interleaved(rounds, subjects(servers, { connections: 1, ms: ms / 2, text: command }))
+      const many = await interleaved(rounds, subjects(servers, { connections: 50, ms, text: command }))
+      for (const server of Object.values(servers)) await server.stop()
+      const rate = (name: string) => median((many[name] ?? []).map(({ perSecond }) => perSecond))
+      const late = (name: string, what: 'p50' | 'p99') => median((one[name] ?? []).map((figures) => figures[what]))
+      if (door === 'Node') bolt = rate('bolt')
+      const note = 'two durable writes: the signature seen, the run accepted'
+      const name = `acknowledge ${door}`
+      const value = rate('drover')
+      rows.push(
+        against(
+          { name: `${name}, 50 connections`, value, unit: 'requests/s', note },
+          { name: 'bare Hono', value: rate('hono') },
+          { atLeast: 0.5 },
+        ),
+      )
+      if (bolt !== undefined)
+        rows.push(
+          against(
+            { name: `${name}, 50 connections`, value, unit: 'requests/s' },
+            { name: "Bolt's HTTPReceiver on Node", value: bolt },
+            { atLeast: 1 },
+          ),
+        )
+      if (servers.memory)
+        rows.push(
+          against(
+            { name: `${name}, 50 connections, ledger in memory`, value: rate('memory'), unit: 'requests/s' },
+            { name: 'bare Hono', value: rate('hono') },
+          ),
+        )
+      for (const what of ['p50', 'p99'] as const)
+        rows.push(
+          against(
+            { name: `${name}, 1 connection, ${what}`, value: late('drover', what), unit: 'ms' },
+            { name: 'bare Hono', value: late('hono', what) },
+          ),
+        )
+      rows.push({ name: `${name}: bare Hono, 50 connections`, value: rate('hono'), unit: 'requests/s' })
+    }
+    if (bolt !== undefined)
+      rows.push({ name: "acknowledge Node: Bolt's HTTPReceiver, 50 connections", value: bolt, unit: 'requests/s' })
+    silent.closeAllConnections()
+    silent.close()
+    return rows
+  },
+}
+
+function subjects(
+  servers: Readonly<Record<string, Server>>,
+  options: Parameters<typeof load>[1],
+): Record<string, () => Promise<LoadFigures>> {
+  return Object.fromEntries(Object.entries(servers).map(([name, { url }]) => [name, () => load(url, options)]))
+}
+
+function startHono(door: DoorName, env: Readonly<Record<string, string>>): Promise<Server> {
+  if (door === 'workerd') return startWorker(here('servers/hono-worker.toml'), env)
+  return startServer(door === 'Node' ? onNode(here('servers/hono-node.ts')) : onDeno(here('servers/hono-deno.ts')), env)
+}

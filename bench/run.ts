@@ -1,0 +1,31 @@
+/** The bench: every row a ratio against a baseline of the same run. `node bench/run.ts [--only name] [--quick]` */
+
+import { parseArgs } from 'node:util'
+import { acknowledge } from './acknowledge.ts'
+import { firstOutput } from './first-output.ts'
+import { ledger } from './ledger.ts'
+import { describeMachine } from './machine.ts'
+import { output } from './output.ts'
+import { here } from './places.ts'
+import { table, write } from './report.ts'
+import type { Bench, Row } from './rows.ts'
+import { startup } from './startup.ts'
+import { exec, targets } from './targets.ts'
+
+const benches: readonly Bench[] = [acknowledge, exec, targets, output, ledger, startup, firstOutput]
+
+const { values } = parseArgs({ options: { only: { type: 'string' }, quick: { type: 'boolean', default: false } } })
+const chosen = benches.filter(({ name }) => values.only === undefined || name === values.only)
+if (chosen.length === 0) {
+  console.error(`There is no bench ${values.only}. There are: ${benches.map(({ name }) => name).join(', ')}.`)
+  process.exit(1)
+}
+const machine = describeMachine()
+console.error(`${machine.cores} cores, ${machine.cpu}, ${machine.memoryGiB} GiB; load before: ${machine.loadBefore.join(' ')}`)
+const began = performance.now()
+const rows: Row[] = []
+for (const bench of chosen) rows.push(...(await bench.run({ quick: values.quick, say: (text) => console.error(`… ${text}`) })))
+console.log(table(rows))
+console.error(`${Math.round((performance.now() - began) / 1000)} s`)
+// A part or a quick look is no result to keep.
+if (chosen.length === benches.length && !values.quick) write(here('results'), machine, rows)
