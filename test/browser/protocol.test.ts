@@ -93,7 +93,7 @@ it('shows the run of the open thread, or the one that is chosen; and only the li
   await here.page.locator('#protocol-list').getByText('Slack sends /exec name=shop-web-1 cmd="hostname"').waitFor()
   await here.page.getByLabel('Run', { exact: true }).selectOption({ label: await optionFor('whoami') })
   await here.page.locator('#protocol-list').getByText('Slack sends /exec name=shop-web-2 cmd="whoami"').waitFor()
-  await here.page.getByRole('button', { name: 'Rancher, websocket' }).click()
+  await here.page.getByRole('button', { name: 'websocket', exact: true }).click()
   expect(await here.page.locator('#protocol-list > li.socket:visible').count()).toBe(0)
   expect(await here.page.locator('#protocol-list > li.drover:visible').count()).toBeGreaterThan(3)
 })

@@ -153,7 +153,7 @@ function welcomeNode() {
     world.bench?.faults &&
       el(
         'p',
-        { class: 'ways' },
+        { class: `ways ${tourWasSeen() ? 'seen' : ''}` },
         el(
           'button',
           { type: 'button', class: `kit ${tourWasSeen() ? '' : 'primary'}`, onclick: () => goTour(0) },

@@ -153,7 +153,7 @@ export function trafficLine(traffic: Traffic, reader: FrameReader): Line {
       return {
         at,
         lane: 'socket',
-        title: `${arrow} websocket ${traffic.socket}: ${shortened(names.join(' · ') || 'a part of a frame', 90)}`,
+        title: `${arrow} websocket ${traffic.socket}: ${brief(names.join(' · ') || 'a part of a frame')}`,
         parts: [{ name: 'message', text: `${traffic.data.length} bytes${traffic.base64 ? ', as base64 text' : ''}` }, ...parts],
       }
     }
@@ -170,6 +170,10 @@ export function trafficLine(traffic: Traffic, reader: FrameReader): Line {
     default:
       return traffic satisfies never
   }
+}
+
+function brief(text: string): string {
+  return text.length <= 90 ? text : `${text.slice(0, 90)}…`
 }
 
 function listed(data: readonly unknown[]): string {

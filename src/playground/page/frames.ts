@@ -25,34 +25,35 @@ export function frameReader(): FrameReader {
   let left = 0
   let held = ''
 
-  /** Payload without headers; headers become parts. */
-  const unwrapped = (data: Uint8Array, parts: Part[]): string => {
+  /** Takes headers off, in order with what they announce. */
+  const unwrap = (data: Uint8Array, parts: Part[]): void => {
     let rest = Buffer.concat([header, data])
     const mayBeHeader = rest[0] === 1 || rest[0] === 2
     if (mode === 'unknown' && mayBeHeader && rest.length < 2) {
       header = rest
-      return ''
+      return
     }
     if (mode === 'unknown') mode = mayBeHeader && rest[1] === 0 ? 'headers' : 'plain'
     header = Buffer.alloc(0)
-    if (mode === 'plain') return rest.toString('latin1')
-    let payload = ''
+    if (mode === 'plain') {
+      framed(rest.toString('latin1'), parts)
+      return
+    }
     while (rest.length > 0) {
       if (left === 0) {
         if (rest.length < HEADER) {
           header = rest
-          break
+          return
         }
         left = rest.readUInt32BE(4)
         parts.push({ name: 'Docker header', text: `${rest[0] === 2 ? 'stderr' : 'stdout'}, ${left} bytes follow` })
         rest = rest.subarray(HEADER)
       }
-      payload += rest.subarray(0, left).toString('latin1')
+      framed(rest.subarray(0, left).toString('latin1'), parts)
       const taken = Math.min(left, rest.length)
       left -= taken
       rest = rest.subarray(taken)
     }
-    return payload
   }
 
   const framed = (payload: string, parts: Part[]): void => {
@@ -93,7 +94,7 @@ export function frameReader(): FrameReader {
     },
     host(data) {
       const parts: Part[] = []
-      framed(unwrapped(data, parts), parts)
+      unwrap(data, parts)
       return parts
     },
   }

@@ -6,8 +6,8 @@ import { $, now } from './state.js'
 const lanes = {
   'slack-in': 'Slack → drover',
   drover: 'drover',
-  rancher: 'Rancher, HTTP',
-  socket: 'Rancher, websocket',
+  rancher: 'Rancher HTTP',
+  socket: 'websocket',
   'slack-out': 'drover → Slack',
 }
 const order = Object.keys(lanes)
@@ -81,6 +81,8 @@ function add(entry) {
 const offset = (ms) => (ms < 10_000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`)
 const opensItself = /^(Slack sends|read:|allowed|denied)/
 
+const isShort = (text) => text.length <= 90 && !text.trimEnd().includes('\n')
+
 function entryNode(entry) {
   const mark = { good: '✓', bad: '✗' }[entry.tone]
   return el(
@@ -102,7 +104,14 @@ function entryNode(entry) {
           entry.title,
         ),
       ),
-      entry.parts.map((part) => el('div', { class: 'part' }, el('h4', {}, part.name), el('pre', { tabindex: '0' }, part.text))),
+      entry.parts.map((part) =>
+        el(
+          'div',
+          { class: `part ${isShort(part.text) ? 'short' : ''}` },
+          el('h4', {}, part.name),
+          el('pre', isShort(part.text) ? {} : { tabindex: '0' }, part.text),
+        ),
+      ),
     ),
   )
 }
