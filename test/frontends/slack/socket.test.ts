@@ -138,7 +138,7 @@ test('[nothing-lost] when Slack sends both connections away at once, both are re
   const { peer } = bench
   peer.sockets.watch()
   const before = peer.sockets.open
-  for (const one of before) one.disconnect('warning')
+  for (const one of before) one.disconnect('warning', { closeAfterMs: 60_000 })
   await poll(() => peer.sockets.open.filter((one) => !before.includes(one))).toHaveLength(2)
   expect((await peer.slash('U0ALEX', 'C0OPS', line)).status).toBe(200)
   await poll(() => peer.sockets.open.filter((one) => before.includes(one))).toEqual([])
@@ -152,7 +152,7 @@ test('[nothing-lost] what is under way on a connection that is sent away is ackn
   const deliveries = [1, 2, 3, 4].map((n) => peer.slash('U0ALEX', 'C0OPS', `label=w${n} cmd=date`))
   await poll(() => bench.memory.submits()).toBe(4)
   const before = peer.sockets.open
-  for (const one of before) one.disconnect('warning')
+  for (const one of before) one.disconnect('warning', { closeAfterMs: 60_000 })
   await poll(() => peer.sockets.open.filter((one) => !before.includes(one))).toHaveLength(2)
   release()
   expect((await Promise.all(deliveries)).map(({ status }) => status)).toEqual([200, 200, 200, 200])
