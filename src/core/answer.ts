@@ -11,6 +11,8 @@ const reportMs = 10_000
 const deliverMs = 300_000
 /** Least time between two progress reports (Slack takes about one update a second). */
 const progressMs = 1_000
+/** Reading a whole run takes at most this share of the time, so that thousands of targets are not held up by being told about. */
+const readingShare = 0.1
 /** How long the first report may hold the command back: the answer should have its place in the thread before there is one. */
 const firstMs = 5_000
 
@@ -37,10 +39,13 @@ export function startProgress(request: RunRequest, house: House) {
   let stopped = false
   let busy: Promise<void> = Promise.resolve()
   let timer: ReturnType<typeof setTimeout> | undefined
+  let pauseMs = progressMs
   const report = async () => {
     dirty = false
+    const begun = Date.now()
     try {
       const state = await load(request.id, house)
+      pauseMs = Math.max(progressMs, (Date.now() - begun) / readingShare)
       if (!state) return
       const shownState = maskState(state, house.redactor)
       for (const part of await within(reportMs, 'The progress report', () => house.reporter(request).progress(shownState))) {
@@ -55,14 +60,14 @@ export function startProgress(request: RunRequest, house: House) {
     timer = undefined
     if (!dirty || stopped) return
     busy = report().then(() => {
-      if (!stopped) timer = setTimeout(tick, progressMs)
+      if (!stopped) timer = setTimeout(tick, pauseMs)
     })
   }
   return {
     /** Waits for the parent message, so that the answer has a place; not for ever. */
     first: async () => {
       busy = report().then(() => {
-        timer = setTimeout(tick, progressMs)
+        timer = setTimeout(tick, pauseMs)
       })
       let patience: ReturnType<typeof setTimeout> | undefined
       const late = new Promise<void>((resolve) => {
@@ -73,7 +78,7 @@ export function startProgress(request: RunRequest, house: House) {
     },
     touch() {
       dirty = true
-      timer ??= stopped ? undefined : setTimeout(tick, progressMs)
+      timer ??= stopped ? undefined : setTimeout(tick, pauseMs)
     },
     async stop() {
       stopped = true

@@ -541,6 +541,26 @@ describe('the answer', () => {
     expect(logged).toContainEqual(expect.objectContaining({ event: 'progress-failed' }))
   })
 
+  it('[bounded] a run that is slow to read is read less often for its progress, so that its commands go on', {
+    timeout: 30_000,
+  }, async () => {
+    let reads = 0
+    const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+    const { backend } = backendOf('prod', [targetOf('a')], async function* (target) {
+      yield { type: 'started', handle: { target: target.id, exec: 'e' } }
+      await pause(2_500)
+      yield { type: 'exit', code: 0 }
+    })
+    const read = (real: Ledger) => async (run: RunId) => {
+      reads++
+      await pause(800)
+      return await real.read(run)
+    }
+    const { state } = await play({ backends: [backend], ledger: (real) => ({ read: read(real) }) })
+    // At its begin, for the first report, and for the answer.
+    expect([state.delivered, reads]).toEqual([true, 3])
+  })
+
   it('[bounded] a progress report that never comes back does not hold the run', { timeout: 30_000 }, async () => {
     const { backend } = backendOf('prod', [targetOf('a')])
     const { state } = await play({ backends: [backend], reporter: { progress: () => new Promise(() => {}) } })
