@@ -34,11 +34,9 @@ export async function readEvents(db: Db, run: RunId): Promise<readonly StoredEve
 
 /** The event of a row; `output` without its chunks. Throws when its payload is not what the digest says. */
 async function eventOf(db: Db, row: EventTable): Promise<RunEvent> {
-  if (row.type === 'output') {
-    const { detached: _, ...event } = JSON.parse(row.body)
-    return { ...event, chunks: [] }
-  }
-  return JSON.parse((await payload(db, row)) ?? row.body)
+  const { detached, ...event } = JSON.parse(row.body)
+  if (row.type === 'output') return { ...event, chunks: [] }
+  return detached === undefined ? event : JSON.parse((await payload(db, row)) ?? row.body)
 }
 
 /** The canonical JSON kept beside an event, undefined when there is none. Throws when it is damaged. */
