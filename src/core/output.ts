@@ -121,6 +121,7 @@ const maxSequence = 64
 /** Holds back what the next piece may complete: carriage returns at the end, and the start of an escape sequence. */
 function splitUnfinished(text: string): [string, string] {
   const at = text.lastIndexOf('\u001b')
+  if (at < 0 && !text.endsWith('\r')) return [text, '']
   const isOpen = at >= 0 && text.length - at < maxSequence && /^\u001b(\[[0-?]*[ -/]*)?$/.test(text.slice(at))
   const open = isOpen ? text.slice(at) : ''
   const whole = (isOpen ? text.slice(0, at) : text).replaceAll(sgr, '')
