@@ -17,7 +17,7 @@ export const startup: Bench = {
     const peer = await startServer(onNode(here('servers/rancher.ts')), {})
     const keys = { CATTLE_URL: `${peer.url}/v2-beta`, CATTLE_ACCESS_KEY: 'bench-key-01234', CATTLE_SECRET_KEY: 'bench-key-01234' }
     const doors = { slackApi: 'http://127.0.0.1:9/api/', rancher: peer.url }
-    const ms = await interleaved(quick ? 2 : 7, {
+    const ms = await interleaved(quick ? 2 : 5, {
       node: () => timed(['-e', '0'], {}),
       version: () => timed([root('src/cli.ts'), '--version'], {}),
       exec: () => timed([root('src/cli.ts'), 'exec', 'name=bench-1', '--', 'bench', 'ok'], keys),

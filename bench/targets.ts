@@ -13,7 +13,7 @@ export const exec: Bench = {
   async run({ quick, say }) {
     say('one exec')
     const peer = await startServer(onNode(here('servers/rancher.ts')), {})
-    const common = { url: peer.url, count: 1, parallel: 1, times: quick ? 10 : 40 }
+    const common = { url: peer.url, count: 1, parallel: 1, times: quick ? 10 : 25 }
     const rows: Row[] = []
     for (const [what, command] of [
       ['an instant command', ['bench', 'ok']],
@@ -46,7 +46,7 @@ export const targets: Bench = {
     for (const count of quick ? [1, 10, 100, 1000] : [1, 10, 100, 1000, 10_000]) {
       say(`${count} targets`)
       const common = { url: peer.url, count, times: count >= 1000 ? 1 : 3, command: ['bench', 'ok'] }
-      const rounds = quick || count === 10_000 ? 1 : 3
+      const rounds = quick || count === 10_000 ? 1 : count === 1000 ? 2 : 3
       const figures = await interleaved(rounds, {
         floor: () => subject({ who: 'bare', parallel, ...common }),
         drover: () => subject({ who: 'drover', parallel, ...common }),
