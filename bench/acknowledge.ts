@@ -1,7 +1,10 @@
 /** How soon, and how many, signed slash commands are acknowledged: drover with its durable accept, bare Hono and Bolt without. */
 
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { type DoorName, doorNames, startDrover } from './doors.ts'
 import { type LoadFigures, load, signingSecret } from './load.ts'
 import { here } from './places.ts'
@@ -85,6 +88,19 @@ function subjects(
 }
 
 function startHono(door: DoorName, env: Readonly<Record<string, string>>): Promise<Server> {
-  if (door === 'workerd') return startWorker(here('servers/hono-worker.toml'), env)
+  if (door === 'workerd') return startWorker(honoConfig(), env)
   return startServer(door === 'Node' ? onNode(here('servers/hono-node.ts')) : onDeno(here('servers/hono-deno.ts')), env)
+}
+
+/** Outside the tree: wrangler keeps its files beside its configuration. */
+function honoConfig(): string {
+  const file = join(mkdtempSync(join(tmpdir(), 'drover-bench-hono-')), 'wrangler.toml')
+  const lines = [
+    'name = "bare-hono"',
+    `main = "${here('servers/hono-worker.ts')}"`,
+    'compatibility_date = "2026-11-17"',
+    'compatibility_flags = ["nodejs_compat"]',
+  ]
+  writeFileSync(file, `${lines.join('\n')}\n`)
+  return file
 }
