@@ -69,7 +69,7 @@ it('names a refusal’s rule, and a 429 of Slack’s', async () => {
   await here.as('Sam')
   await here.refused('/exec label=web cmd="rm -rf /srv"')
   await lines().filter({ hasText: 'denied' }).first().waitFor()
-  expect(await all()).toContain('nothing-destructive')
+  expect(await all()).toContain('denied by the rule “nothing-destructive”')
   await here.as('Alex')
   house.play.slack.faults.rateLimit('chat.postMessage', { retryAfterS: 1, times: 1 })
   await here.ask('/exec name=shop-web-1 cmd="hostname"')
