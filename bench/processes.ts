@@ -10,7 +10,7 @@ import { deno, root, wrangler } from './places.ts'
 export type Server = { readonly url: string; readonly pid: number; stop(): Promise<void> }
 
 const startMs = 60_000
-const measureMs = 240_000
+const measureMs = 400_000
 
 /** Waits for a line that holds `"url":"http…"` on either stream. */
 export async function startServer(

@@ -24,8 +24,17 @@ const machine = describeMachine()
 console.error(`${machine.cores} cores, ${machine.cpu}, ${machine.memoryGiB} GiB; load before: ${machine.loadBefore.join(' ')}`)
 const began = performance.now()
 const rows: Row[] = []
-for (const bench of chosen) rows.push(...(await bench.run({ quick: values.quick, say: (text) => console.error(`… ${text}`) })))
-console.log(table(rows))
+for (const bench of chosen) {
+  try {
+    const found = await bench.run({ quick: values.quick, say: (text) => console.error(`… ${text}`) })
+    console.log(table(found))
+    rows.push(...found)
+  } catch (error) {
+    // The others are worth having all the same.
+    console.error(`${bench.name} went wrong:`, error)
+    process.exitCode = 1
+  }
+}
 console.error(`${Math.round((performance.now() - began) / 1000)} s`)
 // A part or a quick look is no result to keep.
 if (chosen.length === benches.length && !values.quick) write(here('results'), machine, rows)
