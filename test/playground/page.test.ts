@@ -56,6 +56,7 @@ const routes = [
   '/client.js',
   '/blocks.js',
   '/suggest.js',
+  '/side.js',
   '/look.css',
   '/panels.css',
   '/api/state',

@@ -1,14 +1,14 @@
 /** The page in the browser: where you are in it, and what arrives. */
 
-import { el } from './blocks.js'
 import { completes } from './complete.js'
 import { composes, grow, hint } from './compose.js'
 import { drawViews } from './dialogs.js'
 import { drawFaults, heal } from './fault-menu.js'
-import { avatar, icon, messageNode, place, sticky, toEnd } from './messages.js'
+import { icon, messageNode, place, sticky, toEnd } from './messages.js'
 import { protocolNews, showProtocol, startProtocol } from './protocol-view.js'
+import { drawSide, welcomeNode } from './side.js'
 import { $, load, messages, now, sorted, toast, unread, world } from './state.js'
-import { go as goTour, startTour, tourSaw, tourSees, tourWasSeen } from './tour.js'
+import { startTour, tourSaw, tourSees } from './tour.js'
 
 let source
 
@@ -77,53 +77,6 @@ function lookAt(message) {
   drawThread()
 }
 
-function drawSide() {
-  $('people').replaceChildren(
-    ...world.switchable.map((id) => {
-      const person = world.people.find((one) => one.id === id)
-      const input = el('input', { type: 'radio', name: 'person', value: id, checked: id === now.me, onchange: () => become(id) })
-      return el(
-        'label',
-        { class: id === now.me ? 'chosen' : '' },
-        input,
-        avatar(id),
-        el('span', {}, el('strong', {}, person.realName), el('small', {}, person.title)),
-      )
-    }),
-  )
-  $('channels').replaceChildren(
-    ...world.channels.map((one) =>
-      el(
-        'li',
-        {},
-        el(
-          'button',
-          {
-            type: 'button',
-            'aria-current': one.id === now.channel ? 'page' : undefined,
-            class: unread.has(one.id) ? 'unread' : '',
-            onclick: () => go(one.id),
-          },
-          el('span', { class: 'sign', 'aria-hidden': 'true' }, one.isPrivate ? icon('lock') : '#'),
-          one.name,
-          one.isExtShared && el('span', { class: 'badge outside' }, 'Acme'),
-          unread.has(one.id) && el('span', { class: 'dot' }, el('span', { class: 'hidden' }, 'new messages')),
-        ),
-      ),
-    ),
-  )
-  $('examples').replaceChildren(...world.examples.map((one) => el('li', {}, exampleButton(one))))
-}
-
-function exampleButton(example) {
-  return el(
-    'button',
-    { type: 'button', class: 'example', onclick: () => tryIt(example) },
-    el('span', {}, example.label),
-    el('code', {}, example.text),
-  )
-}
-
 function drawChannel() {
   const channel = world.channels.find((one) => one.id === now.channel)
   $('channel-name').replaceChildren(channel.isPrivate ? icon('lock') : '#', ` ${channel.name}`)
@@ -133,38 +86,6 @@ function drawChannel() {
   $('messages').replaceChildren(welcomeNode(), ...mine.map((one) => messageNode(one, false)))
   toEnd($('messages'), true)
   drawWelcome()
-}
-
-function welcomeNode() {
-  const me = world.people.find((one) => one.id === now.me)
-  return el(
-    'li',
-    { class: 'welcome' },
-    el('h3', {}, 'Run a command in a container, from a chat'),
-    el(
-      'p',
-      {},
-      'This is a small pretend Slack on your machine. The bot ',
-      el('strong', {}, 'drover'),
-      ' is in it, and pretend containers wait for it. You are ',
-      el('strong', {}, me.realName),
-      ` (${me.title}).`,
-    ),
-    world.bench?.faults &&
-      el(
-        'p',
-        { class: `ways ${tourWasSeen() ? 'seen' : ''}` },
-        el(
-          'button',
-          { type: 'button', class: `kit ${tourWasSeen() ? '' : 'primary'}`, onclick: () => goTour(0) },
-          tourWasSeen() ? 'Take the tour again' : 'Take the tour: eight steps',
-        ),
-        !tourWasSeen() && el('button', { type: 'button', class: 'kit', onclick: () => skipTour() }, 'Not now'),
-      ),
-    el('p', { class: 'pick' }, 'Pick one, then press ', el('kbd', {}, 'Enter'), ':'),
-    el('div', { class: 'cards' }, world.examples.slice(0, 4).map(exampleButton)),
-    el('p', { class: 'small' }, 'drover answers in a thread. Switch to someone else on the left to see what they may not do.'),
-  )
 }
 
 function drawWelcome() {
@@ -182,7 +103,7 @@ function drawThread() {
   void showProtocol()
 }
 
-function skipTour() {
+export function skipTour() {
   localStorage.setItem('tour', 'skipped')
   drawChannel()
   $('composer').focus()
@@ -205,7 +126,7 @@ function remember() {
   history.replaceState(null, '', `#${[now.me, now.channel, now.thread].filter(Boolean).join('/')}`)
 }
 
-function go(channel, thread) {
+export function go(channel, thread) {
   const isKnown = world.channels.some((one) => one.id === channel)
   now.channel = isKnown ? channel : world.channels[0]?.id
   now.thread = isKnown ? thread : undefined
@@ -242,7 +163,7 @@ function closeThread() {
   $('composer').focus()
 }
 
-async function become(user) {
+export async function become(user) {
   source?.close()
   await load(user)
   unread.clear()
@@ -250,7 +171,7 @@ async function become(user) {
   listen()
 }
 
-async function tryIt(example) {
+export async function tryIt(example) {
   if (example.user && example.user !== now.me) await become(example.user)
   if (example.channel && example.channel !== now.channel) go(example.channel)
   // So that the answer opens its own thread.

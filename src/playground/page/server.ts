@@ -34,6 +34,7 @@ const scripts = [
   'blocks',
   'state',
   'messages',
+  'side',
   'dialogs',
   'compose',
   'complete',
