@@ -2,7 +2,6 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { deliveryLine, ledgerLine, trafficLine } from '../../src/playground/page/entries.ts'
 import { frameReader, type Part } from '../../src/playground/page/frames.ts'
-import { suggest } from '../../src/playground/page/suggest.js'
 
 const nonce = 'abcdefghijklmnopqrstuv'
 const frame = (content: string) => `\x1e${nonce} ${content}\x1f${nonce}`
@@ -73,6 +72,11 @@ test('a ledger line has its own hash and the one before it', () => {
   expect(text).toContain('b'.repeat(64))
   expect(text).toContain(`after ${'a'.repeat(12)}…`)
 })
+
+/** What the browser runs, as it is. */
+const { suggest } = (await import(new URL('../../src/playground/page/suggest.js', import.meta.url).href)) as {
+  suggest(text: string, caret: number, offers: object): { readonly choices: readonly { readonly text: string }[] } | undefined
+}
 
 const offers = { labels: ['app=shop', 'role=web'], names: ['shop-web-1', 'shop-web-2', 'blog-1'], stacks: ['shop'] }
 const after = (text: string) => suggest(text, text.length, offers)?.choices.map((one) => one.text)
