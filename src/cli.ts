@@ -6,13 +6,13 @@ import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { styleText } from 'node:util'
-import { type Config, parseConfig } from './config.ts'
+import { type Config, parseConfig, secretsOf } from './config.ts'
 import { maskState } from './core/answer.ts'
 import { parseArguments, rightForm } from './core/command-line.ts'
 import { DroverError } from './core/errors.ts'
-import type { Actor, Place, RunRequest } from './core/model.ts'
-import type { CheckLine } from './core/ports.ts'
-import { createRedactor } from './core/redact.ts'
+import type { Actor, Argv, Place, RunRequest, TargetId } from './core/model.ts'
+import type { CheckLine, RunSummary } from './core/ports.ts'
+import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
 import { isRunId, runIdFor } from './core/run-id.ts'
 import { reduce, worstExitCode } from './core/run-state.ts'
 import { names } from './core/selector.ts'
@@ -48,6 +48,7 @@ Options
   --config FILE                     drover.yaml; default $DROVER_CONFIG, then ./drover.yaml
   --url URL --access-key KEY --secret-key KEY --project 1a5
                                     a Rancher 1.x server instead of a file; default $CATTLE_URL, $CATTLE_ACCESS_KEY, $CATTLE_SECRET_KEY
+  --ledger FILE                     for runs and verify: this file, and no configuration
   --json                            one JSON value on stdout
   -name -id -label -cmd             as in RGoN-Exec; several of them narrow, they do not add up
   -debug -v --help --version
@@ -56,7 +57,9 @@ Options
 type Options = { readonly flags: Readonly<Record<string, string>>; readonly words: readonly string[] }
 
 /** Flags that take a value, in the long form and as Go's flag package takes them (`-name=x`, `-name x`). */
-const valued = ['config', 'url', 'access-key', 'secret-key', 'project', 'name', 'id', 'label', 'cmd']
+const valued = ['config', 'ledger', 'url', 'access-key', 'secret-key', 'project', 'name', 'id', 'label', 'cmd']
+/** Only before the first word: `cmd=df -h` is a forgotten quote, not a question. */
+const asks = ['help', 'h', 'version', 'v']
 const plain = ['json', 'help', 'version', 'debug', 'v', 'h']
 
 function parseOptions(args: readonly string[]): Options {
@@ -71,7 +74,7 @@ function parseOptions(args: readonly string[]): Options {
     const match = /^--?([a-z][a-z-]*)(?:=([\s\S]*))?$/.exec(arg)
     if (!match) {
       words.push(arg)
-    } else if (plain.includes(match[1]!) && match[2] === undefined) {
+    } else if (plain.includes(match[1]!) && match[2] === undefined && (words.length === 0 || !asks.includes(match[1]!))) {
       flags[match[1]!] = 'yes'
     } else if (valued.includes(match[1]!)) {
       const value = match[2] ?? args[++i]
@@ -79,7 +82,7 @@ function parseOptions(args: readonly string[]): Options {
       // RGoN-Exec's flags are words of the grammar.
       if (['name', 'id', 'label', 'cmd'].includes(match[1]!)) words.push(`${match[1]}=${value}`)
       else flags[match[1]!] = value
-    } else throw usage(`There is no option ${arg}.`)
+    } else throw usage(`There is no option ${arg}. If it belongs to the command, put the command in quotes or behind --.`)
   }
   return { flags, words }
 }
@@ -99,11 +102,11 @@ function loadConfig(flags: Options['flags']): Config {
   const file = configFile(flags)
   if (file !== undefined) return readConfig(file, process.env)
   const env: Record<string, string | undefined> = {
-    ACCESS: flags['access-key'] ?? process.env.CATTLE_ACCESS_KEY,
-    SECRET: flags['secret-key'] ?? process.env.CATTLE_SECRET_KEY,
+    CATTLE_ACCESS_KEY: flags['access-key'] ?? process.env.CATTLE_ACCESS_KEY,
+    CATTLE_SECRET_KEY: flags['secret-key'] ?? process.env.CATTLE_SECRET_KEY,
   }
   const url = flags.url ?? process.env.CATTLE_URL
-  if (!url || !env.ACCESS || !env.SECRET) {
+  if (!url || !env.CATTLE_ACCESS_KEY || !env.CATTLE_SECRET_KEY) {
     throw new DroverError({
       code: 'config',
       message: 'Nothing says where to run: no drover.yaml, and no Rancher server.',
@@ -113,14 +116,22 @@ function loadConfig(flags: Options['flags']): Config {
   const project = flags.project === undefined ? {} : { project: flags.project }
   const text = JSON.stringify({
     ledger: { path: ':memory:' },
-    backends: { rancher: { kind: 'rancher1', url, accessKey: { env: 'ACCESS' }, secretKey: { env: 'SECRET' }, ...project } },
+    backends: {
+      rancher: {
+        kind: 'rancher1',
+        url,
+        accessKey: { env: 'CATTLE_ACCESS_KEY' },
+        secretKey: { env: 'CATTLE_SECRET_KEY' },
+        ...project,
+      },
+    },
     rules: [
       {
         id: 'own-keys',
         effect: 'allow',
         who: { cli: true },
         commands: ['...'],
-        rights: ['shell', 'all', 'system', 'privileged', 'user'],
+        rights: ['shell', 'env', 'all', 'system', 'privileged', 'user'],
       },
     ],
     limits: { targets: 10_000, maxTimeout: '24h' },
@@ -159,7 +170,7 @@ async function exec({ flags, words }: Options): Promise<number> {
       ...reporter,
       async deliver(state, output, posted) {
         await reporter.deliver(state, output, posted)
-        ended.resolve()
+        if (state.request.id === id) ended.resolve()
       },
     },
   })
@@ -277,66 +288,85 @@ function printCheck({ ok, what, detail, next }: CheckLine): void {
   if (next && ok !== true) console.log(`     ${next}`)
 }
 
-/** Ledgers that `runs` and `verify` read: the server's, copied while it stays open there. */
-async function withLedger<T>(
-  flags: Options['flags'],
-  read: (ledger: Awaited<ReturnType<typeof createLedger>>) => Promise<T>,
-): Promise<T> {
-  const { path } = readConfig(configFile(flags) ?? 'drover.yaml', process.env).ledger
-  const snapshot = openSnapshot(path)
+type Kept = { readonly path: string; readonly ledger: Awaited<ReturnType<typeof createLedger>>; readonly redactor: Redactor }
+
+/** What `runs` and `verify` read: the server's ledger and this person's own, or the file that is named; copied while in use. */
+async function withLedgers<T>(flags: Options['flags'], read: (all: readonly Kept[]) => Promise<T>): Promise<T> {
+  const config = flags.ledger === undefined ? readConfig(configFile(flags) ?? 'drover.yaml', process.env) : undefined
+  const redactor = createRedactor(config ? secretsOf(config) : [])
+  const paths = config ? [...new Set([config.ledger.path, withOwnLedger(config).ledger.path])] : [flags.ledger ?? '']
+  const found = paths.filter((path) => existsSync(path))
+  if (found.length === 0) {
+    const next = 'It is made when drover first runs something.'
+    throw new DroverError({ code: 'not_found', message: `There is no ledger at ${paths.join(' or ')}.`, next })
+  }
+  const snapshots = found.map((path) => ({ path, db: openSnapshot(path) }))
   try {
-    return await read(await createLedger(snapshot))
+    return await read(
+      await Promise.all(snapshots.map(async ({ path, db }) => ({ path, ledger: await createLedger(db), redactor }))),
+    )
   } finally {
-    await snapshot.close()
+    await Promise.all(snapshots.map(({ db }) => db.close()))
   }
 }
 
 async function runs({ flags, words }: Options): Promise<number> {
-  return withLedger(flags, async (ledger) => {
-    const redactor = createRedactor([])
-    const [id] = words
-    if (id !== undefined) {
-      const state = isRunId(id) ? reduce(await ledger.read(id)) : undefined
-      if (!state)
-        throw new DroverError({ code: 'not_found', message: `There is no run ${id}.`, next: 'drover runs lists the last ones.' })
-      const shown = maskState(state, redactor)
-      if (flags.json) console.log(JSON.stringify(await asJson(shown, (target) => ledger.output(state.request.id, target))))
-      else
-        await createTerminalReporter(terminal(false)).deliver(
-          shown,
-          (target) => ledger.output(state.request.id, target),
-          async () => {},
-        )
+  const [id] = words
+  return withLedgers(flags, async (all) => {
+    if (id === undefined) {
+      const lists = await Promise.all(all.map(async ({ ledger, redactor }) => masked(await ledger.list({ limit: 50 }), redactor)))
+      const latest = lists.flat().sort((one, other) => other.at - one.at)
+      if (flags.json) console.log(JSON.stringify(latest))
+      else if (latest.length === 0) console.error('Nothing has run yet.')
+      else for (const run of latest) console.log(describeRun(run))
       return 0
     }
-    const list = await ledger.list({ limit: 50 })
-    if (flags.json)
-      console.log(JSON.stringify(list.map((run) => ({ ...run, argv: run.argv.map((arg) => redactor.text(arg).text) }))))
-    else {
-      for (const run of list) {
-        const who =
-          run.actor.kind === 'slack-user'
-            ? `${run.actor.team}/${run.actor.user}`
-            : run.actor.kind === 'cli'
-              ? run.actor.user
-              : `${run.actor.kind} ${run.actor.name}`
-        const how = run.outcome === 'done' ? `${run.succeeded} of ${run.targets} ok` : (run.outcome ?? run.status)
-        console.log(`${new Date(run.at).toISOString()}  ${run.id}  ${how}  ${who}  ${redactor.text(formatArgv(run.argv)).text}`)
-      }
+    for (const { ledger, redactor } of all) {
+      const state = isRunId(id) ? reduce(await ledger.read(id)) : undefined
+      if (!state) continue
+      const shown = maskState(state, redactor)
+      const output = (target: TargetId) => ledger.output(state.request.id, target)
+      if (flags.json) console.log(JSON.stringify(await asJson(shown, output)))
+      else await createTerminalReporter(terminal(false)).deliver(shown, output, async () => {})
+      return 0
     }
-    return 0
+    throw new DroverError({ code: 'not_found', message: `There is no run ${id}.`, next: 'drover runs lists the last ones.' })
   })
 }
 
+function masked(list: readonly RunSummary[], redactor: Redactor): readonly RunSummary[] {
+  return list.map((run) => ({ ...run, argv: maskArgv(run.argv as Argv, redactor) }))
+}
+
+function describeRun({ at, id, actor, argv, outcome, status, succeeded, targets }: RunSummary): string {
+  const who =
+    actor.kind === 'slack-user'
+      ? `${actor.team}/${actor.user}`
+      : actor.kind === 'cli'
+        ? actor.user
+        : `${actor.kind} ${actor.name}`
+  const how = outcome === 'done' ? `${succeeded} of ${targets} ok` : (outcome ?? status)
+  return `${new Date(at).toISOString()}  ${id}  ${how}  ${who}  ${formatArgv(argv)}`
+}
+
 async function verify({ flags }: Options): Promise<number> {
-  const report = await withLedger(flags, (ledger) => ledger.verify())
-  if (flags.json) console.log(JSON.stringify(report))
-  else if (report.ok) console.log(`ok: ${report.events} events of ${report.runs} runs; the chain ends in ${report.head}`)
-  else
-    console.log(
-      `BROKEN: ${report.problem}${report.run ? ` (run ${report.run}${report.seq === undefined ? '' : `, event ${report.seq}`})` : ''}`,
-    )
-  return report.ok ? 0 : 1
+  const reports = await withLedgers(flags, (all) =>
+    Promise.all(all.map(async ({ path, ledger }) => ({ path, ...(await ledger.verify()) }))),
+  )
+  if (flags.json) console.log(JSON.stringify(reports))
+  else {
+    for (const report of reports) {
+      if (report.ok)
+        console.log(`ok: ${report.path}: ${report.events} events of ${report.runs} runs; the chain ends in ${report.head}`)
+      else {
+        const where = [report.run && `run ${report.run}`, report.seq !== undefined && `event ${report.seq}`]
+          .filter(Boolean)
+          .join(', ')
+        console.log(`BROKEN: ${report.path}: ${report.problem}${where ? ` (${where})` : ''}`)
+      }
+    }
+  }
+  return reports.every((report) => report.ok) ? 0 : 1
 }
 
 async function main(args: readonly string[]): Promise<number | undefined> {
@@ -346,7 +376,7 @@ async function main(args: readonly string[]): Promise<number | undefined> {
     console.log(manifest.version)
     return 0
   }
-  if (command === 'peers' || command === 'playground') {
+  if ((command === 'peers' || command === 'playground') && !rest.includes('--help') && !rest.includes('-h')) {
     const { playground, peers } = await import('./playground.ts')
     await (command === 'peers' ? peers(rest) : playground(rest))
     return undefined

@@ -37,6 +37,7 @@ const duration = z
   .string()
   .regex(/^\d{1,6}(ms|s|m|h)$/, 'write a time like 20s, 5m or 500ms')
   .transform((text) => Number.parseInt(text, 10) * units[/[a-z]+$/.exec(text)![0] as keyof typeof units])
+  .refine((ms) => ms >= 100 && ms <= 24 * 3_600_000, 'a time between 100ms and 24h')
 const id = (pattern: RegExp, example: string) => z.string().regex(pattern, `ids, not names: write it like ${example}`)
 const channel = id(/^[TE][A-Z0-9]+\/[CGD][A-Z0-9]+$/, 'T0123ABC/C0123ABC (team/channel)')
 const name = z.string().regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, 'lower case letters, digits, - and _')
@@ -104,7 +105,7 @@ const rule = z
         groups: z.array(id(/^[TE][A-Z0-9]+\/S[A-Z0-9]+$/, 'T0123ABC/S0123ABC (team/user group)')).min(1),
         teams: z.array(id(/^[TE][A-Z0-9]+$/, 'T0123ABC (team)')).min(1),
         webhooks: z.array(name).min(1),
-        cli: z.boolean(),
+        cli: z.literal(true),
       })
       .partial()
       .default({}),
@@ -166,7 +167,7 @@ function schema(env: Environment) {
         team: id(/^[TE][A-Z0-9]+$/, 'T0123ABC'),
         botUserId: id(/^[UW][A-Z0-9]+$/, 'U0123ABC').optional(),
         botId: id(/^B[A-Z0-9]+$/, 'B0123ABC').optional(),
-        apiUrl: z.url().default('https://slack.com/api/'),
+        apiUrl: z.url().default(env.SLACK_API_URL ?? 'https://slack.com/api/'),
         command: z
           .string()
           .regex(/^\/[a-z0-9_-]{1,31}$/)
@@ -262,6 +263,10 @@ export function parseConfig(
   const ids = parsed.data.rules.map((one) => one.id)
   const twice = ids.find((one, i) => ids.indexOf(one) < i)
   if (twice) throw problem(file, [`rules: the id ${twice} is used twice`])
+  const keys = Object.values(parsed.data.hooks).map((hook) => hook.secrets.map((secret) => secret.reveal()))
+  const shared = keys.some((one, i) => keys.slice(i + 1).some((other) => other.some((key) => one.includes(key))))
+  // A signature does not name its hook: with one key, a request for one hook would be good for the other.
+  if (shared) throw problem(file, ['hooks: two hooks have the same secret; give each its own'])
   for (const hook of new Set(parsed.data.rules.flatMap((one) => one.who.webhooks ?? []))) {
     if (!(hook in parsed.data.hooks)) throw problem(file, [`rules: there is no hook called ${hook}`])
   }

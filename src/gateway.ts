@@ -44,7 +44,7 @@ export async function createHouse(config: Config, runtime: Runtime): Promise<Hou
     ledger: runtime.ledger,
     backends: createBackends(config, runtime.transport),
     policy: await policyOf(config),
-    directory: slack ? onlySlackUsers(slack.directory) : nobodyKnown,
+    directory: slack ? whereSlackKnows(slack.directory) : nobodyKnown,
     reporter: ({ place }) => {
       const reporter = place.kind === 'slack' ? slack?.reporter : runtime.terminal
       if (!reporter)
@@ -57,6 +57,7 @@ export async function createHouse(config: Config, runtime: Runtime): Promise<Hou
     },
     redactor,
     owner: crypto.randomUUID() as Owner,
+    since: (runtime.now ?? Date.now)(),
     limits: {
       targets: config.limits.targets,
       timeoutMs: config.limits.timeout,
@@ -88,6 +89,12 @@ function createSlackSide(slack: SlackConfig, redactor: Redactor, log: Log) {
   }
 }
 
+/** A log without the secrets of the configuration. */
+export function maskedLog(config: Config, log: Log): Log {
+  const redactor = createRedactor(secretsOf(config))
+  return (event) => log(maskLog(event, redactor))
+}
+
 /** Masks every text in a log line, and keeps it a line of data. */
 function maskLog(event: Readonly<Record<string, unknown>>, redactor: Redactor): Readonly<Record<string, unknown>> {
   return JSON.parse(JSON.stringify(event), (_, value: unknown) => (typeof value === 'string' ? redactor.text(value).text : value))
@@ -95,9 +102,9 @@ function maskLog(event: Readonly<Record<string, unknown>>, redactor: Redactor): 
 
 const nobodyKnown: Directory = { facts: async () => ({ groups: [] }) }
 
-/** Hooks and terminals are principals of their own: they are in no group, and no Slack call says anything about them. */
-function onlySlackUsers(slack: Directory): Directory {
-  return { facts: (actor, ...rest) => (actor.kind === 'slack-user' ? slack : nobodyKnown).facts(actor, ...rest) }
+/** Terminals are in no group and no channel: no Slack call says anything about them. */
+function whereSlackKnows(slack: Directory): Directory {
+  return { facts: (actor, place, ...rest) => (place.kind === 'slack' ? slack : nobodyKnown).facts(actor, place, ...rest) }
 }
 
 /** A gateway whose runs live in this process or object. */
@@ -123,14 +130,15 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
     )
 
   /** Whether `by` may act on a run: its own, or one that policy would let them run on the same targets from where they are. */
-  async function mayAct(state: RunState, by: Actor, place: Place): Promise<Failure | undefined> {
+  async function mayAct(state: RunState, by: Actor, place: Place, own: 'enough' | 'not enough'): Promise<Failure | undefined> {
     const groups = await groupsOf({ actor: by, place }, house)
-    if (JSON.stringify(by) === JSON.stringify(state.request.actor)) return undefined
+    if (own === 'enough' && JSON.stringify(by) === JSON.stringify(state.request.actor)) return undefined
+    if (state.executions.length === 0) return notYet
     const trigger: Trigger = { kind: 'button', delivery: '' }
     const question = { request: { ...state.request, actor: by, place, trigger }, groups }
     const targets = state.executions.map((execution) => execution.target)
-    const decision = decide(house.policy, question, targets.length > 0 ? targets : undefined)
-    return decision.effect === 'deny' ? decision.failure : undefined
+    const decision = decide(house.policy, question, targets)
+    return decision.effect === 'deny' ? notYours : undefined
   }
 
   const gateway: LocalGateway = {
@@ -145,7 +153,8 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
           next: 'Try again in a minute.',
         })
       const accepted = await ledger.accept(request)
-      if (accepted === 'accepted') await wake.wake(request.id)
+      // Also for a duplicate: the first delivery may have died between its record and its wake.
+      await wake.wake(request.id)
       return accepted
     },
     read: load,
@@ -158,7 +167,7 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
       try {
         const state = await load(run)
         if (!state) return notFound
-        const refused = await mayAct(state, by, place)
+        const refused = await mayAct(state, by, place, 'enough')
         if (refused) return refused
         const survivors = state.executions.filter(
           (execution) => execution.ending && 'left' in execution.ending && execution.ending.left,
@@ -180,7 +189,8 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
       try {
         const state = await load(run)
         if (state?.status !== 'finished') return notFound
-        const refused = (await mayAct(state, by, from)) ?? refusedDestination(state, to)
+        // Having asked for it once is no right to hand it on now.
+        const refused = (await mayAct(state, by, from, 'not enough')) ?? refusedDestination(state, to)
         if (refused) return refused
         // The destination is looked at with the sharer's eyes: a shared or archived channel is refused here.
         await groupsOf({ actor: by, place: to }, house)
@@ -196,26 +206,26 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
     async targets(selector, by, place) {
       try {
         const groups = await groupsOf({ actor: by, place }, house)
-        const found = await find({ selector }, house)
-        if (!found.ok) return found
-        const targets = found.targets.filter((target) => mayReach(house.policy, { actor: by, place, groups }, target))
-        const hidden = found.targets.length - targets.length
-        if (targets.length > 0)
-          return {
-            ok: true,
-            targets,
-            notes: hidden > 0 ? [...found.notes, `${hidden} more match that no rule lets you use here`] : found.notes,
-          }
-        return {
-          ok: false,
-          failure: {
-            code: 'denied',
-            message: 'No rule lets you use any container that matches, here.',
-            next: 'Ask for a rule in drover.yaml.',
-          },
-        }
+        const asker = { actor: by, place, groups }
+        // Before matching: a refusal names what it found, and counts it.
+        const found = await find({ selector }, house, (target) => mayReach(house.policy, asker, target))
+        return found
       } catch (error) {
         return { ok: false, failure: shown(error) }
+      }
+    },
+    async mayRead(by, place, run) {
+      try {
+        await groupsOf({ actor: by, place }, house)
+        if (run === undefined) return undefined
+        const state = await load(run)
+        if (!state) return notFound
+        const own = state.request.place
+        // Its thread shows it to everybody in that channel; elsewhere it takes the right to run it.
+        const isThere = place.kind === 'slack' && own.kind === 'slack' && place.team === own.team && place.channel === own.channel
+        return isThere ? undefined : await mayAct(state, by, place, 'enough')
+      } catch (error) {
+        return shown(error)
       }
     },
     why: (request) => judge(request, house),
@@ -223,6 +233,8 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
     work(run) {
       const known = active.get(run)
       if (known) return known.done
+      // What is not begun by now begins at the next start, or is reported there.
+      if (draining) return Promise.resolve()
       const controller = new AbortController()
       const done = work(run, house, controller.signal).finally(() => active.delete(run))
       active.set(run, { controller, done })
@@ -275,6 +287,18 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
 
 /** How long ending a survivor, and looking again, may take. */
 const killMs = 30_000
+
+const notYours: Failure = {
+  code: 'denied',
+  message: 'Only the one who asked for this run, or somebody who may run the same here, can do that.',
+  next: 'Ask them, or ask for a rule in drover.yaml.',
+}
+
+const notYet: Failure = {
+  code: 'denied',
+  message: 'It is not known yet what this run is about to touch, so only the one who asked may act on it.',
+  next: 'Try again in a moment.',
+}
 
 const notFound: Failure = { code: 'not_found', message: 'There is no such run here.' }
 

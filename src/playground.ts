@@ -63,7 +63,7 @@ rules:
     who: { groups: [T0PLAY/S0ONCALL] }
     channels: [T0PLAY/C0OPS, T0PLAY/C0INC123]
     commands: ['...']
-    rights: [shell, all]
+    rights: [shell, env, all]
     limits: { targets: 200, timeout: 5m }
   - id: developers-look
     effect: allow
@@ -81,7 +81,7 @@ hooks:
   disk-alert:
     secrets: [{ env: DROVER_HOOK_SECRET }]
     channel: T0PLAY/C0INC123
-    request: 'label=web timeout=20s -- df -h {path}'
+    request: 'stack=shop service=web timeout=20s -- df -h {path}'
     parameters: { path: { pointer: /path, type: path } }
 `
 }

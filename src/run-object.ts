@@ -2,7 +2,7 @@
 
 import { DurableObject } from 'cloudflare:workers'
 import { type Config, parseConfig } from './config.ts'
-import { type DroverError, failureOf } from './core/errors.ts'
+import { DroverError, failureOf } from './core/errors.ts'
 import type { RunId, StoredEvent } from './core/model.ts'
 import type { Gateway, Ledger } from './core/ports.ts'
 import { createGateway, createHouse, type LocalGateway, type Log } from './gateway.ts'
@@ -45,18 +45,32 @@ export function configOf(env: Env): Config {
   return parseConfig(configText(env), 'DROVER_CONFIG', variables, { socketMode: false })
 }
 
+/** An isolate has 128 MB for everything in it; delivering an answer takes several times what it keeps. */
+const mostOutputBytes = 8 * 1024 * 1024
+
+function withinMemory(config: Config): Config {
+  const { outputBytes, runOutputBytes, ...limits } = config.limits
+  const least = (bytes: number) => Math.min(bytes, mostOutputBytes)
+  return { ...config, limits: { ...limits, outputBytes: least(outputBytes), runOutputBytes: least(runOutputBytes) } }
+}
+
 type Inside = { readonly ledger: Ledger; readonly gateway: LocalGateway; readonly wake: AlarmWake }
 
 export class RunObject extends DurableObject<Env> {
   #inside: Promise<Inside> | undefined
+  readonly #archiving = new Map<RunId, Promise<void>>()
 
   #open(): Promise<Inside> {
-    this.#inside ??= this.#build()
+    // A failure is not kept: the next call tries again, with whatever was mended.
+    this.#inside ??= this.#build().catch((error: unknown) => {
+      this.#inside = undefined
+      throw error
+    })
     return this.#inside
   }
 
   async #build(): Promise<Inside> {
-    const config = configOf(this.env)
+    const config = withinMemory(configOf(this.env))
     const storage = this.ctx.storage as unknown as ObjectStorage & AlarmStorage
     const ledger = await createLedger(openObject(storage))
     const warn = (message: string, error: unknown) =>
@@ -67,22 +81,24 @@ export class RunObject extends DurableObject<Env> {
   }
 
   async #work(run: RunId): Promise<void> {
-    const { gateway, ledger, wake } = await this.#open()
+    const { gateway, ledger } = await this.#open()
     await gateway.work(run)
     const events = await ledger.read(run)
     await this.env.RUNS.get(this.env.RUNS.idFromName(HUB)).archive(run, events)
     // An answer that could not be delivered is owed, and tried again ever more slowly.
     const finished = events.find(({ event }) => event.type === 'finished')
     if (finished && !events.some(({ event }) => event.type === 'delivered')) {
-      await wake.wake(run, Date.now() + Math.min(600_000, Math.max(5_000, Date.now() - finished.at)))
+      throw new DroverError({ code: 'reply_failed', message: 'The answer is still owed.' })
     }
   }
 
   /** The Gateway port, one method at a time. */
   async call(method: keyof Gateway, args: readonly unknown[]): Promise<Answer> {
     try {
-      const { gateway } = await this.#open()
+      const { gateway, wake } = await this.#open()
       const value: unknown = await (gateway[method] as (...all: readonly unknown[]) => Promise<unknown>)(...args)
+      // What people do with a run after its end reaches the hub with the next alarm.
+      if (method === 'cancel' || method === 'share') await wake.wake(args[0] as RunId)
       return { ok: true, value }
     } catch (error) {
       return {
@@ -93,7 +109,19 @@ export class RunObject extends DurableObject<Env> {
   }
 
   /** In the hub: takes over the events of a run that it does not have yet. Output stays with the run. */
-  async archive(run: RunId, events: readonly StoredEvent[]): Promise<void> {
+  archive(run: RunId, events: readonly StoredEvent[]): Promise<void> {
+    // One at a time for a run: two would append the same events.
+    const turn = (this.#archiving.get(run) ?? Promise.resolve()).then(() => this.#append(run, events))
+    const settled = turn
+      .catch(() => {})
+      .then(() => {
+        if (this.#archiving.get(run) === settled) this.#archiving.delete(run)
+      })
+    this.#archiving.set(run, settled)
+    return turn
+  }
+
+  async #append(run: RunId, events: readonly StoredEvent[]): Promise<void> {
     const { ledger } = await this.#open()
     const known = (await ledger.read(run)).length
     for (const { event } of events.slice(known)) {
@@ -104,6 +132,12 @@ export class RunObject extends DurableObject<Env> {
   }
 
   override async alarm(): Promise<void> {
-    await (await this.#open()).wake.alarm()
+    try {
+      await (await this.#open()).wake.alarm()
+    } catch (error) {
+      // After six failures an alarm is gone for good, and with it the run: a configuration may take longer to be mended.
+      workerLog({ level: 'error', event: 'alarm-failed', error: error instanceof Error ? error.message : String(error) })
+      await (this.ctx.storage as unknown as AlarmStorage).setAlarm(Date.now() + 60_000)
+    }
   }
 }

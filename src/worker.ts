@@ -5,7 +5,7 @@ import { DroverError } from './core/errors.ts'
 import type { RunId } from './core/model.ts'
 import type { Gateway } from './core/ports.ts'
 import { isRunId } from './core/run-id.ts'
-import { createApp } from './gateway.ts'
+import { createApp, maskedLog } from './gateway.ts'
 import { type Answer, configOf, configText, type Env, HUB, workerLog } from './run-object.ts'
 
 export { RunObject } from './run-object.ts'
@@ -33,6 +33,7 @@ function remoteGateway(env: Env): Gateway {
     list: (query) => ask(HUB, 'list', [query]),
     targets: (...args) => ask(HUB, 'targets', args),
     why: (...args) => ask(HUB, 'why', args),
+    mayRead: (...args) => ask(args[2] !== undefined && isRunId(args[2]) ? args[2] : HUB, 'mayRead', args),
     firstTime: (...args) => ask(HUB, 'firstTime', args),
   }
 }
@@ -49,8 +50,9 @@ function configFor(env: Env): Config {
 export default {
   async fetch(request: Request, env: Env, context: { waitUntil(promise: Promise<unknown>): void }): Promise<Response> {
     try {
-      const app = createApp(configFor(env), remoteGateway(env), {
-        log: workerLog,
+      const config = configFor(env)
+      const app = createApp(config, remoteGateway(env), {
+        log: maskedLog(config, workerLog),
         keepAlive: (promise) => context.waitUntil(promise),
         ready: () =>
           remoteGateway(env)

@@ -116,7 +116,7 @@ describe('pinned', () => {
 
   it('facets, rights and the cap of one output', () => {
     expect(facetNames).toEqual(['stack', 'service', 'namespace', 'pod', 'container', 'image', 'host'])
-    expect(rights).toEqual(['shell', 'all', 'system', 'privileged', 'user'])
+    expect(rights).toEqual(['shell', 'env', 'all', 'system', 'privileged', 'user'])
     expect(defaultMaxBytes).toBe(2_097_152)
   })
 

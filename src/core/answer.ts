@@ -27,11 +27,16 @@ export function maskState(state: RunState, redactor: Redactor): RunState {
     ...(restored === undefined ? {} : { restored: restored.map(clean) }),
     command: {
       ...plain,
+      ...(plain.dir === undefined ? {} : { dir: clean(plain.dir) }),
+      ...(plain.user === undefined ? {} : { user: clean(plain.user) }),
       argv: maskArgv(command.argv, redactor),
       ...(env ? { env: Object.fromEntries(Object.keys(env).map((key) => [key, '…'])) } : {}),
     },
   }
-  return { ...state, request }
+  const selector = JSON.parse(JSON.stringify(request.selector), (_, value: unknown) =>
+    typeof value === 'string' ? clean(value) : value,
+  )
+  return { ...state, request: { ...request, selector }, notes: state.notes.map(clean) }
 }
 
 export function startProgress(request: RunRequest, house: House) {

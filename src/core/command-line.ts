@@ -79,7 +79,7 @@ function parseWords(all: readonly Word[], split = false): ParsedLine {
       throw usage(`${pair.key}= is given twice.`, pair.word.start, `Say ${pair.key}= once.`)
     }
   }
-  const selector = selectorOf(pairs)
+  const selector = selectorOf(pairs, verb === 'targets' ? 'look' : 'run')
   if (verb === 'targets') return { verb, selector }
   const timeout = pairs.find((pair) => pair.key === 'timeout')
   const command = commandOf(pairs, after, dashes >= 0, all)
@@ -92,9 +92,11 @@ function parsePair(word: Word, verb: string): Pair {
   if (equals <= 0 || !/^[A-Za-z]+$/.test(key)) {
     const hint = verbs.some((v) => v === word.text)
       ? `The word ${word.text} comes first.`
-      : verb === 'exec'
-        ? `Write it as key=value, for example: ${rightForm}`
-        : `Write it as key=value, for example: ${verb} label=web`
+      : word.text === 'in'
+        ? 'Put quotes around it: label="role in (web,api)".'
+        : verb === 'exec'
+          ? `Write it as key=value, for example: ${rightForm}`
+          : `Write it as key=value, for example: ${verb} label=web`
     // Only a plain word is quoted: anything else may be a secret, and the position points at it anyway (S35).
     const quoted = /^[A-Za-z-]{1,20}$/.test(word.text) ? `"${word.text}"` : 'This word'
     throw usage(`${quoted} has no key.`, word.start, hint)
@@ -126,7 +128,7 @@ function isOneSlip(a: string, b: string): boolean {
   )
 }
 
-function selectorOf(pairs: readonly Pair[]): Selector {
+function selectorOf(pairs: readonly Pair[], purpose: 'run' | 'look'): Selector {
   const selector: { -readonly [K in keyof Selector]: Selector[K] } = {}
   const labels: LabelTerm[] = []
   const facets: Partial<Record<Facet, string>> = {}
@@ -143,7 +145,7 @@ function selectorOf(pairs: readonly Pair[]): Selector {
   }
   if (labels.length > 0) selector.labels = labels
   if (Object.keys(facets).length > 0) selector.facets = facets
-  refuseEmpty(selector)
+  if (purpose === 'run' || pairs.length > 0) refuseEmpty(selector)
   return selector
 }
 

@@ -28,6 +28,8 @@ export type House = {
   reporter(request: RunRequest): Reporter
   readonly redactor: Redactor
   readonly owner: Owner
+  /** When this life of drover began: a run that was accepted since then was not interrupted by its start. */
+  readonly since: Instant
   readonly limits: SiteLimits
   readonly handshake: Gate
   now(): Instant

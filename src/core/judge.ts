@@ -59,7 +59,11 @@ export async function groupsOf(request: Pick<RunRequest, 'actor' | 'place'>, hou
 }
 
 /** Lists every backend that is meant. One that cannot be read refuses the whole: a shorter list would be a lie. */
-export async function find(request: Pick<RunRequest, 'selector'> & { readonly command?: Command }, house: House) {
+export async function find(
+  request: Pick<RunRequest, 'selector'> & { readonly command?: Command },
+  house: House,
+  visible?: (target: Target) => boolean,
+) {
   const { selector, command } = request
   const meant = house.backends.filter((backend) => selector.on === undefined || matchesGlob(selector.on, backend.name))
   if (meant.length === 0) {
@@ -72,7 +76,9 @@ export async function find(request: Pick<RunRequest, 'selector'> & { readonly co
   }
   const lists = await Promise.all(meant.map((backend) => listOne(backend, selector, meant.length)))
   const listed = new Map(lists.flat().map((target) => [target.id, target]))
-  const selection = select(selector, [...listed.values()])
+  const known = [...listed.values()]
+  // To look is not to run: an empty selector shows all that may be seen, and only that.
+  const selection = visible ? select(selector, known.filter(visible), 'look') : select(selector, known)
   if (!selection.ok || !command) return selection
   for (const target of selection.targets) {
     const missing = lacks(backendOf(target, house).traits, command)

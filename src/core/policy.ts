@@ -2,11 +2,10 @@
 
 import type { Failure } from './errors.ts'
 import type { Actor, Argv, Decision, Facet, LabelTerm, Limits, Place, RunRequest, Target, Trigger } from './model.ts'
-import { matchesGlob, matchesLabels } from './selector.ts'
-import { formatArgv } from './words.ts'
+import { matchesGlob, matchesLabels, names } from './selector.ts'
 
 /** Rights that no command pattern gives by itself. */
-export const rights = ['shell', 'all', 'system', 'privileged', 'user'] as const
+export const rights = ['shell', 'env', 'all', 'system', 'privileged', 'user'] as const
 export type Right = (typeof rights)[number]
 
 /** One argument each, `*` and `?` as globs inside it; a last element `...` stands for any further arguments. */
@@ -57,18 +56,18 @@ export type Question = {
 
 /** Programs that run text: shells, and those that hand their arguments to one. */
 const shells = new Set(
-  'sh ash bash dash zsh ksh mksh oksh posh rbash yash fish csh tcsh busybox toybox pwsh powershell cmd su runuser watch script parallel'.split(
+  'sh ash bash dash zsh ksh mksh oksh posh rbash yash fish csh tcsh busybox toybox pwsh powershell cmd su runuser watch script parallel nsenter chroot unshare capsh strace ltrace setarch linux32 linux64 i386 x86_64'.split(
     ' ',
   ),
 )
 /** Programs that run the program named in their arguments. */
 const launchers = new Set(
-  'env nice ionice nohup timeout setsid stdbuf chrt taskset time command exec sudo doas gosu su-exec setpriv capsh chroot unshare nsenter xargs find flock strace ltrace tini dumb-init s6-setuidgid start-stop-daemon'.split(
+  'env nice ionice nohup timeout setsid stdbuf chrt taskset time command exec sudo doas gosu su-exec setpriv xargs find flock tini dumb-init s6-setuidgid start-stop-daemon'.split(
     ' ',
   ),
 )
 
-const program = (arg: string) => (/[^/\\]*$/.exec(arg)?.[0] ?? '').toLowerCase().replace(/\.exe$/, '')
+const program = (arg: string) => (/[^/\\]*$/.exec(arg)?.[0] ?? '').toLowerCase().replace(/\.exe$|[-.]static$/, '')
 
 /**
  * The argv hands text to a shell, or is one: `["/bin/sh","-c",…]` and its like, also behind `env`, `sudo`, `xargs`.
@@ -76,7 +75,11 @@ const program = (arg: string) => (/[^/\\]*$/.exec(arg)?.[0] ?? '').toLowerCase()
  */
 export function usesShell(argv: Argv): boolean {
   const [first, ...rest] = argv
-  if (shells.has(program(first))) return true
+  // `/proc/self/exe` is drover's own wrapper shell; `/proc/1/exe` is whatever runs there; a loader runs any program.
+  if (shells.has(program(first)) || first.startsWith('/proc/') || /^ld(-linux|-musl|\.so|64)/.test(program(first))) return true
+  // Options by which a launcher takes text for a shell, or starts one of its own: `env -S…`, `flock -c`, `sudo -s`.
+  if (launchers.has(program(first)) && rest.some((arg) => /^-[a-zA-Z]*[Scsi]|^--(split-string|command|shell|login)/.test(arg)))
+    return true
   // `env -S` takes one text and splits it itself.
   return launchers.has(program(first)) && rest.some((arg) => arg.split(/[\s=]+/).some((word) => shells.has(program(word))))
 }
@@ -84,6 +87,8 @@ export function usesShell(argv: Argv): boolean {
 function rightsNeeded({ request }: Question, target: Target | undefined): readonly Right[] {
   return [
     ...(usesShell(request.command.argv) ? ['shell' as const] : []),
+    // BASH_ENV, PERL5OPT, LD_PRELOAD, PATH…: who chooses the environment chooses what runs.
+    ...(request.command.env !== undefined ? ['env' as const] : []),
     ...(request.selector.all !== undefined ? ['all' as const] : []),
     ...(request.command.user !== undefined ? ['user' as const] : []),
     ...(request.selector.system || target?.system ? ['system' as const] : []),
@@ -126,14 +131,28 @@ function matchesRequest(rule: Rule, { request, groups }: Question): boolean {
   if (!isPlace(rule, actor, place)) return false
   if (rule.triggers && !rule.triggers.includes(trigger.kind)) return false
   if (!rule.commands) return deny
-  return rule.commands.some((pattern) => matchesArgv(pattern, command.argv))
+  const matchesOne = deny ? isDenied : matchesArgv
+  return rule.commands.some((pattern) => matchesOne(pattern, command.argv))
 }
 
 export function matchesArgv(pattern: ArgvPattern, argv: Argv): boolean {
   const open = pattern.at(-1) === '...'
   const fixed = open ? pattern.slice(0, -1) : pattern
   if (open ? argv.length < fixed.length : argv.length !== fixed.length) return false
-  return fixed.every((glob, i) => matchesGlob(glob, argv[i]!))
+  return fixed.every((glob, i) => matchesArgument(glob, argv[i]!))
+}
+
+/** A pattern that names a folder does not let `..` lead out of it. */
+function matchesArgument(glob: string, arg: string): boolean {
+  const climbs = glob !== arg && glob.includes('/') && /(^|\/)\.\.(\/|$)/.test(arg)
+  return !climbs && matchesGlob(glob, arg)
+}
+
+/** A deny rule for `rm` means the program, wherever it lies: `/bin/rm` as well. */
+function isDenied(pattern: ArgvPattern, argv: Argv): boolean {
+  const [first, ...rest] = argv
+  const bare = !pattern[0]?.includes('/') && first.includes('/')
+  return matchesArgv(pattern, argv) || (bare && matchesArgv(pattern, [first.slice(first.lastIndexOf('/') + 1), ...rest]))
 }
 
 function matchesTarget(rule: Rule, target: Target): boolean {
@@ -161,12 +180,13 @@ export function decide(policy: Policy, question: Question, targets: readonly Tar
   const decisions = targets.map((target) => decideOne(policy, question, target))
   const denied = decisions.findIndex((decision) => decision.effect === 'deny')
   if (denied >= 0) {
-    const count = decisions.filter((decision) => decision.effect === 'deny').length
+    const refused = targets.filter((_, i) => decisions[i]?.effect === 'deny')
+    const count = refused.length
     const decision = decisions[denied]!
     if (decision.effect === 'deny' && count < targets.length) {
       const failure = {
         ...decision.failure,
-        message: `${decision.failure.message} (${targets.length - count} of the ${targets.length} targets would be allowed; nothing ran.)`,
+        message: `${decision.failure.message} Refused: ${names(refused)}; the other ${targets.length - count} of ${targets.length} would be allowed. Nothing ran.`,
       }
       return { ...decision, failure }
     }
@@ -200,10 +220,12 @@ function decideOne(policy: Policy, question: Question, target: Target | undefine
     else shortOfRights ??= { rule, missing: needed.filter((right) => !rule.rights?.includes(right)) }
   }
   if (allowedBy) return { effect: 'allow', rule: allowedBy.id, limits: allowedBy.limits ?? {} }
-  const what = `${formatArgv(question.request.command.argv)}${target ? ` on ${target.name} (${target.backend})` : ''}`
+  // The command itself is not quoted: it may hold what must not be shown, and the reader has just typed it.
+  const isPerson = question.request.actor.kind === 'slack-user'
+  const where = target ? ` on ${target.name} (${target.backend})` : ''
   const message = shortOfRights
-    ? `The rule ${shortOfRights.rule.id} allows this, but not ${shortOfRights.missing.map(rightName).join(' and ')}.`
-    : `No rule allows you to run ${what} here.`
+    ? `The rule ${shortOfRights.rule.id} allows this, but not ${shortOfRights.missing.map(rightName).join(' and ')}${where}.`
+    : `No rule allows ${isPerson ? 'you' : 'this caller'} to run this${where} here${needed.includes('shell') ? '; it needs a shell (pipes, globs, $variables), which is a right of its own' : ''}.`
   return { ...deny(question, target, { message }), allowedFor: whoElse(policy, question, target, needed) } as Decision
 }
 
@@ -216,10 +238,11 @@ function deny(
   const failure: Failure = {
     code: 'denied',
     message: said.message + where,
-    next:
-      question.request.actor.kind === 'slack-user'
+    next: said.rule
+      ? 'It binds whoever it names; whoever keeps drover.yaml can change it.'
+      : question.request.actor.kind === 'slack-user'
         ? 'Ask someone who may, or ask for a rule in drover.yaml.'
-        : 'A rule in drover.yaml has to name this caller.',
+        : 'A rule in drover.yaml has to name this caller, this command and these containers.',
   }
   return { effect: 'deny', failure, ...(said.rule === undefined ? {} : { rule: said.rule }) }
 }
@@ -227,6 +250,7 @@ function deny(
 function rightName(right: Right): string {
   const said: Record<Right, string> = {
     shell: 'a shell (sh -c, pipes, $variables, globs)',
+    env: 'a chosen env=',
     all: 'all=',
     system: 'the platform’s own containers',
     privileged: 'privileged containers',
@@ -254,6 +278,17 @@ export function mayReach(
   asker: { readonly actor: Actor; readonly place: Place; readonly groups: readonly string[] },
   target: Target,
 ): boolean {
+  const { actor, groups } = asker
+  const closed = policy.rules.some(
+    (rule) =>
+      rule.effect === 'deny' &&
+      !rule.commands &&
+      !rule.triggers &&
+      (Object.keys(rule.who).length === 0 || isMeant(rule, actor, groups)) &&
+      isPlace(rule, actor, asker.place) &&
+      matchesTarget(rule, target),
+  )
+  if (closed) return false
   return policy.rules.some((rule) => {
     if (rule.effect !== 'allow' || !isMeant(rule, asker.actor, asker.groups) || !matchesTarget(rule, target)) return false
     if (!isPlace(rule, asker.actor, asker.place)) return false

@@ -150,6 +150,8 @@ export interface Gateway {
   share(run: RunId, by: Actor, from: Place, to: Place): Promise<Failure | undefined>
   /** What a selector means now, for someone who may look: nothing runs. */
   targets(selector: Selector, by: Actor, place: Place): Promise<TargetsAnswer>
+  /** Why `by` may not read results from here, or not this run's; undefined when they may. */
+  mayRead(by: Actor, place: Place, run?: RunId): Promise<Failure | undefined>
   /** What would happen to this request now, and by which rule: nothing runs, nothing is recorded. */
   why(request: RunRequest): Promise<Judgement>
   /** True the first time a delivery key is seen; for replays and repeated clicks. */

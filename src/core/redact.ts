@@ -24,7 +24,7 @@ const shapes: readonly (readonly [name: string, pattern: RegExp])[] = [
   ['github-token', /\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,255})/g],
   ['gitlab-token', /\bgl(?:pat|dt|rt|ft|cbt)-[A-Za-z0-9_.-]{20,200}/g],
   ['slack-token', /\bxox[abeprs]-[A-Za-z0-9-]{10,250}|\bxapp-[0-9]-[A-Za-z0-9-]{10,250}/g],
-  ['slack-webhook', /hooks\.slack\.com\/(?:services|workflows|triggers)\/[A-Za-z0-9/_-]{20,200}/g],
+  ['slack-webhook', /hooks\.slack\.com\/(?:services|workflows|triggers|commands|actions|app)\/[A-Za-z0-9/_-]{20,200}/g],
   // No start inside a run of its own characters: else `-eyJ-eyJ…` would be read once for each.
   ['jwt', /(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{8,2000}/g],
   [
@@ -145,13 +145,13 @@ export function createRedactor(values: readonly string[]): Redactor {
           const spans = find(held)
           // Nothing is cut in the middle of a match: what straddles the border waits whole, unless it never ends.
           const astride = spans.find((span) => span.start < ready && (span.open || span.to > ready))
-          if (astride?.open && held.length - astride.from > longLine) {
+          if (astride?.open) {
             // A key whose end never comes: what stands before it is shown, the rest is swallowed until an end does come.
             const before = spans.filter((span) => span.to <= astride.from)
             masked += before.length + 1
             inKey = true
             const out = apply(held.slice(0, astride.from), before) + mask('private-key')
-            held = held.slice(-80)
+            held = held.slice(Math.max(astride.from, held.length - 80))
             return out
           }
           // A chain of matches longer than any secret is masked as one and let go, or it would be held for ever.

@@ -24,10 +24,21 @@ export async function work(run: RunId, house: House, cancel: AbortSignal): Promi
       await house.ledger.append(run, { type: 'finished', outcome: { status: 'cancelled' } })
     else if (state.decision?.effect === 'deny')
       await house.ledger.append(run, { type: 'finished', outcome: { status: 'refused', failure: state.decision.failure } })
+    else if (!state.decision && stale && state.request.receivedAt >= house.since) await refuseLate(run, house)
     else if (state.decision || stale) await interrupt(state, house)
     else await perform(state.request, house, cancel)
   }
   await deliver(run, house)
+}
+
+/** It waited longer for its turn than anybody expects it still to run. */
+async function refuseLate(run: RunId, house: House): Promise<void> {
+  const failure: Failure = {
+    code: 'timeout',
+    message: `drover was too busy: it had no turn within ${freshMs / 1000} s, and nothing ran.`,
+    next: 'Run it again if it is still wanted.',
+  }
+  await house.ledger.append(run, { type: 'finished', outcome: { status: 'refused', failure } })
 }
 
 /** From accepted to finished. */

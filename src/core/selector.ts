@@ -142,8 +142,8 @@ export type Selection =
   | { readonly ok: false; readonly failure: Failure }
 
 /** The targets that a selector means out of all that were listed; a refusal shows what was found. */
-export function select(selector: Selector, listed: readonly Target[]): Selection {
-  refuseEmpty(selector)
+export function select(selector: Selector, listed: readonly Target[], purpose: 'run' | 'look' = 'run'): Selection {
+  if (purpose === 'run') refuseEmpty(selector)
   const matched = listed.filter((target) => matches(selector, target))
   const platform = matched.filter((target) => target.system && !selector.system)
   let found = matched.filter((target) => !target.system || selector.system)
@@ -159,7 +159,7 @@ export function select(selector: Selector, listed: readonly Target[]): Selection
     return refuse({
       code: 'no_targets',
       message: `No running container matches${platform.length > 0 ? `, except ${platform.length} of the platform's own (${names(platform)})` : ''}.`,
-      next: `${listed.length} running containers were looked at. Type "targets" with a wider selector to see them.`,
+      next: 'Look at the spelling: "targets" alone lists the running containers that you may use.',
     })
   }
   if (selector.id !== undefined && found.length > 1) {

@@ -80,7 +80,7 @@ export function openSnapshot(path: string): Db {
       if (existsSync(path + part)) copyFileSync(path + part, copy + part)
     }
     if (JSON.stringify(state()) !== before) continue
-    const db = openSqlite(copy)
+    const db = openCopy(copy, folder)
     return {
       batch: (statements) => db.batch(statements),
       async close() {
@@ -98,6 +98,15 @@ export function openSnapshot(path: string): Db {
 }
 
 const SNAPSHOT_ATTEMPTS = 50
+
+function openCopy(copy: string, folder: string): Db {
+  try {
+    return openSqlite(copy)
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true })
+    throw error
+  }
+}
 
 function overDatabase(database: DatabaseSync, path: string): Db {
   const prepared = new Map<string, StatementSync>()

@@ -1,12 +1,13 @@
 /** The drover command against a pretend Rancher with a real `sh` behind it: what it prints and with what it exits. */
 
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type RancherPeer, startRancherPeer } from '../../src/playground/rancher/peer.ts'
+import { until } from '../e2e/scenario.ts'
 import { processEngine } from '../peers/engine-process.ts'
 
 const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
@@ -163,35 +164,67 @@ describe('drover', () => {
     const file = join(folder, 'drover.yaml')
     writeFileSync(
       file,
-      `ledger: { path: ${folder}/cli-${process.env.USER ?? 'root'}.db }
+      `ledger: { path: ${folder}/drover.db }
 backends: { play: { kind: rancher1, url: '${rancher.url}', accessKey: { env: CATTLE_ACCESS_KEY }, secretKey: { env: CATTLE_SECRET_KEY } } }
 rules: [{ id: me, effect: allow, who: { cli: true }, commands: ['echo ...'] }]
+mask: [{ env: MASKED }]
 `,
     )
-    const name = /cli-[^.]*\.db/
-    const ran = await drover(['exec', '--config', file, 'name=shop-web-1', '--', 'echo', 'kept'])
-    expect(ran.out).toContain('kept')
-    const denied = await drover(['exec', '--config', file, 'name=shop-web-1', '--', 'id'])
+    const withMask = { env: { ...env, MASKED: 'correct-horse-battery' } }
+    const ran = await drover(
+      ['exec', '--config', file, 'name=shop-web-1', '--', 'echo', 'kept', 'correct-horse-battery'],
+      withMask,
+    )
+    expect(ran.out).toContain('kept [masked')
+    const denied = await drover(['exec', '--config', file, 'name=shop-web-1', '--', 'id'], withMask)
     expect(denied.code).toBe(125)
     expect(denied.err).toContain('No rule allows')
-    const ledger = (await import('node:fs')).readdirSync(folder).find((entry) => name.test(entry) && entry.endsWith('.db'))!
-    writeFileSync(file, readFileSync(file, 'utf8').replace(/path: \S+/, `path: ${join(folder, ledger)}`))
-    const listed = await drover(['runs', '--config', file])
+    const listed = await drover(['runs', '--config', file], withMask)
     expect(listed.out).toMatch(/1 of 1 ok .*echo kept/)
     expect(listed.out).toMatch(/refused .*\bid\b/)
-    expect((await drover(['verify', '--config', file])).out).toMatch(/^ok: \d+ events of 2 runs/)
+    expect(listed.out).not.toContain('correct-horse')
+    expect((await drover(['verify', '--config', file], withMask)).out).toMatch(/^ok: \S+: \d+ events of 2 runs/)
+    const ledger = join(folder, readdirSync(folder).find((entry) => /^cli-.*\.db$/.test(entry))!)
+    // An auditor needs the file and nothing else.
+    expect((await drover(['verify', '--ledger', ledger], { env: {} })).out).toMatch(/^ok: \S+: \d+ events of 2 runs/)
     const { DatabaseSync } = await import('node:sqlite')
-    const database = new DatabaseSync(join(folder, ledger))
+    const database = new DatabaseSync(ledger)
     database.exec(`update event set body = replace(body, 'kept', 'lost')`)
     database.close()
-    const broken = await drover(['verify', '--config', file])
+    const broken = await drover(['verify', '--ledger', ledger], { env: {} })
     expect(broken.code).toBe(1)
     expect(broken.out).toMatch(/^BROKEN/)
+  })
+
+  it('a forgotten quote is an error, not a question for help', async () => {
+    const { code, err } = await drover(['exec', 'label=web', 'cmd=df', '-h'])
+    expect(code).toBe(2)
+    expect(err).toContain('-h')
+  })
+
+  it('[once] what an earlier, killed exec left behind does not answer for the next one', async () => {
+    const file = join(folder, 'second.yaml')
+    writeFileSync(
+      file,
+      `ledger: { path: ${folder}/second/drover.db }
+backends: { play: { kind: rancher1, url: '${rancher.url}', accessKey: { env: CATTLE_ACCESS_KEY }, secretKey: { env: CATTLE_SECRET_KEY } } }
+rules: [{ id: me, effect: allow, who: { cli: true }, commands: ['...'] }]
+`,
+    )
+    const first = spawn(process.execPath, [cli, 'exec', '--config', file, 'name=shop-web-1', '--', 'sleep', '73'], {
+      cwd: folder,
+      env: { PATH: process.env.PATH, HOME: folder, ...env },
+      stdio: 'ignore',
+    })
+    await until(() => (running('sleep 73') ? true : undefined))
+    first.kill('SIGKILL')
+    const second = await drover(['exec', '--config', file, 'name=shop-web-2', '--', 'echo', 'second'])
+    expect(second.out).toContain('shop-web-2 · exit 0\nsecond')
+    expect(second.code).toBe(0)
   })
 })
 
 function running(line: string): boolean {
-  const { readdirSync } = process.getBuiltinModule('node:fs')
   return readdirSync('/proc').some((pid) => {
     if (!/^\d+$/.test(pid)) return false
     try {

@@ -125,6 +125,15 @@ describe('rights that no pattern gives by itself', () => {
     [['/usr/bin/busybox', 'ash']],
     [['BASH', '-c', 'x']],
     [['env', 'A=1', 'sh', '-c', 'x']],
+    [['/proc/self/exe', '-c', 'id']],
+    [['env', '-Ssh -c id']],
+    [['flock', '/tmp/f', '-c', 'a;b']],
+    [['sudo', '-s']],
+    [['nsenter', '-t', '1']],
+    [['strace', '-o', '|id', 'true']],
+    [['/lib64/ld-linux-x86-64.so.2', '/bin/sh']],
+    [['/bin/bash-static']],
+    [['busybox.static', 'ls']],
     [['sudo', '-u', 'x', '/bin/dash']],
     [['nohup', 'zsh']],
     [['xargs', '-I{}', 'sh', '-c', '{}']],
@@ -188,7 +197,7 @@ describe('deciding', () => {
     const decision = decide(policy(rule), asks(), [web, target('db-1'), { ...web, name: 'web-2' }])
     expect(decision).toMatchObject({
       effect: 'deny',
-      failure: { message: expect.stringMatching(/db-1.*2 of the 3 targets would be allowed; nothing ran/) },
+      failure: { message: expect.stringMatching(/db-1.*the other 2 of 3 would be allowed\. Nothing ran/) },
     })
   })
 
@@ -383,5 +392,38 @@ describe('for any rules', () => {
         },
       ),
     )
+  })
+})
+
+describe('what a pattern does not let through', () => {
+  it('S07 a folder in a pattern is not left by ..', () => {
+    const rule = allow({ commands: [['tail', '-n', '*', '/var/log/*']] })
+    const run = (argv: Argv) => decide(policy(rule), asks({ argv }), [web]).effect
+    expect(run(['tail', '-n', '5', '/var/log/syslog'])).toBe('allow')
+    expect(run(['tail', '-n', '5', '/var/log/../../etc/passwd'])).toBe('deny')
+    expect(run(['tail', '-n', '5', '/var/log/..'])).toBe('deny')
+  })
+
+  it('S07 a deny rule for a program means it wherever it lies', () => {
+    const rules = [{ id: 'no-rm', effect: 'deny' as const, who: {}, commands: [['rm', '...']] }, allow({ commands: [['...']] })]
+    const run = (argv: Argv) => decide(policy(...rules), asks({ argv }), [web]).effect
+    expect([run(['rm', '-rf', '/']), run(['/bin/rm', '-rf', '/']), run(['ls'])]).toEqual(['deny', 'deny', 'allow'])
+  })
+
+  it('S46 a chosen environment is a right of its own: BASH_ENV runs what nobody judged', () => {
+    const plain = asks({ argv: ['/app/status'] })
+    const question = {
+      ...plain,
+      request: { ...plain.request, command: { ...plain.request.command, env: { BASH_ENV: '$(id)' } } },
+    }
+    expect(decide(policy(allow({ commands: [['/app/status']] })), question, [web]).effect).toBe('deny')
+    expect(decide(policy(allow({ commands: [['/app/status']], rights: ['env'] })), question, [web]).effect).toBe('allow')
+  })
+
+  it('targets shows nothing of what a deny rule closes to somebody', () => {
+    const closed = { id: 'closed', effect: 'deny' as const, who: {}, targets: { name: ['db-*'] } }
+    const asker = { actor: asks().request.actor, place: asks().request.place, groups: [] }
+    const seen = [web, target('db-1')].filter((one) => mayReach(policy(closed, allow({})), asker, one))
+    expect(seen).toEqual([web])
   })
 })

@@ -133,8 +133,8 @@ describe('splitting', () => {
 
   it('S06 agrees with shlex on 10 000 texts, wherever shlex is POSIX', () => {
     const compare = (source: string) => {
-      // shlex knows $'…', splits at \r, and keeps \$ and \` in double quotes: not POSIX.
-      fc.pre(!/[$\r`]/.test(source))
+      // shlex knows $'…', splits at \r, keeps \$ and \` in double quotes, and loses a backslash of \\\\"": not POSIX (dash agrees with us).
+      fc.pre(!/[$\r`]|\\\\["']/.test(source))
       let theirs: string[] | undefined
       try {
         theirs = shlexSplit(source)

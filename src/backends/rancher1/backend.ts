@@ -4,7 +4,7 @@ import { BackendError } from '../../core/errors.ts'
 import type { ExecHandle, Selector, Target, Traits } from '../../core/model.ts'
 import type { Backend, KillResult } from '../../core/ports.ts'
 import type { Transport } from '../transport.ts'
-import { type Api, parsed, rancherApi } from './api.ts'
+import { type Api, errorCode, parsed, rancherApi } from './api.ts'
 import { check } from './check.ts'
 import { Container, EXECUTABLE_STATE, Host, listPath, Project, targetOf } from './container.ts'
 import { type Connection, execute } from './exec.ts'
@@ -101,8 +101,8 @@ async function kill(connection: Connection, target: Target, handle: ExecHandle, 
     if (!(error instanceof BackendError)) throw error
     // No shell to look with, so there is no proof.
     if (error.code === 'command_not_found') return left
-    if (error.code === 'backend_not_found') return { result: 'gone' }
-    if (error.code === 'not_running' && (await isDead(connection.api, target, signal))) return { result: 'gone' }
+    if ((error.code === 'backend_not_found' || error.code === 'not_running') && (await isDead(connection.api, target, signal)))
+      return { result: 'gone' }
     throw error
   }
   if (said.trim() === 'gone') return { result: 'gone' }
@@ -114,7 +114,7 @@ async function kill(connection: Connection, target: Target, handle: ExecHandle, 
 async function isDead(api: Api, target: Target, signal: AbortSignal): Promise<boolean> {
   const response = await api.request('GET', `containers/${target.native}`, signal)
   return (
-    response.status === 404 ||
+    (response.status === 404 && errorCode(response) !== undefined) ||
     (response.status === 200 && ['stopped', 'removed', 'purged'].includes(parsed(response, Container).state))
   )
 }

@@ -47,6 +47,8 @@ function refuseUnsupported(command: Command): void {
   const strings = [...command.argv, command.dir ?? '', ...Object.entries(command.env ?? {}).flat()]
   if (strings.some((one) => one.includes('\0'))) throw no('A NUL byte cannot be part of a command.', 'Take it out.')
   const name = Object.keys(command.env ?? {}).find((one) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(one))
+  if (command.env && 'DROVER_EXEC' in command.env)
+    throw no('DROVER_EXEC is how drover finds the command again.', 'Use another name.')
   if (name !== undefined)
     throw no(`A shell cannot set a variable named ${JSON.stringify(name)}.`, 'Use letters, digits and _ only.')
 }

@@ -12,6 +12,7 @@ import { formatActor, formatDuration, formatSelector, shownArgv } from './reques
 import { failureLines, noticeMessage } from './run-views.ts'
 
 const MAX_TARGETS_SHOWN = 40
+const MAX_RUNS_SHOWN = 10
 
 /** `text` is the text that the failure's position counts in. */
 export function lineFailure(text: string, failure: Failure, redactor: Redactor): Message {
@@ -21,7 +22,7 @@ export function lineFailure(text: string, failure: Failure, redactor: Redactor):
     lines([bold('Nothing was run.')]),
     preformatted(pointed),
     lines(...failureLines(failure)),
-    ...(failure.code === 'usage' ? [preformatted(rightForm)] : []),
+    ...(failure.code === 'usage' && !failure.next?.includes('xample') ? [preformatted(rightForm)] : []),
   ])
 }
 
@@ -36,9 +37,9 @@ export function queuedMessage(request: RunRequest, redactor: Redactor): Message 
 export function helpMessage(command: string, siteTimeoutMs: number): Message {
   const examples = [
     `${command} label=web cmd="uptime"`,
-    `${command} on=prod label=app=web,tier!=canary cmd="df -h /" timeout=20s`,
+    `${command} label=app=web,tier!=canary cmd="df -h /" timeout=20s`,
     `${command} name=shop-web-* any=1 -- ls -la "/srv/my dir"`,
-    `${command} id=1i160 user=postgres cmd="psql -c 'select 1'"`,
+    `${command} label="role in (web,api)" all=5 -- uptime`,
     `${command} targets label=web`,
     `${command} why label=web cmd="uptime"`,
     `${command} runs`,
@@ -48,7 +49,7 @@ export function helpMessage(command: string, siteTimeoutMs: number): Message {
     preformatted(examples.join('\n')),
     lines(
       [plain('In a thread, mention me and write the same words. After -- the words are the arguments, and no shell is used.')],
-      [plain(`A command ends after ${formatDuration(siteTimeoutMs)} at the latest; a rule or timeout= may say less.`)],
+      [plain(`A command ends after ${formatDuration(siteTimeoutMs)} unless timeout= says otherwise; a rule may say less.`)],
     ),
   ])
 }
@@ -95,7 +96,9 @@ export function whyMessage(judgement: Judgement): Message {
 
 /** Refusals are their asker's own business, so others' are left out. */
 export function runsMessage(all: readonly RunSummary[], reader: Actor, redactor: Redactor): Message {
-  const runs = all.filter((run) => run.outcome !== 'refused' || formatActor(run.actor) === formatActor(reader))
+  const runs = all
+    .filter((run) => run.outcome !== 'refused' || formatActor(run.actor) === formatActor(reader))
+    .slice(0, MAX_RUNS_SHOWN)
   if (runs.length === 0)
     return message('Nothing has run in this channel yet.', [lines([plain('Nothing has run in this channel yet.')])])
   const rows = runs.map((run): readonly Leaf[] => [

@@ -4,6 +4,7 @@ export type Block = { readonly type: string; readonly [key: string]: unknown }
 export type Leaf =
   | { readonly type: 'text'; readonly text: string; readonly style?: Readonly<Record<string, true>> }
   | { readonly type: 'user'; readonly user_id: string }
+  | { readonly type: 'usergroup'; readonly usergroup_id: string }
   | { readonly type: 'channel'; readonly channel_id: string }
 export type Message = { readonly text: string; readonly blocks: readonly Block[] }
 

@@ -142,7 +142,9 @@ async function again(desk: Desk, { run, by, place, trigger }: Click): Promise<Me
 }
 
 /** From the stored result: no container is asked again. Once for a run, unless posting it failed. */
-async function fullOutput(desk: Desk, { run, place }: Click, attempt: 'first' | 'retry'): Promise<Message> {
+async function fullOutput(desk: Desk, { run, by, place }: Click, attempt: 'first' | 'retry'): Promise<Message> {
+  const refused = await desk.gateway.mayRead(by, place, run)
+  if (refused) return noticeMessage('Nothing to post.', refused)
   const state = await desk.gateway.read(run)
   if (state === undefined) return noticeMessage('Nothing to post.', unknownRun)
   if (state.status !== 'finished') return notice('It still runs. The whole output can be posted when it has ended.')

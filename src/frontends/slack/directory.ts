@@ -116,8 +116,12 @@ export function createSlackDirectory(client: SlackClient, options: SlackDirector
 
   return {
     async facts(actor, place, groups, signal): Promise<Facts> {
-      if (actor.kind !== 'slack-user') return { groups: [] }
       try {
+        if (actor.kind !== 'slack-user') {
+          // A hook is nobody in Slack, but its answer is read by whoever is in the channel.
+          const refuse = place.kind === 'slack' ? await channelRefusal(place, signal) : undefined
+          return { groups: [], ...(refuse ? { refuse } : {}) }
+        }
         const refuse = await refusal(actor, place, signal)
         if (refuse !== undefined) return { groups: [], refuse }
         const member = await Promise.all(groups.map(async (group) => ((await isMember(group, actor, signal)) ? [group] : [])))

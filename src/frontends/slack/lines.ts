@@ -14,7 +14,8 @@ import { type RestoredText, restoreSlackText } from './text.ts'
 
 const LOOK_TIMEOUT_MS = 60_000
 const SAID_MS = 15 * 60_000
-const RUNS_SHOWN = 10
+/** More than are shown: others' refusals are left out. */
+const RUNS_READ = 50
 
 const commandSchema = z.looseObject({
   text: z.string().default(''),
@@ -148,7 +149,14 @@ async function take(desk: Desk, typed: string, source: 'command' | 'event', aske
       }
     }
     case 'runs':
-      return { later: () => look(desk, async () => runsMessage(await runsHere(desk, asked.place), asked.actor, desk.redactor)) }
+      return {
+        later: () =>
+          look(desk, async () => {
+            const refused = await desk.gateway.mayRead(asked.actor, asked.place)
+            if (refused) return noticeMessage('Nothing to show.', refused)
+            return runsMessage(await runsHere(desk, asked.place), asked.actor, desk.redactor)
+          }),
+      }
     case 'why': {
       const request = await requestOf(desk, line, restored.changes, asked)
       return { later: () => look(desk, async () => whyMessage(await desk.gateway.why(request))) }
@@ -184,7 +192,7 @@ async function requestOf(desk: Desk, line: CommandLine, changes: readonly string
 
 function runsHere(desk: Desk, place: Place) {
   const channel = place.kind === 'slack' ? slackPlace(desk, place.channel) : place
-  return desk.gateway.list({ place: channel, limit: RUNS_SHOWN })
+  return desk.gateway.list({ place: channel, limit: RUNS_READ })
 }
 
 /** A question that runs nothing: its failure is an answer too. */

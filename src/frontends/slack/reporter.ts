@@ -42,6 +42,8 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
   const redactor = options.redactor ?? createRedactor([])
   const views: ViewOptions = { redactor, shareTo: options.shareTo }
   const remembered = new Map<RunId, Memory>()
+  /** Parents on their way. */
+  const posting = new Map<RunId, Promise<Spot>>()
   const mayUpdate = createBudget(now)
 
   function remember(run: RunId, memory: Memory): void {
@@ -94,13 +96,16 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     // Refusals are for the asker alone, so nothing is posted before the decision.
     if (place.kind !== 'slack' || state.decision?.effect !== 'allow' || state.executions.length === 0) return []
     const before = remembered.get(id)
-    if (before?.gaveUp || (before !== undefined && now() - before.at < UPDATE_EVERY_MS)) return []
+    if (posting.has(id) || before?.gaveUp || (before !== undefined && now() - before.at < UPDATE_EVERY_MS)) return []
     const ref = state.posted.parent ?? before?.parent
     const view = parentIn(ref === undefined ? place.channel : spotOf(ref).channel, state, place)
     const shown = JSON.stringify(view)
     try {
       if (ref === undefined) {
-        const posted = refOf(await postParent(state, place))
+        // Kept, because the caller may give up before Slack lets it through: `deliver` then waits for this one.
+        const first = postParent(state, place)
+        posting.set(id, first)
+        const posted = refOf(await first.finally(() => posting.delete(id)))
         remember(id, { parent: posted, shown, at: now() })
         return [{ part: 'parent', ref: posted }]
       }
@@ -120,7 +125,8 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
   async function deliver(state: RunState, output: ReadOutput, posted: (part: PostedPart) => Promise<void>): Promise<void> {
     const { place, id } = state.request
     if (place.kind !== 'slack') return
-    const parentRef = state.posted.parent ?? remembered.get(id)?.parent
+    const first = await posting.get(id)?.catch(() => undefined)
+    const parentRef = state.posted.parent ?? remembered.get(id)?.parent ?? (first && refOf(first))
     remembered.delete(id)
     if (state.outcome?.status === 'refused' && parentRef === undefined && slackUser(state.request.actor) !== undefined) {
       return await deliverRefusal(state, place, posted)

@@ -1,8 +1,8 @@
 /** A request in the words it could have been typed with, for readers: masked, control codes visible. */
 
-import type { Actor, Command, LabelTerm, RunRequest, Selector } from '../../core/model.ts'
+import type { Actor, Argv, Command, LabelTerm, RunRequest, Selector } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
-import type { Redactor } from '../../core/redact.ts'
+import { maskArgv, type Redactor } from '../../core/redact.ts'
 import { formatArgv, quoteWord } from '../../core/words.ts'
 
 export function formatSelector(selector: Selector): string {
@@ -42,7 +42,7 @@ function formatTerm(term: LabelTerm): string {
 /** The argv as a shell would split it into the same array, safe to show. */
 export function shownArgv(argv: readonly string[], redactor: Redactor): string {
   // An escape character is shown, never dropped with its sequence: what is shown is what runs.
-  return makeVisible(redactor.text(formatArgv(argv)).text.replaceAll('\u001b', '␛'))
+  return makeVisible(redactor.text(formatArgv(maskArgv(argv as Argv, redactor))).text.replaceAll('\u001b', '␛'))
 }
 
 /** What else the command was given; values of variables and of stdin stay out of the channel. */
@@ -54,7 +54,7 @@ export function formatOptions(command: Command, timeoutMs?: number): string {
     ...Object.keys(env).map((name) => `env=${name}=…`),
     ...(stdin === undefined ? [] : [`stdin=(${stdin.length} characters)`]),
     ...(tty === true ? ['tty=1'] : []),
-    ...(timeoutMs === undefined ? [] : [`timeout=${formatDuration(timeoutMs)}`]),
+    ...(timeoutMs === undefined ? [] : [`timeout=${timeoutMs % 1000 === 0 ? `${timeoutMs / 1000}s` : `${timeoutMs}ms`}`]),
   ].join(' ')
 }
 

@@ -67,7 +67,13 @@ function countOf(state: RunState): string {
 /** One line that never makes an unknown ending look like a success: `3 of 4 ok · 1 exited 3 · 12 s`. */
 export function verdictOf(state: RunState, now: number): string {
   const parts = state.executions.length === 0 ? [] : countsOf(state.executions, state.status === 'finished')
-  const took = state.startedAt === undefined ? [] : [formatDuration((state.finishedAt ?? now) - state.startedAt)]
+  // While it runs, when it began: an elapsed time would stand still between two updates.
+  const took =
+    state.startedAt === undefined
+      ? []
+      : state.status === 'finished'
+        ? [formatDuration((state.finishedAt ?? now) - state.startedAt)]
+        : [`since ${new Date(state.startedAt).toISOString().slice(11, 19)} UTC`]
   const verdict = (word: string) => [word, ...parts, ...took].join(' · ')
   if (state.status !== 'finished') {
     if (state.cancelAskedBy !== undefined) return verdict('⏹ Cancelling')
@@ -179,6 +185,12 @@ export function failureLines(failure: Failure): readonly (readonly Leaf[])[] {
   ]
 }
 
+/** `<team>/<id>` as Slack shows it; this message is seen by one person, so nobody is notified. */
+function personOrGroup(key: string): readonly Leaf[] {
+  const id = key.slice(key.indexOf('/') + 1)
+  return [id.startsWith('S') ? { type: 'usergroup', usergroup_id: id } : { type: 'user', user_id: id }, plain(' ')]
+}
+
 /** To the actor alone: what was asked, why it was refused, who could allow it. */
 export function refusalMessage(state: RunState, failure: Failure, options: ViewOptions, hint: readonly Leaf[] = []): Message {
   const argv = shownArgv(state.request.command.argv, options.redactor)
@@ -189,7 +201,7 @@ export function refusalMessage(state: RunState, failure: Failure, options: ViewO
     preformatted(cut(`${formatSelector(state.request.selector)}\n${argv}`, 1500)),
     lines(
       ...failureLines(failure),
-      ...(allowed.length === 0 ? [] : [[plain(cut(`Who may: ${allowed.join(', ')}.`, 500))]]),
+      ...(allowed.length === 0 ? [] : [[plain('Who may: '), ...allowed.slice(0, 10).flatMap(personOrGroup)]]),
       ...(hint.length === 0 ? [] : [hint]),
       [italic(`run ${state.request.id}`)],
     ),

@@ -59,6 +59,7 @@ async function print(state: RunState, output: ReadOutput, terminal: Terminal): P
 function printFold(group: Fold, of: number, terminal: Terminal): void {
   const targets = group.executions.map((execution) => execution.target.name).join(', ')
   terminal.out(`── ${group.executions.length} of ${of}: ${targets} · ${describeEnding(group.ending)}\n`)
+  if (of > 1 && group.chunks.some(({ stream }) => stream === 'stderr')) terminal.err(`── stderr of ${targets}\n`)
   const open: Record<OutputChunk['stream'], boolean> = { stdout: false, stderr: false }
   for (const { stream, text } of group.chunks) {
     const write = stream === 'stdout' ? terminal.out : terminal.err

@@ -35,7 +35,7 @@ const maxBody = 256 * 1024
 const types = {
   word: /^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,199}$/,
   number: /^\d{1,15}(\.\d{1,10})?$/,
-  path: /^\/[A-Za-z0-9_./@:-]{0,499}$/,
+  path: /^(?!.*(?:^|\/)\.\.(?:\/|$))\/[A-Za-z0-9_./@:-]{0,499}$/,
 }
 
 type Template = ReturnType<typeof prepareHook>
@@ -81,14 +81,15 @@ export function hookRoutes(hooks: Readonly<Record<string, Hook>>, gateway: Gatew
       const template = templates.get(context.req.param('name'))
       const raw = await readBody(context.req.raw)
       // An unknown hook answers like a wrong signature: names of hooks cannot be tried out.
-      if (!template) throw unsigned('This request is not signed for this hook.')
+      if (!template) throw unsigned(notSigned)
       if ([...new URL(context.req.url).searchParams.keys()].length > 0)
         throw unsigned('Nothing is taken from the query string; sign the request.')
       const signature = await verify(template, context.req.raw.headers, raw, services.now())
       const request = await requestOf(template, context.req.raw.headers, signature, raw, services.now())
       const isNewSignature = await gateway.firstTime(`hook:${template.name}:${signature}`, rememberMs)
       // The same bytes again under another delivery id is a replay, not a retry.
-      if (!isNewSignature && (await gateway.read(request.id)) === undefined) throw unsigned('This signature was used before.')
+      if (!isNewSignature && (await gateway.read(request.id)) === undefined)
+        throw unsigned('This signature was used before; a retry is signed anew.')
       const accepted = await gateway.submit(request)
       return context.json({ run: request.id, ...(accepted === 'duplicate' ? { duplicate: true } : {}) }, 202)
     } catch (error) {
@@ -104,6 +105,8 @@ function statusOf(error: DroverError): 400 | 401 | 413 | 503 {
   if (error.code === 'ledger_unavailable') return 503
   return error.message.includes('larger than') ? 413 : 400
 }
+
+const notSigned = 'The request is not signed, or not for this hook.'
 
 function unsigned(message: string): DroverError {
   return new DroverError({
@@ -127,7 +130,7 @@ async function readBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
 async function verify({ hook }: Template, headers: Headers, body: Uint8Array<ArrayBuffer>, now: number): Promise<string> {
   const timestamp = headers.get('x-drover-timestamp') ?? ''
   const signature = /^v1=([0-9a-f]{64})$/.exec(headers.get('x-drover-signature') ?? '')?.[1]
-  if (!/^\d{10}$/.test(timestamp) || !signature) throw unsigned('The request is not signed.')
+  if (!/^\d{10}$/.test(timestamp) || !signature) throw unsigned(notSigned)
   const given = Uint8Array.from(signature.match(/../g)!, (byte) => Number.parseInt(byte, 16))
   const prefix = new TextEncoder().encode(`v1:${timestamp}:`)
   const signed = new Uint8Array(prefix.byteLength + body.byteLength)
@@ -140,7 +143,7 @@ async function verify({ hook }: Template, headers: Headers, body: Uint8Array<Arr
     ])
     if (await crypto.subtle.verify('HMAC', key, given, signed)) good = true
   }
-  if (!good) throw unsigned('The signature does not match.')
+  if (!good) throw unsigned(notSigned)
   if (Math.abs(now / 1000 - Number(timestamp)) > toleranceS) {
     throw unsigned(`The timestamp is more than ${toleranceS / 60} minutes away from drover's clock.`)
   }

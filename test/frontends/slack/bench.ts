@@ -38,6 +38,7 @@ export function memoryGateway() {
     share?: Failure
     targets: TargetsAnswer
     why: Judgement
+    mayRead?: Failure
   } = {
     targets: { ok: true, targets: [], notes: [] },
     why: { ok: true, targets: [], notes: [], decision: { effect: 'allow', rule: 'oncall', limits: {} }, timeoutMs: 60_000 },
@@ -60,6 +61,10 @@ export function memoryGateway() {
     async output(run: RunId, target: TargetId) {
       asked.push({ call: 'output', args: [run, target] })
       return outputs.get(`${run} ${target}`) ?? []
+    },
+    async mayRead(by, place, run) {
+      asked.push({ call: 'mayRead', args: [by, place, run] })
+      return answers.mayRead
     },
     async why(request: RunRequest) {
       asked.push({ call: 'why', args: [request] })
@@ -239,8 +244,9 @@ export const ok: Ending = { status: 'exited', code: 0 }
 export function textOf(blocks: unknown): string {
   if (Array.isArray(blocks)) return blocks.map(textOf).join('')
   if (typeof blocks !== 'object' || blocks === null) return ''
-  const { type, text, elements, user_id, channel_id } = blocks as Record<string, unknown>
+  const { type, text, elements, user_id, channel_id, usergroup_id } = blocks as Record<string, unknown>
   if (type === 'user') return `<@${String(user_id)}>`
+  if (type === 'usergroup') return `<!subteam^${String(usergroup_id)}>`
   if (type === 'channel') return `<#${String(channel_id)}>`
   if (typeof text === 'string') return text
   return `${textOf(text)}${textOf(elements)}${type === 'rich_text' || type === 'actions' ? '\n' : ''}`

@@ -191,7 +191,7 @@ test('runs lists this channel’s runs, and nobody else’s refused commands', a
   const shown = seen(bench.peer.ephemerals('U0SAM')[0])
   expect(shown).toContain('<@U0ALEX> · accepted · 0 of 0 ok · uptime')
   expect(shown).not.toContain('halt')
-  expect(bench.memory.asked.at(-1)?.args).toEqual([{ place: { kind: 'slack', team: 'T0PLAY', channel: 'C0OPS' }, limit: 10 }])
+  expect(bench.memory.asked.at(-1)?.args).toEqual([{ place: { kind: 'slack', team: 'T0PLAY', channel: 'C0OPS' }, limit: 50 }])
 })
 
 test('a mention that is repeated is told its mistake once', async () => {
