@@ -30,7 +30,7 @@ describe('drover.yaml', () => {
     const config = parseConfig(example, 'drover.example.yaml', env)
     expect(config.limits.timeout).toBe(60_000)
     const policy = await policyOf(config)
-    expect(policy.rules.map((rule) => rule.id)).toEqual(['never-destructive', 'oncall', 'developers-look', 'disk-alert'])
+    expect(policy.rules.map((rule) => rule.id)).toEqual(['not-by-hand', 'oncall', 'developers-look', 'disk-alert'])
     expect(policy.rules[2]?.targets?.labels).toEqual([{ op: 'ne', key: 'tier', value: 'db' }])
     expect(policy.rules[2]?.commands?.[1]).toEqual(['df', '...'])
   })
