@@ -10,6 +10,17 @@ import { deno, root, wrangler } from './places.ts'
 export type Server = { readonly url: string; readonly pid: number; stop(): Promise<void> }
 
 const startMs = 60_000
+/** Process ids; below zero a whole group. A bench that goes wrong leaves none behind. */
+const started = new Set<number>()
+process.once('exit', () => {
+  for (const pid of started) {
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // It has ended already.
+    }
+  }
+})
 const measureMs = 400_000
 
 /** Waits for a line that holds `"url":"http…"` on either stream. */
@@ -21,6 +32,8 @@ export async function startServer(
     env: { PATH: process.env.PATH, HOME: tmpdir(), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  if (child.pid !== undefined) started.add(child.pid)
+  child.once('exit', () => started.delete(child.pid ?? 0))
   const url = await said(child, /"url":"(http[^"]+)"/, command.join(' '))
   return { url, pid: child.pid ?? 0, stop: () => end(child, 'SIGKILL') }
 }
@@ -58,6 +71,8 @@ export async function startWorker(config: string, vars: Readonly<Record<string, 
     env: { PATH: process.env.PATH, HOME: folder, CI: '1', WRANGLER_SEND_METRICS: 'false' },
     stdio: ['ignore', 'ignore', 'ignore'],
   })
+  if (child.pid !== undefined) started.add(-child.pid)
+  child.once('exit', () => started.delete(-(child.pid ?? 0)))
   const url = `http://127.0.0.1:${port}`
   const until = Date.now() + startMs
   while (!(await fetch(`${url}/healthz`).catch(() => undefined))?.ok) {

@@ -58,7 +58,7 @@ function picture(machine: Machine, rows: readonly Row[]): string {
     return `<text x="${left - 12}" y="${y + 4}" text-anchor="end">${escaped(name)}</text><line x1="${x(1)}" x2="${x(ratio)}" y1="${y}" y2="${y}" stroke="${colour}" stroke-width="3"/><circle cx="${x(ratio)}" cy="${y}" r="5" fill="${colour}"><title>${escaped(`${ratio.toFixed(2)}, ${aim}`)}</title></circle><text x="${width - 160}" y="${y + 4}">${ratio.toFixed(2)} × · ${escaped(aim.replace(/ ×.*/, ''))}</text>`
   })
   const title = `drover against its baselines · ${machine.cores} cores, ${machine.cpu}, Node ${machine.node.slice(1)} · ${machine.at.slice(0, 10)}`
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12" fill="#777"><text x="12" y="20" font-size="14">${escaped(title)}</text>\n${[...grid, ...dots].join('\n')}\n</svg>\n`
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12" fill="#777"><title>${escaped(title)}</title><text x="12" y="20" font-size="14">${escaped(title)}</text>\n${[...grid, ...dots].join('\n')}\n</svg>\n`
 }
 
 function escaped(text: string): string {
