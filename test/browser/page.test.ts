@@ -235,7 +235,7 @@ test('another person gets their own answer, which the first does not see', { tim
   expect(await refusal.count()).toBe(0)
   await page.getByRole('radio', { name: /Kim/ }).check({ force: true })
   await page.getByText('You are Kim').waitFor()
-  expect(await page.getByRole('navigation').locator('#channels button').allInnerTexts()).toHaveLength(1)
+  expect(await page.getByRole('navigation').locator('#channels button').allInnerTexts()).toHaveLength(2)
   expect(here.complaints).toEqual([])
 })
 

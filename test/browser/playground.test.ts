@@ -79,7 +79,14 @@ describe('the playground', () => {
   it('refuses a stranger from another company', async () => {
     await here.as('Kim')
     expect(await here.refused('/exec label=web cmd="uptime"')).toMatch(/Only visible to you/)
-    expect(await here.page.locator('#channels button').count()).toBe(1)
+    expect(await here.page.locator('#channels button').count()).toBe(2)
+  })
+
+  it('answers by direct message where drover is not invited, and says to invite it', async () => {
+    await here.go('lobby')
+    await here.say('/exec label=web cmd="uptime"')
+    await here.page.locator('#channels button.unread').filter({ hasText: 'drover' }).click()
+    await here.page.locator('#messages').getByText('invite me there').first().waitFor()
   })
 
   it('runs no script from output, and the console stays clean', async () => {

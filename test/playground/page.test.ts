@@ -164,7 +164,7 @@ test('each person sees their own channels and ephemerals, and nobody speaks wher
   await page.app.call('chat.postEphemeral', { channel: 'C0OPS', user: 'U0ALEX', text: 'for Alex' })
   const state = async (user: string) =>
     (await (await page.get(`/api/state?user=${user}`)).json()) as Record<string, { id: string }[]>
-  expect((await state('U0KIM')).channels?.map((one) => one.id)).toEqual(['C0SHARED'])
+  expect((await state('U0KIM')).channels?.map((one) => one.id)).toEqual(['C0SHARED', 'D0KIM'])
   expect((await state('U0ALEX')).messages).toMatchObject([{ text: 'for Alex' }])
   expect((await state('U0SAM')).messages).toEqual([])
   expect((await page.post('/api/send', { user: 'U0KIM', channel: 'C0OPS', text: 'hello' })).status).toBe(400)

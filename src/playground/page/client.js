@@ -79,9 +79,9 @@ function lookAt(message) {
 
 function drawChannel() {
   const channel = world.channels.find((one) => one.id === now.channel)
-  $('channel-name').replaceChildren(channel.isPrivate ? icon('lock') : '#', ` ${channel.name}`)
+  $('channel-name').replaceChildren(channel.isPrivate ? icon('lock') : channel.imWith ? '@' : '#', ` ${channel.name}`)
   $('channel-topic').textContent = channel.topic
-  $('composer').placeholder = `Message #${channel.name}, or /exec …`
+  $('composer').placeholder = `Message ${channel.imWith ? '@' : '#'}${channel.name}, or /exec …`
   const mine = sorted().filter((one) => !one.threadTs || one.broadcast)
   $('messages').replaceChildren(welcomeNode(), ...mine.map((one) => messageNode(one, false)))
   toEnd($('messages'), true)

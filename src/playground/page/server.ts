@@ -6,7 +6,7 @@ import type { HttpBindings } from '@hono/node-server'
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { streamSSE } from 'hono/streaming'
-import type { Change, Delivery, PeerFile, PeerMessage, SlackPeer, Values } from '../slack/peer.ts'
+import type { Change, Channel, Delivery, PeerFile, PeerMessage, SlackPeer, Values } from '../slack/peer.ts'
 import { type Bench, benchRoutes } from './bench.ts'
 import { type Example, pageDocument, refusedDocument } from './document.ts'
 import { guard } from './guard.ts'
@@ -87,7 +87,7 @@ export function playgroundPage({
 
   app.get('/api/state', (c) => {
     const user = personId(c.req.query('user') ?? peer.people[0]?.id)
-    const channels = peer.channels.filter((one) => one.members.includes(user))
+    const channels = channelsOf(user)
     return c.json({
       people: peer.people.filter((one) => !one.deleted),
       switchable: peer.people.filter((one) => !one.isBot && !one.deleted && !one.isUltraRestricted).map((one) => one.id),
@@ -174,8 +174,7 @@ export function playgroundPage({
   app.get('/api/files/:id', (c) => {
     const user = personId(c.req.query('user'))
     const file = peer.files.find((one) => one.id === c.req.param('id'))
-    const channel = peer.channels.find((one) => one.id === file?.shared?.channel)
-    if (!file || !(channel?.members.includes(user) ?? file.shared?.channel === `D0${user.slice(2)}`)) {
+    if (!file || !channelsOf(user).some((one) => one.id === file.shared?.channel)) {
       return c.json({ error: 'no such file' }, 404)
     }
     if (c.req.query('preview') !== undefined) return c.json(preview(file))
@@ -193,9 +192,22 @@ export function playgroundPage({
     return person.id
   }
 
+  /** The channels this person is in, and what drover writes to them alone. */
+  function channelsOf(user: string): readonly Channel[] {
+    const members = [user, peer.botUserId]
+    const direct: Channel = {
+      id: peer.direct(user),
+      name: 'drover',
+      topic: 'Direct messages: where drover is not invited, it answers here',
+      imWith: user,
+      members,
+    }
+    return [...peer.channels.filter((one) => one.members.includes(user)), direct]
+  }
+
   function memberChannel(body: Body): string {
     const user = personId(body.user)
-    const channel = peer.channels.find((one) => one.id === body.channel && one.members.includes(user))
+    const channel = channelsOf(user).find((one) => one.id === body.channel)
     if (!channel) throw new Error('this person is not in that channel')
     return channel.id
   }
@@ -210,7 +222,7 @@ export function playgroundPage({
   function changeFor(user: string, change: Change): unknown {
     if (change.type === 'views') return change.user === user ? change : undefined
     const { message } = change
-    const isMember = peer.channels.find((one) => one.id === message.channel)?.members.includes(user) === true
+    const isMember = channelsOf(user).some((one) => one.id === message.channel)
     if (!isMember || (message.onlyFor !== undefined && message.onlyFor !== user)) return undefined
     return { type: change.type, message: shown(message) }
   }

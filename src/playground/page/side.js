@@ -33,7 +33,7 @@ export function drawSide() {
             class: unread.has(one.id) ? 'unread' : '',
             onclick: () => go(one.id),
           },
-          el('span', { class: 'sign', 'aria-hidden': 'true' }, one.isPrivate ? icon('lock') : '#'),
+          el('span', { class: 'sign', 'aria-hidden': 'true' }, one.isPrivate ? icon('lock') : one.imWith ? '@' : '#'),
           one.name,
           one.isExtShared && el('span', { class: 'badge outside' }, 'Acme'),
           unread.has(one.id) && el('span', { class: 'dot' }, el('span', { class: 'hidden' }, 'new messages')),

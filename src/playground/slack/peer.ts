@@ -92,6 +92,8 @@ export type SlackPeer = {
   send(raw: Omit<Raw, 'triggerId'>): Promise<Delivery>
   /** Without `retryNum` the very same bytes and headers (a replay); with it, signed anew as Slack's retry. */
   resend(delivery: Delivery, retryNum?: number): Promise<Delivery>
+  /** The id of this person's direct messages with the bot; opens them. */
+  direct(user: string): string
   /** Top level and broadcast replies, oldest first. */
   messages(channel: string): readonly PeerMessage[]
   /** The parent and its replies. */
@@ -324,6 +326,7 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
       return sendRaw(sender, { body: delivery.rawBody, headers, triggerId: delivery.triggerId })
     },
 
+    direct: (user) => store.imOf(user),
     messages: (channel) =>
       store
         .messages()
