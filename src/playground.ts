@@ -199,8 +199,7 @@ function bookOf({ house }: Local): RunBook {
 function offersOf({ gateway }: Local): NonNullable<Bench['targets']> {
   return async (user, team, channel) => {
     const place = { kind: 'slack', team: 'T0PLAY', channel } as const
-    // A lone `*` is refused as saying nothing; every name in this workplace has a dash.
-    const answer = await gateway.targets({ name: '*-*' }, { kind: 'slack-user', team, user }, place)
+    const answer = await gateway.targets({}, { kind: 'slack-user', team, user }, place)
     if (!answer.ok) return []
     return answer.targets.map(({ name, backend, labels, facets: { stack, service } }) => ({
       name,

@@ -1,14 +1,20 @@
-/** What people are told when Slack or Rancher misbehaves: a gateway in this process, its peers broken on purpose. */
+/** A gateway in this process between its peers: who may do what with a run, and what people are told when Slack or Rancher misbehaves. */
 
+import { createHmac } from 'node:crypto'
 import { serve } from '@hono/node-server'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { parseConfig } from '../../src/config.ts'
-import { type Local, startLocal } from '../../src/local.ts'
-import { type RancherPeer, startRancherPeer } from '../../src/playground/rancher/peer.ts'
-import { type PeerMessage, type SlackPeer, startSlackPeer } from '../../src/playground/slack/peer.ts'
-import { until } from '../e2e/scenario.ts'
-import { processEngine } from '../peers/engine-process.ts'
+import { parseConfig } from '../src/config.ts'
+import type { RunRequest } from '../src/core/model.ts'
+import { runIdFor } from '../src/core/run-id.ts'
+import { createGateway } from '../src/gateway.ts'
+import { type Local, startLocal } from '../src/local.ts'
+import { type RancherPeer, startRancherPeer } from '../src/playground/rancher/peer.ts'
+import { type PeerMessage, type SlackPeer, startSlackPeer } from '../src/playground/slack/peer.ts'
+import { until } from './e2e/scenario.ts'
+import { processEngine } from './peers/engine-process.ts'
 
+const hookSecret = 'the-secret-of-the-shared-hook'
+let url: string
 let slack: SlackPeer
 let rancher: RancherPeer
 let local: Local
@@ -22,7 +28,13 @@ beforeEach(async () => {
 ledger: { path: ':memory:' }
 slack: { signingSecret: { env: SIGNING }, botToken: { env: TOKEN }, team: T0PLAY, botUserId: ${slack.botUserId}, botId: ${slack.botId}, apiUrl: '${slack.apiUrl}' }
 backends: { play: { kind: rancher1, url: '${rancher.url}', accessKey: { env: ACCESS }, secretKey: { env: SECRET } } }
-rules: [{ id: all, effect: allow, who: { users: [T0PLAY/U0ALEX] }, commands: ['...'], rights: [shell] }]
+rules:
+  - { id: all, effect: allow, who: { users: [T0PLAY/U0ALEX] }, commands: ['...'], rights: [shell] }
+  - { id: api, effect: allow, who: { users: [T0PLAY/U0SAM] }, targets: { service: [api] }, commands: [uptime] }
+  - { id: hooks, effect: allow, who: { webhooks: [shared] }, commands: ['echo *'] }
+hooks:
+  shared: { secrets: [{ env: HOOK }], channel: T0PLAY/C0SHARED, request: 'name=shop-web-1 -- echo out' }
+mask: [{ env: MASKED }]
 `,
     'drover.yaml',
     {
@@ -30,6 +42,8 @@ rules: [{ id: all, effect: allow, who: { users: [T0PLAY/U0ALEX] }, commands: ['.
       TOKEN: slack.botToken,
       ACCESS: rancher.environmentKey.accessKey,
       SECRET: rancher.environmentKey.secretKey,
+      HOOK: hookSecret,
+      MASKED: 'correct-horse-battery',
     },
   )
   local = await startLocal(config, { log: () => {} })
@@ -38,7 +52,8 @@ rules: [{ id: all, effect: allow, who: { users: [T0PLAY/U0ALEX] }, commands: ['.
       resolve({ port: info.port, server: made }),
     )
   })
-  slack.connect(`http://127.0.0.1:${server.port}/slack/events`)
+  url = `http://127.0.0.1:${server.port}`
+  slack.connect(`${url}/slack/events`)
   close = async () => {
     await local.stop(1_000)
     await new Promise((resolve) => {
@@ -56,6 +71,71 @@ const shown = (messages: readonly PeerMessage[]) =>
 const parents = () => slack.messages('C0OPS').filter((one) => one.user === slack.botUserId)
 const thread = () => parents().flatMap((parent) => slack.thread('C0OPS', parent.ts))
 const private_ = () => shown(slack.ephemerals('U0ALEX'))
+
+const told = (user: string) => shown(slack.ephemerals(user))
+
+/** A command of Alex's that runs, and its message. */
+async function running(text: string): Promise<PeerMessage> {
+  await slack.slash('U0ALEX', 'C0OPS', text)
+  return await until(() =>
+    parents().find((one) => /drover:cancel/.test(JSON.stringify(one.blocks)) && rancher.seen.starts.length > 0),
+  )
+}
+
+describe('who may do what with a run', () => {
+  it('[no-secret-shown] somebody without a rule cannot cancel, and is shown nothing of the command', async () => {
+    const parent = await running('name=shop-web-1 timeout=20s cmd="sleep 82.5; echo correct-horse-battery"')
+    await slack.click('U0SAM', 'C0OPS', parent.ts, 'drover:cancel')
+    await until(() => (told('U0SAM') === '' ? undefined : true))
+    expect(told('U0SAM')).toMatch(/Not cancelled/)
+    expect(told('U0SAM')).not.toMatch(/sleep|correct-horse/)
+    expect(shown(thread())).not.toContain('correct-horse')
+    expect((await local.gateway.list({ limit: 1 }))[0]?.status).toBe('running')
+    await slack.click('U0ALEX', 'C0OPS', parent.ts, 'drover:cancel')
+    await until(() => (/cancelled/.test(shown(thread())) ? true : undefined))
+  }, 60_000)
+
+  it('S13 a hook does not answer into a channel that another company reads', async () => {
+    const timestamp = String(Math.floor(Date.now() / 1000))
+    const signature = createHmac('sha256', hookSecret).update(`v1:${timestamp}:{}`).digest('hex')
+    const headers = { 'x-drover-timestamp': timestamp, 'x-drover-signature': `v1=${signature}` }
+    expect((await fetch(`${url}/hooks/shared`, { method: 'POST', body: '{}', headers })).status).toBe(202)
+    await until(async () => ((await local.gateway.list({ limit: 1 }))[0]?.outcome === 'refused' ? true : undefined))
+    expect(rancher.seen.starts).toHaveLength(0)
+  })
+
+  it('targets alone shows what the asker may use here, and nothing else', async () => {
+    await slack.slash('U0SAM', 'C0OPS', 'targets')
+    const text = await until(() => (/target/.test(told('U0SAM')) ? told('U0SAM') : undefined))
+    expect(text).toContain('shop-api-1')
+    expect(text).not.toMatch(/shop-web|shop-db/)
+    await slack.slash('U0SAM', 'C0OPS', 'targets name=shop-db-1')
+    await until(() => (/No running container matches/.test(told('U0SAM')) ? true : undefined))
+  })
+
+  it('S13 S29 runs is not read out to a guest', async () => {
+    await slack.slash('U0GUEST', 'C0INC123', 'runs')
+    expect(await until(() => (told('U0GUEST') === '' ? undefined : told('U0GUEST')))).toMatch(/guest/)
+  })
+
+  it('[nothing-lost] a delivery that comes again wakes a run whose first wake was lost', async () => {
+    const asleep = createGateway(parseConfig('', 'none', {}), local.house, { wake: async () => {} })
+    const delivery = 'slack:lost-wake'
+    const request: RunRequest = {
+      id: await runIdFor(delivery),
+      actor: { kind: 'slack-user', team: 'T0PLAY', user: 'U0ALEX' },
+      trigger: { kind: 'slash', delivery },
+      selector: { name: 'shop-web-1' },
+      command: { argv: ['echo', 'late'] },
+      place: { kind: 'slack', team: 'T0PLAY', channel: 'C0OPS' },
+      receivedAt: Date.now(),
+    }
+    expect(await asleep.submit(request)).toBe('accepted')
+    expect(await local.gateway.submit(request)).toBe('duplicate')
+    await until(() => (/exit 0/.test(shown(thread())) ? true : undefined))
+    expect(rancher.seen.starts).toHaveLength(1)
+  })
+})
 
 describe('when Slack misbehaves', () => {
   it.each([
