@@ -11,7 +11,7 @@ import { maskState } from './core/answer.ts'
 import { parseArguments, rightForm } from './core/command-line.ts'
 import { DroverError } from './core/errors.ts'
 import type { Actor, Argv, Place, RunRequest, TargetId } from './core/model.ts'
-import type { CheckLine, RunSummary } from './core/ports.ts'
+import type { CheckLine, Gateway, RunSummary } from './core/ports.ts'
 import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
 import { isRunId, runIdFor } from './core/run-id.ts'
 import { reduce, worstExitCode } from './core/run-state.ts'
@@ -197,12 +197,22 @@ async function exec({ flags, words }: Options): Promise<number> {
   }
 }
 
+/** For questions that run nothing: a gateway that keeps nothing. */
+async function ask(flags: Options['flags'], question: (gateway: Gateway) => Promise<number>): Promise<number> {
+  const log = flags.debug ? debugLog : quiet
+  const local = await startLocal({ ...loadConfig(flags), ledger: { path: ':memory:' } }, { log })
+  try {
+    return await question(local.gateway)
+  } finally {
+    await local.stop(0)
+  }
+}
+
 async function targets({ flags, words }: Options): Promise<number> {
   const line = parseArguments(['targets', ...words])
   if (line.verb !== 'targets') throw usage('targets takes a selector.')
-  const local = await startLocal({ ...loadConfig(flags), ledger: { path: ':memory:' } }, { log: flags.debug ? debugLog : quiet })
-  try {
-    const answer = await local.gateway.targets(line.selector, me(), here)
+  return ask(flags, async (gateway) => {
+    const answer = await gateway.targets(line.selector, me(), here)
     if (flags.json) console.log(JSON.stringify(answer))
     else if (answer.ok) {
       for (const { name, id, facets } of answer.targets)
@@ -210,16 +220,13 @@ async function targets({ flags, words }: Options): Promise<number> {
       for (const note of answer.notes) console.error(`note: ${note}`)
     } else console.error(`${answer.failure.message}\n${answer.failure.next ?? ''}`)
     return answer.ok ? 0 : 1
-  } finally {
-    await local.stop(0)
-  }
+  })
 }
 
 async function why({ flags, words }: Options): Promise<number> {
   const line = parseArguments(['why', ...words])
   if (line.verb !== 'why') throw usage('why takes a selector and a command.')
-  const local = await startLocal({ ...loadConfig(flags), ledger: { path: ':memory:' } }, { log: flags.debug ? debugLog : quiet })
-  try {
+  return ask(flags, async (gateway) => {
     const delivery = `cli:${crypto.randomUUID()}`
     const { selector, command } = line
     const request = {
@@ -231,7 +238,7 @@ async function why({ flags, words }: Options): Promise<number> {
       place: here,
       receivedAt: Date.now(),
     }
-    const judgement = await local.gateway.why(request)
+    const judgement = await gateway.why(request)
     if (flags.json) console.log(JSON.stringify(judgement))
     else if (judgement.ok) {
       const rule = judgement.decision.effect === 'allow' ? judgement.decision.rule : '-'
@@ -240,9 +247,7 @@ async function why({ flags, words }: Options): Promise<number> {
       )
     } else console.log(`It would not run: ${judgement.failure.message}\n${judgement.failure.next ?? ''}`)
     return judgement.ok ? 0 : 1
-  } finally {
-    await local.stop(0)
-  }
+  })
 }
 
 async function check({ flags }: Options): Promise<number> {

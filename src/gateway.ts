@@ -7,14 +7,13 @@ import { type Config, policyOf, secretsOf } from './config.ts'
 import { maskState } from './core/answer.ts'
 import { DroverError, type Failure, failureOf } from './core/errors.ts'
 import { createGate } from './core/fan-out.ts'
-import type { House } from './core/house.ts'
+import { type House, load as loadRun, shown as shownOf } from './core/house.ts'
 import { find, groupsOf, judge } from './core/judge.ts'
 import type { Actor, Argv, Owner, Place, RunId, RunState, Trigger } from './core/model.ts'
 import { decide, mayReach } from './core/policy.ts'
 import type { Backend, Directory, Gateway, Ledger, Reporter, Wake } from './core/ports.ts'
 import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
 import { work } from './core/run.ts'
-import { reduce } from './core/run-state.ts'
 import { slackRoutes, slackSocket } from './frontends/slack/app.ts'
 import { createSlackClient } from './frontends/slack/client.ts'
 import { createSlackDirectory } from './frontends/slack/directory.ts'
@@ -37,7 +36,7 @@ export type Runtime = {
 
 /** Puts the rooms together. */
 export async function createHouse(config: Config, runtime: Runtime): Promise<House> {
-  const redactor = createRedactor(secretsOf(config))
+  const redactor = redactorOf(config)
   const log: Log = (event) => runtime.log(maskLog(event, redactor))
   const slack = config.slack && createSlackSide(config.slack, redactor, log)
   return {
@@ -89,10 +88,18 @@ function createSlackSide(slack: SlackConfig, redactor: Redactor, log: Log) {
   }
 }
 
+const redactors = new WeakMap<Config, Redactor>()
+
+/** Made once for a configuration: on Workers an app is made for every request. */
+function redactorOf(config: Config): Redactor {
+  const redactor = redactors.get(config) ?? createRedactor(secretsOf(config))
+  redactors.set(config, redactor)
+  return redactor
+}
+
 /** A log without the secrets of the configuration. */
 export function maskedLog(config: Config, log: Log): Log {
-  const redactor = createRedactor(secretsOf(config))
-  return (event) => log(maskLog(event, redactor))
+  return (event) => log(maskLog(event, redactorOf(config)))
 }
 
 /** Masks every text in a log line, and keeps it a line of data. */
@@ -121,13 +128,8 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
   let draining = false
   const { ledger } = house
 
-  async function load(run: RunId): Promise<RunState | undefined> {
-    return reduce(await ledger.read(run))
-  }
-  const shown = (error: unknown): Failure =>
-    failureOf(error, (reference, bug) =>
-      house.log({ level: 'error', event: 'bug', reference, error: bug instanceof Error ? bug.stack : String(bug) }),
-    )
+  const load = (run: RunId) => loadRun(run, house)
+  const shown = (error: unknown) => shownOf(error, house)
 
   /** Whether `by` may act on a run: its own, or one that policy would let them run on the same targets from where they are. */
   async function mayAct(state: RunState, by: Actor, place: Place, own: 'enough' | 'not enough'): Promise<Failure | undefined> {
@@ -208,8 +210,7 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
         const groups = await groupsOf({ actor: by, place }, house)
         const asker = { actor: by, place, groups }
         // Before matching: a refusal names what it found, and counts it.
-        const found = await find({ selector }, house, (target) => mayReach(house.policy, asker, target))
-        return found
+        return await find({ selector }, house, (target) => mayReach(house.policy, asker, target))
       } catch (error) {
         return { ok: false, failure: shown(error) }
       }
@@ -357,7 +358,7 @@ function slackServices(config: Config, { log, keepAlive, now }: AppServices) {
     now: now ?? Date.now,
     log: (event: object) => log({ ...event }),
     keepAlive,
-    redactor: createRedactor(secretsOf(config)),
+    redactor: redactorOf(config),
     siteTimeoutMs: config.limits.timeout,
   }
 }

@@ -1,6 +1,7 @@
 /** The gateway as one process that owns its runs: SQLite, timers, `ws`. Shared by the Node and Deno doors and the CLI. */
 
 import { readFileSync } from 'node:fs'
+import process from 'node:process'
 import { type Config, type Environment, parseConfig } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import type { Reporter } from './core/ports.ts'
@@ -36,6 +37,26 @@ export function readConfig(path: string, env: Environment): Config {
       { cause: error },
     )
   }
+}
+
+/** How long a stop waits for runs; what is still going on then is reported as interrupted at the next start. */
+export const drainMs = 30_000
+
+/** Calls `stop` once on SIGTERM or SIGINT, and exits with 0 when all that ran has ended. */
+export function stopOnSignal(stop: () => Promise<boolean>): void {
+  const end = async (signal: string) => {
+    jsonLog({ level: 'info', event: 'stopping', signal })
+    const drained = await stop()
+    process.exit(drained ? 0 : 1)
+  }
+  process.once('SIGTERM', () => void end('SIGTERM'))
+  process.once('SIGINT', () => void end('SIGINT'))
+}
+
+/** For a door's `main`: a start that fails says why, and exits with 1. */
+export function exitWith(error: unknown): never {
+  console.error(error instanceof DroverError ? `${error.message}\n${error.next ?? ''}` : error)
+  process.exit(1)
 }
 
 /** How long a start waits for Slack's first hello. */

@@ -6,10 +6,7 @@ import { serve } from '@hono/node-server'
 import type { Config } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import type { Log } from './gateway.ts'
-import { jsonLog, readConfig, startLocal } from './local.ts'
-
-/** How long SIGTERM waits for runs; what is still going on then is reported as interrupted at the next start. */
-const drainMs = 30_000
+import { drainMs, exitWith, jsonLog, readConfig, startLocal, stopOnSignal } from './local.ts'
 
 export type Served = {
   readonly url: string
@@ -56,19 +53,8 @@ export async function serveNode(config: Config, log: Log = jsonLog): Promise<Ser
 /** Serves until SIGTERM or SIGINT. */
 export async function main(path = process.env.DROVER_CONFIG ?? 'drover.yaml'): Promise<void> {
   const served = await serveNode(readConfig(path, process.env))
-  const stop = async (signal: string) => {
-    jsonLog({ level: 'info', event: 'stopping', signal })
-    const drained = await served.stop()
-    process.exit(drained ? 0 : 1)
-  }
-  process.once('SIGTERM', () => void stop('SIGTERM'))
-  process.once('SIGINT', () => void stop('SIGINT'))
+  stopOnSignal(() => served.stop())
   await served.connect()
 }
 
-if (import.meta.main) {
-  main().catch((error: unknown) => {
-    console.error(error instanceof DroverError ? `${error.message}\n${error.next ?? ''}` : error)
-    process.exit(1)
-  })
-}
+if (import.meta.main) main().catch(exitWith)

@@ -1,6 +1,7 @@
 /** Equal outputs with equal endings together, so that the odd one of a hundred stands out. */
 
 import type { Ending, Execution, OutputChunk, OutputCount } from './model.ts'
+import { noOutput } from './output.ts'
 
 export type Fold = {
   readonly executions: readonly Execution[]
@@ -25,7 +26,7 @@ export function fold(all: readonly Finished[]): readonly Fold[] {
       executions: group.map((one) => one.execution),
       ending: sharedEnding(group),
       chunks: group[0]!.chunks,
-      count: group[0]!.execution.count ?? { stdout: 0, stderr: 0, dropped: 0, masked: 0 },
+      count: group[0]!.execution.count ?? noOutput,
     }))
     .sort((a, b) => weight(b.ending) - weight(a.ending) || b.executions.length - a.executions.length)
 }

@@ -6,6 +6,9 @@ import type { Redactor, RedactStream } from './redact.ts'
 /** Bytes kept of one target by default; what does not fit is dropped from the middle, counted and said. */
 export const defaultMaxBytes = 2 * 1024 * 1024
 
+/** The count of a command that wrote nothing, or never ran. */
+export const noOutput: OutputCount = { stdout: 0, stderr: 0, dropped: 0, masked: 0 }
+
 export type Collector = {
   write(stream: Stream, data: Uint8Array): void
   /** What is ready to be stored, once each; the tail comes with `end`. */

@@ -7,6 +7,7 @@ import { fanOut } from './fan-out.ts'
 import { backendOf, type House, load, maskFailure, shown } from './house.ts'
 import { judge } from './judge.ts'
 import type { Ending, Execution, Outcome, RunEvent, RunId, RunRequest, RunState, Target } from './model.ts'
+import { noOutput } from './output.ts'
 
 /** A run that was accepted but not begun when drover stopped still begins if it is not older than this. */
 const freshMs = 60_000
@@ -101,10 +102,9 @@ type Job = {
 /** False: someone else has this execution, or had it. */
 async function executeOne(target: Target, { request, timeoutMs, maxBytes, house, cancel, begun }: Job): Promise<boolean> {
   const append = (event: RunEvent) => house.ledger.append(request.id, event)
-  const nothing = { stdout: 0, stderr: 0, dropped: 0, masked: 0 }
   if (cancel.aborted) {
     const error: Failure = { code: 'not_started', message: 'It was cancelled before its turn.' }
-    await append({ type: 'ended', target: target.id, ending: { status: 'failed', error }, count: nothing })
+    await append({ type: 'ended', target: target.id, ending: { status: 'failed', error }, count: noOutput })
     return true
   }
   // Once, whatever wakes this run again: the row never goes back to pending.
@@ -144,7 +144,7 @@ async function interrupt(state: RunState, house: House): Promise<void> {
         type: 'ended',
         target: execution.target.id,
         ending,
-        count: execution.count ?? { stdout: 0, stderr: 0, dropped: 0, masked: 0 },
+        count: execution.count ?? noOutput,
       })
   }
   const begun = state.executions.some((execution) => execution.status !== 'pending')
