@@ -23,8 +23,7 @@ import { asJson, createTerminalReporter, type Terminal } from './frontends/termi
 import { createBackends } from './gateway.ts'
 import { openSnapshot } from './ledger/db-sqlite.ts'
 import { createLedger } from './ledger/ledger.ts'
-import { readConfig, startLocal } from './local.ts'
-import { nodeTransport } from './runtime/transport-node.ts'
+import { outside, readConfig, startLocal } from './local.ts'
 
 const help = `drover: run a command in every matching container, and say truthfully how it went
 
@@ -262,7 +261,7 @@ async function check({ flags }: Options): Promise<number> {
       detail: 'none: nobody may run anything',
       next: 'Write a rule; see drover.example.yaml.',
     })
-  for (const backend of createBackends(config, nodeTransport())) {
+  for (const backend of createBackends(config, outside)) {
     const found = await backend.check(AbortSignal.timeout(30_000))
     lines.push(...found.map((line) => ({ ...line, what: `${backend.name}: ${line.what}` })))
   }

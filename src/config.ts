@@ -2,33 +2,13 @@
 
 import { type Document, parseDocument } from 'yaml'
 import * as z from 'zod'
+import { rancher1Settings } from './backends/rancher1/settings.ts'
+import type { SettingsContext } from './backends/settings.ts'
 import { DroverError } from './core/errors.ts'
 import { type Policy, type Rule, rights } from './core/policy.ts'
+import { Secret } from './core/secret.ts'
 import { facetNames, parseLabels } from './core/selector.ts'
 import { splitWords } from './core/words.ts'
-
-/** A value that prints as nothing: only `reveal` gives it out, at the edge that needs it. */
-export class Secret {
-  readonly #value: string
-  constructor(value: string) {
-    this.#value = value
-  }
-  reveal(): string {
-    return this.#value
-  }
-  toString(): string {
-    return '[secret]'
-  }
-  toJSON(): string {
-    return '[secret]'
-  }
-  [Symbol.for('nodejs.util.inspect.custom')](): string {
-    return '[secret]'
-  }
-  [Symbol.for('Deno.customInspect')](): string {
-    return '[secret]'
-  }
-}
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -150,6 +130,11 @@ const parameter = z.strictObject({
   oneOf: z.array(z.string().min(1).max(200)).min(1).optional(),
 })
 
+/** One entry for each kind: the folder of a backend says what it takes. */
+function backend(context: SettingsContext) {
+  return z.discriminatedUnion('kind', [rancher1Settings(context)])
+}
+
 function schema(env: Environment) {
   const secret = secretOf(env, 6)
   return z.strictObject({
@@ -180,21 +165,7 @@ function schema(env: Environment) {
         error: 'say how Slack reaches drover: signingSecret for requests over HTTP, or appToken for Socket Mode',
       })
       .optional(),
-    backends: z
-      .record(
-        name,
-        z.strictObject({
-          kind: z.enum(['rancher1']),
-          url: z.url({ protocol: /^https?$/, error: 'an http(s) URL, for example https://rancher.example.com/v2-beta' }),
-          accessKey: secret,
-          secretKey: secret,
-          project: z
-            .string()
-            .regex(/^1a\d+$/, 'an environment id like 1a5')
-            .optional(),
-        }),
-      )
-      .default({}),
+    backends: z.record(name, backend({ secret })).default({}),
     rules: z.array(rule).default([]),
     hooks: z
       .record(
@@ -234,6 +205,7 @@ function schema(env: Environment) {
 }
 
 export type Config = z.output<ReturnType<typeof schema>>
+export type BackendConfig = Config['backends'][string]
 export type HookConfig = Config['hooks'][string]
 
 /**

@@ -1,9 +1,10 @@
 /** Where everything meets: configuration and what a runtime offers become a gateway, and its HTTP app. */
 
 import { Hono } from 'hono'
+import type { Machine } from './backends/machine.ts'
 import { rancher1 } from './backends/rancher1/backend.ts'
-import type { Transport } from './backends/transport.ts'
-import { type Config, policyOf, secretsOf } from './config.ts'
+import type { Transports } from './backends/transport.ts'
+import { type BackendConfig, type Config, policyOf, secretsOf } from './config.ts'
 import { maskState } from './core/answer.ts'
 import { DroverError, type Failure, failureOf } from './core/errors.ts'
 import { createGate } from './core/fan-out.ts'
@@ -23,9 +24,15 @@ import { type Hook, hookRoutes } from './frontends/webhook/hooks.ts'
 
 export type Log = (event: Readonly<Record<string, unknown>>) => void
 
+/** The ways out of a runtime. */
+export type Outside = {
+  readonly transport: Transports
+  /** Absent on Workers. */
+  readonly machine?: Machine
+}
+
 /** What a runtime brings. */
-export type Runtime = {
-  readonly transport: Transport
+export type Runtime = Outside & {
   readonly ledger: Ledger
   readonly wake: Wake
   readonly log: Log
@@ -41,7 +48,7 @@ export async function createHouse(config: Config, runtime: Runtime): Promise<Hou
   const slack = config.slack && createSlackSide(config.slack, redactor, log)
   return {
     ledger: runtime.ledger,
-    backends: createBackends(config, runtime.transport),
+    backends: createBackends(config, runtime),
     policy: await policyOf(config),
     directory: slack ? whereSlackKnows(slack.directory) : nobodyKnown,
     reporter: ({ place }) => {
@@ -71,13 +78,21 @@ export async function createHouse(config: Config, runtime: Runtime): Promise<Hou
   }
 }
 
-export function createBackends(config: Config, transport: Transport): readonly Backend[] {
-  return Object.entries(config.backends).map(([name, { accessKey, secretKey, project, url }]) =>
-    rancher1(
-      { name, url, accessKey: accessKey.reveal(), secretKey: secretKey.reveal(), ...(project === undefined ? {} : { project }) },
-      transport,
-    ),
-  )
+/** Throws DroverError `config` for what this runtime cannot reach. */
+export function createBackends(config: Config, outside: Outside): readonly Backend[] {
+  return Object.entries(config.backends).map(([name, settings]) => createBackend(name, settings, outside))
+}
+
+function createBackend(name: string, settings: BackendConfig, { transport }: Outside): Backend {
+  switch (settings.kind) {
+    case 'rancher1': {
+      const { accessKey, secretKey, project, url } = settings
+      const keys = { accessKey: accessKey.reveal(), secretKey: secretKey.reveal() }
+      return rancher1({ name, url, ...keys, ...(project === undefined ? {} : { project }) }, transport({}))
+    }
+    default:
+      return settings.kind satisfies never
+  }
 }
 
 function createSlackSide(slack: SlackConfig, redactor: Redactor, log: Log) {

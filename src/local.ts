@@ -14,9 +14,11 @@ import {
   createSlackSocket,
   type LocalGateway,
   type Log,
+  type Outside,
 } from './gateway.ts'
 import { openSqlite } from './ledger/db-sqlite.ts'
 import { createLedger } from './ledger/ledger.ts'
+import { nodeMachine } from './runtime/machine-node.ts'
 import { nodeTransport } from './runtime/transport-node.ts'
 import { createTimerWake, startSweep } from './runtime/wake-timer.ts'
 
@@ -59,6 +61,9 @@ export function exitWith(error: unknown): never {
   process.exit(1)
 }
 
+/** The ways out of Node and Deno. */
+export const outside: Outside = { transport: nodeTransport, machine: nodeMachine() }
+
 /** How long a start waits for Slack's first hello. */
 const connectMs = 15_000
 /** What may wait unread on one Socket Mode connection. */
@@ -86,9 +91,8 @@ export async function startLocal(
     log({ level: 'error', event: message, error: error instanceof Error ? error.message : String(error) })
   const ledger = await createLedger(openSqlite(config.ledger.path))
   const wake = createTimerWake((run) => gateway.work(run), { log: warn })
-  const transport = nodeTransport()
   const house = await createHouse(config, {
-    transport,
+    ...outside,
     ledger,
     wake,
     log,
@@ -120,7 +124,7 @@ export async function startLocal(
     house,
     app,
     async connect() {
-      const open = (url: string, signal: AbortSignal) => transport.socket(url, { signal, maxBufferedBytes: socketBytes })
+      const open = (url: string, signal: AbortSignal) => nodeTransport().socket(url, { signal, maxBufferedBytes: socketBytes })
       socket ??= createSlackSocket(config, gateway, services, open)
       if (socket === undefined) return
       let timer: ReturnType<typeof setTimeout> | undefined

@@ -76,7 +76,7 @@ export class RunObject extends DurableObject<Env> {
     const warn = (message: string, error: unknown) =>
       workerLog({ level: 'error', event: message, error: error instanceof Error ? error.message : String(error) })
     const wake = createAlarmWake(storage, (run) => this.#work(run), { log: warn })
-    const house = await createHouse(config, { transport: workerTransport(), ledger, wake, log: workerLog })
+    const house = await createHouse(config, { transport: workerTransport, ledger, wake, log: workerLog })
     return { ledger, wake, gateway: createGateway(config, house, wake) }
   }
 

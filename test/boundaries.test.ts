@@ -17,31 +17,31 @@ const read = (path: string) => readFileSync(join(root, path), 'utf8')
 /** What a room may import: `src/…` prefixes and packages. `*`: anything. */
 type Room = { readonly files: RegExp; readonly may: readonly string[]; readonly types?: readonly string[] }
 
+/** What a backend is told by the rooms around it. */
+const ports = ['src/backends/transport.ts', 'src/backends/machine.ts', 'src/backends/settings.ts']
+const settingsOf = ['rancher1', 'rancher2', 'kubernetes', 'docker', 'swarm', 'containerd'].map(
+  (kind) => `src/backends/${kind}/settings.ts`,
+)
+
 /** First match wins. The room of a file is always open to itself, except where `files` names one backend or frontend of several. */
 const rooms: readonly Room[] = [
   { files: /^src\/(node|deno|worker|run-object|cli|local|playground|gateway)\.ts$/, may: ['*'] },
-  { files: /^src\/config\.ts$/, may: ['src/core/', 'zod', 'yaml'] },
+  { files: /^src\/config\.ts$/, may: ['src/core/', 'src/backends/settings.ts', ...settingsOf, 'zod', 'yaml'] },
   { files: /^src\/core\//, may: ['src/core/'] },
-  { files: /^src\/backends\/transport\.ts$/, may: [] },
-  { files: /^src\/backends\/wire\//, may: ['src/core/', 'src/backends/wire/', 'src/backends/transport.ts', 'zod'] },
+  { files: /^src\/backends\/(transport|machine)\.ts$/, may: [] },
+  { files: /^src\/backends\/settings\.ts$/, may: ['src/core/', 'zod'] },
+  { files: /^src\/backends\/wire\//, may: ['src/core/', 'src/backends/wire/', ...ports, 'zod'] },
   {
     files: /^src\/backends\/rancher2\//,
-    may: [
-      'src/core/',
-      'src/backends/rancher2/',
-      'src/backends/kubernetes/',
-      'src/backends/wire/',
-      'src/backends/transport.ts',
-      'zod',
-    ],
+    may: ['src/core/', 'src/backends/rancher2/', 'src/backends/kubernetes/', 'src/backends/wire/', ...ports, 'zod'],
   },
   {
     files: /^src\/backends\/swarm\//,
-    may: ['src/core/', 'src/backends/swarm/', 'src/backends/docker/', 'src/backends/wire/', 'src/backends/transport.ts', 'zod'],
+    may: ['src/core/', 'src/backends/swarm/', 'src/backends/docker/', 'src/backends/wire/', ...ports, 'zod'],
   },
   {
     files: /^src\/backends\/(rancher1|kubernetes|docker|containerd)\//,
-    may: ['src/core/', 'own', 'src/backends/wire/', 'src/backends/transport.ts', 'zod'],
+    may: ['src/core/', 'own', 'src/backends/wire/', ...ports, 'zod'],
   },
   { files: /^src\/frontends\/body\.ts$/, may: [] },
   {
@@ -56,7 +56,7 @@ const rooms: readonly Room[] = [
   { files: /^src\/ledger\//, may: ['src/core/', 'src/ledger/', 'kysely'] },
   {
     files: /^src\/runtime\//,
-    may: ['src/core/', 'src/runtime/', 'src/backends/transport.ts', 'ws', 'pg-boss', 'node:', 'undici', 'cloudflare:workers'],
+    may: ['src/core/', 'src/runtime/', ...ports, 'ws', 'pg-boss', 'node:', 'undici', 'cloudflare:workers'],
   },
   {
     files: /^src\/playground\//,
@@ -65,7 +65,7 @@ const rooms: readonly Room[] = [
 ]
 
 /** Only these start processes: an engine of real processes for the pretend workplace, and never through a shell. */
-const mayStartProcesses = [/^src\/playground\//, /^src\/playground\.ts$/, /^src\/cli\.ts$/]
+const mayStartProcesses = [/^src\/playground\//, /^src\/playground\.ts$/, /^src\/cli\.ts$/, /^src\/runtime\/machine-node\.ts$/]
 /** Only where a runtime demands one. */
 const mayExportDefault = [/^src\/(worker|deno|run-object)\.ts$/]
 

@@ -3,8 +3,9 @@
 import { readFileSync } from 'node:fs'
 import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { parseConfig, policyOf, Secret, secretsOf } from '../src/config.ts'
+import { parseConfig, policyOf, secretsOf } from '../src/config.ts'
 import { DroverError } from '../src/core/errors.ts'
+import { Secret } from '../src/core/secret.ts'
 
 const example = readFileSync(new URL('../drover.example.yaml', import.meta.url), 'utf8')
 const env = {

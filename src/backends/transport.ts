@@ -46,6 +46,27 @@ export type SocketOptions = {
   readonly maxBufferedBytes?: number
 }
 
+/**
+ * What one backend's connections need beyond the system's trust and a plain way. A runtime that lacks it throws DroverError
+ * `config` when the transport is made, which is at start-up.
+ */
+export type Reach = {
+  /** PEM of the CAs to trust, besides the system's. */
+  readonly ca?: string
+  /** PEM of a client certificate and its key. */
+  readonly certificate?: { readonly cert: string; readonly key: string }
+  /** Name to ask for and to verify (SNI), where it is not the URL's. */
+  readonly serverName?: string
+  /** Only where an operator wrote it for this very backend: the server is not verified (S31). */
+  readonly insecure?: boolean
+  /** `http:` proxy for CONNECT, with its credentials if it needs any. */
+  readonly proxy?: string
+  /** Path of a unix socket; then the URL's host is only a header. */
+  readonly unixSocket?: string
+}
+
+export type Transports = (reach: Reach) => Transport
+
 export interface Transport {
   /** Follows no redirect. Any status is an answer; throws TransportError when there is none. */
   http(request: HttpRequest): Promise<HttpResponse>

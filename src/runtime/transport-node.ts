@@ -4,8 +4,9 @@ import * as http from 'node:http'
 import * as https from 'node:https'
 import * as tls from 'node:tls'
 import { WebSocket } from 'ws'
-import type { HttpRequest, HttpResponse, Socket, SocketOptions, Transport } from '../backends/transport.ts'
+import type { HttpRequest, HttpResponse, Reach, Socket, SocketOptions, Transport } from '../backends/transport.ts'
 import { TransportError, UpgradeRefused } from '../backends/transport.ts'
+import { DroverError } from '../core/errors.ts'
 import {
   CLOSE_GRACE_MS,
   DEFAULT_MAX_BODY_BYTES,
@@ -19,27 +20,43 @@ import {
   transportError,
 } from './socket.ts'
 
-export type NodeTransportOptions = {
-  /** PEM of CAs to trust besides the system's; NODE_EXTRA_CA_CERTS works without it. */
-  readonly ca?: string
-}
-
-export function nodeTransport(options: NodeTransportOptions = {}): Transport {
-  const trust = options.ca === undefined ? {} : { ca: [...tls.rootCertificates, options.ca] }
+/** NODE_EXTRA_CA_CERTS works without `ca`. */
+export function nodeTransport(reach: Reach = {}): Transport {
+  const way = wayOf(reach)
   return {
-    http: (request) => sendRequest(request, trust),
-    socket: (url, socketOptions) => openSocket(url, socketOptions, trust),
+    http: (request) => sendRequest(request, way),
+    socket: (url, options) => openSocket(url, options, way),
   }
 }
 
-type Trust = { readonly ca?: string[] }
+/** As `node:http`, `node:tls` and `ws` take it. */
+type Way = {
+  readonly ca?: string[]
+  readonly cert?: string
+  readonly key?: string
+  readonly servername?: string
+  readonly rejectUnauthorized?: false
+  readonly socketPath?: string
+}
 
-async function sendRequest(request: HttpRequest, trust: Trust): Promise<HttpResponse> {
+function wayOf({ ca, certificate, serverName, insecure, proxy, unixSocket }: Reach): Way {
+  if (proxy !== undefined)
+    throw new DroverError({ code: 'config', message: 'A proxy for one backend is not supported.', next: 'Leave it out.' })
+  return {
+    ...(ca === undefined ? {} : { ca: [...tls.rootCertificates, ca] }),
+    ...(certificate ?? {}),
+    ...(serverName === undefined ? {} : { servername: serverName }),
+    ...(insecure ? { rejectUnauthorized: false } : {}),
+    ...(unixSocket === undefined ? {} : { socketPath: unixSocket }),
+  }
+}
+
+async function sendRequest(request: HttpRequest, way: Way): Promise<HttpResponse> {
   const url = parseUrl(request.url, ['http:', 'https:'])
   const signal = AbortSignal.any([request.signal, AbortSignal.timeout(LONGEST_REQUEST_MS)])
   try {
     signal.throwIfAborted()
-    const response = await respond(url, request, signal, trust)
+    const response = await respond(url, request, signal, way)
     const body = await readText(response, request.maxBytes ?? DEFAULT_MAX_BODY_BYTES, url.host)
     return { status: response.statusCode ?? 0, headers: headersOf(response), body }
   } catch (error) {
@@ -47,7 +64,7 @@ async function sendRequest(request: HttpRequest, trust: Trust): Promise<HttpResp
   }
 }
 
-function respond(url: URL, request: HttpRequest, signal: AbortSignal, trust: Trust): Promise<http.IncomingMessage> {
+function respond(url: URL, request: HttpRequest, signal: AbortSignal, way: Way): Promise<http.IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>()
   const body = request.body === undefined ? undefined : new TextEncoder().encode(request.body)
   const outgoing = (url.protocol === 'https:' ? https : http).request(url, {
@@ -56,7 +73,7 @@ function respond(url: URL, request: HttpRequest, signal: AbortSignal, trust: Tru
     signal,
     // A connection of its own for each request: a kept one that the far side has just dropped would fail a request that must not be repeated.
     agent: false,
-    ...trust,
+    ...way,
   })
   outgoing.on('response', resolve)
   outgoing.on('error', reject)
@@ -71,7 +88,7 @@ function headersOf(response: http.IncomingMessage): Headers {
   return headers
 }
 
-async function openSocket(address: string, options: SocketOptions, trust: Trust): Promise<Socket> {
+async function openSocket(address: string, options: SocketOptions, way: Way): Promise<Socket> {
   const url = parseUrl(address, ['ws:', 'wss:'])
   if (options.signal.aborted) throw transportError(url, undefined, options.signal)
   const maxBytes = options.maxBufferedBytes ?? DEFAULT_MAX_BUFFERED_BYTES
@@ -81,7 +98,7 @@ async function openSocket(address: string, options: SocketOptions, trust: Trust)
     followRedirects: false,
     handshakeTimeout: LONGEST_HANDSHAKE_MS,
     maxPayload: maxBytes,
-    ...trust,
+    ...way,
   })
   // Listening before the handshake ends: a first message can arrive in the same packet as the answer to the upgrade.
   const socket = wrap(ws, options.signal, maxBytes)

@@ -1,7 +1,8 @@
 /** The transport of workerd: `fetch` for both, an upgrade being a request with a header. */
 
-import type { HttpRequest, HttpResponse, Socket, SocketOptions, Transport } from '../backends/transport.ts'
+import type { HttpRequest, HttpResponse, Reach, Socket, SocketOptions, Transport } from '../backends/transport.ts'
 import { UpgradeRefused } from '../backends/transport.ts'
+import { DroverError } from '../core/errors.ts'
 import {
   CLOSE_GRACE_MS,
   DEFAULT_MAX_BODY_BYTES,
@@ -18,8 +19,26 @@ import {
 type WorkerSocket = WebSocket & { accept(): void }
 type UpgradeResponse = Response & { readonly webSocket?: WorkerSocket | null }
 
-export function workerTransport(): Transport {
+/** Workers verifies by the public CAs, and offers nothing else. */
+export function workerTransport(reach: Reach = {}): Transport {
+  for (const [need, what] of Object.entries(lacking)) {
+    if (reach[need as keyof Reach])
+      throw new DroverError({
+        code: 'config',
+        message: `${what} is not to be had on Workers.`,
+        next: 'Put a public certificate or a tunnel in front of the backend, or run drover on Node or Deno.',
+      })
+  }
   return { http: sendRequest, socket: openSocket }
+}
+
+const lacking: Readonly<Record<keyof Reach, string>> = {
+  ca: 'A private CA',
+  certificate: 'A client certificate',
+  serverName: 'A server name of its own',
+  insecure: 'An unverified connection',
+  proxy: 'A proxy',
+  unixSocket: 'A unix socket',
 }
 
 async function sendRequest(request: HttpRequest): Promise<HttpResponse> {
