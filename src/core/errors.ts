@@ -23,6 +23,7 @@ export type ErrorCode =
   | 'backend_protocol' // the answer is not what this system sends
   | 'not_running' // the container is there but does not run
   | 'command_not_found' // the engine could not start the executable
+  | 'changed' // what was shown is no longer what would be done: nothing was sent
   | 'unsupported' // this backend cannot do what the request asks (stdin, user, …)
   // How it ended.
   | 'stream_broken' // the connection ended before the command said how it ended

@@ -21,6 +21,7 @@ export type ExecuteOptions = {
   /** Stores; a rejection ends the execution as a bug of ours would, never silently. */
   onHandle(handle: ExecHandle): Promise<void>
   onOutput(chunks: readonly OutputChunk[]): Promise<void>
+  onProgress?(text: string): Promise<void>
   failureOf(error: unknown): Failure
 }
 
@@ -111,6 +112,8 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
       } else if (event.type === 'output') {
         collector.write(event.stream, event.data)
         if (collector.waiting >= flushBytes) await flush()
+      } else if (event.type === 'progress') {
+        await store(async () => options.onProgress?.(event.text))
       } else {
         return event.type === 'exit' ? { status: 'exited', code: event.code } : { status: 'unknown', error: event.error }
       }

@@ -41,8 +41,8 @@ export type LabelTerm =
   /** A bare word: a label key, or a whole label value. */
   | { readonly op: 'word'; readonly word: string }
 
-/** Fields of a target that a selector and a policy can name besides labels. */
-export type Facet = 'stack' | 'service' | 'namespace' | 'pod' | 'container' | 'image' | 'host'
+/** Fields of a target that a selector and a policy can name besides labels. `workload`: `<kind>/<name>`, for example `deployment/api`. */
+export type Facet = 'stack' | 'service' | 'namespace' | 'workload' | 'pod' | 'container' | 'image' | 'host'
 
 /** Which containers are meant. All parts narrow (AND). Strings are globs (`*`, `?`) unless said otherwise. */
 export type Selector = {
@@ -72,12 +72,41 @@ export type Command = {
   readonly tty?: boolean
 }
 
+/** A change of a workload, or a look at one. `finish` ends an upgrade of Rancher 1.x, after which it cannot be undone there. */
+export type Rollout =
+  /** `container` may be left out where there is one. */
+  | { readonly verb: 'image'; readonly image: string; readonly container?: string }
+  | { readonly verb: 'scale'; readonly replicas: number }
+  /** Back to a revision; without `to` to the one before. */
+  | { readonly verb: 'undo'; readonly to?: string }
+  | { readonly verb: 'restart' | 'pause' | 'resume' | 'finish' | 'status' }
+
+/**
+ * What a rollout would change on one workload, made by looking and before anything is sent. Recorded before it is applied, and
+ * shown to people: it holds no value of an environment variable and no other secret of a template.
+ */
+export type Plan = {
+  /** Rows of before and after for the card: `image main`, `revision`, `replicas`, `paused`. `after` is absent where it stays or cannot be known. */
+  readonly facts: readonly { readonly name: string; readonly before: string; readonly after?: string }[]
+  /** The request that would be sent, for the reader: method, path and body, with values that may be secret left out. Empty for `status`. */
+  readonly change: string
+  /** SHA-256, hex, over what would be sent and the generation it is meant for: what is applied is what was shown (S21). */
+  readonly seal: string
+  /** What `undo` would return to afterwards; absent when there is nothing to return to. */
+  readonly undo?: { readonly to: string; readonly says: string }
+}
+
+/**
+ * With `rollout`, targets are workloads, and `command.argv` is the same request in words (`rolloutArgv`): policy judges it, the
+ * ledger lists it.
+ */
 export type RunRequest = {
   readonly id: RunId
   readonly actor: Actor
   readonly trigger: Trigger
   readonly selector: Selector
   readonly command: Command
+  readonly rollout?: Rollout
   /** The command's own time limit in ms, as asked for; policy and site limits may lower it. */
   readonly timeoutMs?: number
   readonly place: Place
@@ -132,6 +161,8 @@ export type ExecHandle = { readonly target: TargetId; readonly exec: string; rea
 export type ExecEvent =
   | { readonly type: 'started'; readonly handle: ExecHandle }
   | { readonly type: 'output'; readonly stream: Stream; readonly data: Uint8Array }
+  /** How far a rollout is, in a few words; each replaces the one before. */
+  | { readonly type: 'progress'; readonly text: string }
   | { readonly type: 'exit'; readonly code: number }
   /** It ended, and nothing can tell how. */
   | { readonly type: 'exit-unknown'; readonly error: Failure }
@@ -175,6 +206,9 @@ export type RunEvent =
   | { readonly type: 'decided'; readonly decision: Decision; readonly policy: string; readonly timeoutMs?: number }
   /** Written by `claim`, before the command leaves. */
   | { readonly type: 'started'; readonly target: TargetId; readonly owner: Owner }
+  /** Before `started` of a rollout: what is about to be changed. */
+  | { readonly type: 'planned'; readonly target: TargetId; readonly plan: Plan }
+  | { readonly type: 'progressed'; readonly target: TargetId; readonly text: string }
   | { readonly type: 'handle'; readonly target: TargetId; readonly handle: ExecHandle }
   /** `index` counts the chunks of one target from 0. */
   | { readonly type: 'output'; readonly target: TargetId; readonly index: number; readonly chunks: readonly OutputChunk[] }
@@ -202,6 +236,8 @@ export type Execution = {
   readonly status: 'pending' | 'started' | Ending['status']
   readonly owner?: Owner
   readonly handle?: ExecHandle
+  readonly plan?: Plan
+  readonly progress?: string
   readonly ending?: Ending
   readonly count?: OutputCount
   readonly startedAt?: Instant

@@ -12,6 +12,8 @@ import type {
   OutputChunk,
   Owner,
   Place,
+  Plan,
+  Rollout,
   RunEvent,
   RunId,
   RunRequest,
@@ -44,6 +46,23 @@ export interface Backend {
   kill(target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult>
   /** Says whether this connection works and what its key may do, for `drover check`. */
   check(signal: AbortSignal): Promise<readonly CheckLine[]>
+  /** What `rollout` works on; absent where this kind has no workloads. */
+  readonly workloads?: Workloads
+}
+
+/** Changes of workloads, each read before and watched after. */
+export interface Workloads {
+  readonly verbs: readonly Rollout['verb'][]
+  /** Workloads that may match, as targets: `name` is `<kind>/<name>`, facets `workload`, `service` (the bare name), `namespace` or `stack`. */
+  list(selector: Selector, signal: AbortSignal): Promise<readonly Target[]>
+  /** Looks, and says what would change; changes nothing. Throws BackendError `ran: 'no'` for what cannot be done: unknown container, nothing to undo, paused. */
+  plan(target: Target, rollout: Rollout, signal: AbortSignal): Promise<Plan>
+  /**
+   * Plans again, refuses (`ran: 'no'`, code `changed`) when the seal differs, sends the change once, and watches: `started` when
+   * it was taken, `progress`, on stderr what goes wrong (reasons of failing pods, the last lines of their logs), then `exit` 0
+   * when the new state is reached, or 1 when it is stuck. Aborted: stops watching; what was sent stays.
+   */
+  apply(target: Target, rollout: Rollout, plan: Plan, exec: string, signal: AbortSignal): AsyncIterable<ExecEvent>
 }
 
 export type KillResult = { readonly result: 'gone' } | { readonly result: 'left'; readonly pid?: number }
@@ -58,6 +77,11 @@ export interface Ledger {
   append(run: RunId, event: RunEvent): Promise<number>
   /** pending → started, once, with its `started` event; false: someone has it or had it. Never goes back. */
   claim(run: RunId, target: TargetId, owner: Owner): Promise<boolean>
+  /**
+   * Calls back with each event that this ledger writes to the run from now on, in order, when it is durable and before the promise
+   * that asked for it settles. What another process writes is not told: it shows as a gap in `seq`. Returns the way to stop.
+   */
+  follow(run: RunId, listener: (event: StoredEvent) => void): () => void
   /** All events of a run in order, `output` events without their chunks; empty when there is no such run. */
   read(run: RunId): Promise<readonly StoredEvent[]>
   /** What one target wrote, as kept, in order. */
@@ -165,6 +189,8 @@ export type Judgement =
       readonly notes: readonly string[]
       readonly decision: Decision
       readonly timeoutMs: number
+      /** Of a rollout: one for each target. */
+      readonly plans?: Readonly<Record<TargetId, Plan>>
     }
   | { readonly ok: false; readonly decision: Extract<Decision, { effect: 'deny' }>; readonly failure: Failure }
 

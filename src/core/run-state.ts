@@ -32,6 +32,12 @@ export function reduce(events: readonly StoredEvent[]): RunState | undefined {
         change(event.target, { status: 'started', owner: event.owner, startedAt: at })
         state = { ...state, status: 'running', startedAt: state.startedAt ?? at }
         break
+      case 'planned':
+        change(event.target, { plan: event.plan })
+        break
+      case 'progressed':
+        change(event.target, { progress: event.text })
+        break
       case 'handle':
         change(event.target, { handle: event.handle })
         break

@@ -47,6 +47,7 @@ export function targetOf(container: Container, backend: string, hosts: ReadonlyM
     image: container.imageUuid?.replace(/^docker:/, ''),
     container: name,
     namespace: undefined,
+    workload: undefined,
     pod: undefined,
   }
   return {
