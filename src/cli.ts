@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `drover` command: the same words as in chat, for terminals and scripts. */
 
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
@@ -376,7 +376,7 @@ async function verify({ flags }: Options): Promise<number> {
 async function main(args: readonly string[]): Promise<number | undefined> {
   const [command = 'help', ...rest] = args
   if (command === '--version' || command === '-v') {
-    const { default: manifest } = await import('../package.json', { with: { type: 'json' } })
+    const manifest: { version: string } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
     console.log(manifest.version)
     return 0
   }

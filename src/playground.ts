@@ -236,7 +236,8 @@ export async function peers(args: readonly string[]): Promise<void> {
 
 /** Starts the peers in the background and returns once their lines are printed: `eval "$(npm run -s peers -- --detach)"`. */
 async function detach(args: readonly string[]): Promise<void> {
-  const entry = new URL('./cli.ts', import.meta.url).pathname
+  // Built or not, the command stands beside this file.
+  const entry = new URL(import.meta.url.endsWith('.ts') ? './cli.ts' : './cli.js', import.meta.url).pathname
   const child: ChildProcess = spawn(process.execPath, [entry, 'peers', ...args], {
     detached: true,
     stdio: ['ignore', 'pipe', 'ignore'],
