@@ -51,9 +51,12 @@ const rooms: readonly Room[] = [
   { files: /^src\/frontends\/[a-z]+\//, may: ['src/core/', 'src/frontends/body.ts', 'own', 'hono', 'zod'] },
   {
     files: /^src\/ledger\/db-(sqlite|object|postgres)\.ts$/,
-    may: ['src/core/', 'src/ledger/', 'kysely', 'node:fs', 'node:os', 'node:path', 'node:sqlite', 'pg', 'cloudflare:workers'],
+    may: [
+      ...['src/core/', 'src/ledger/', 'kysely', 'node:fs', 'node:os', 'node:path', 'node:sqlite', 'node:timers', 'pg'],
+      'cloudflare:workers',
+    ],
   },
-  { files: /^src\/ledger\//, may: ['src/core/', 'src/ledger/', 'kysely'] },
+  { files: /^src\/ledger\//, may: ['src/core/', 'src/ledger/', 'kysely', 'node:crypto'] },
   {
     files: /^src\/runtime\//,
     may: ['src/core/', 'src/runtime/', ...ports, 'ws', 'pg-boss', 'node:', 'undici', 'cloudflare:workers'],

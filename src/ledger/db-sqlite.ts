@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { setImmediate } from 'node:timers'
 import { DroverError } from '../core/errors.ts'
 import type { Db, Row, Statement } from './db.ts'
 
@@ -108,6 +109,20 @@ function openCopy(copy: string, folder: string): Db {
   }
 }
 
+/** A batch that waits for the next commit, and whoever waits for it. */
+type Waiting = {
+  readonly statements: readonly Statement[]
+  resolve(rows: Row[][]): void
+  reject(error: unknown): void
+}
+
+/** Batches that one commit carries, at most. */
+const MAX_TOGETHER = 256
+
+/**
+ * What is asked for while a commit waits for the disk goes into the next one together: each batch within a savepoint of its own,
+ * all of them with one wait for the disk. None is answered before that.
+ */
 function overDatabase(database: DatabaseSync, path: string): Db {
   const prepared = new Map<string, StatementSync>()
   const prepare = (sql: string): StatementSync => {
@@ -118,20 +133,53 @@ function overDatabase(database: DatabaseSync, path: string): Db {
     prepared.set(sql, made)
     return made
   }
-  return {
-    async batch(statements: readonly Statement[]): Promise<Row[][]> {
-      try {
-        database.exec('begin immediate')
-        const rows = statements.map(({ sql, parameters }) => prepare(sql).all(...parameters) as Row[])
-        database.exec('commit')
-        return rows
-      } catch (error) {
-        rollBack(database)
-        throw unavailable(error, path) ?? error
+  const perform = (statements: readonly Statement[]): Row[][] =>
+    statements.map(({ sql, parameters }) => prepare(sql).all(...parameters) as Row[])
+
+  const commit = (batches: readonly Waiting[]): void => {
+    const done: (readonly [Waiting, Row[][]])[] = []
+    const failed: (readonly [Waiting, unknown])[] = []
+    try {
+      prepare('begin immediate').run()
+      for (const batch of batches) {
+        if (batches.length > 1) prepare('savepoint batch').run()
+        try {
+          done.push([batch, perform(batch.statements)])
+        } catch (error) {
+          // Alone, or the transaction is gone (disk full): with it goes all that it held.
+          if (batches.length === 1 || !database.isTransaction) throw error
+          failed.push([batch, error])
+          prepare('rollback to batch').run()
+        }
+        if (batches.length > 1) prepare('release batch').run()
       }
+      prepare('commit').run()
+    } catch (error) {
+      rollBack(database)
+      for (const { reject } of batches) reject(unavailable(error, path) ?? error)
+      return
+    }
+    for (const [{ resolve }, rows] of done) resolve(rows)
+    for (const [{ reject }, error] of failed) reject(unavailable(error, path) ?? error)
+  }
+
+  let waiting: Waiting[] = []
+  const commitWaiting = (): void => {
+    const batches = waiting
+    waiting = []
+    for (let from = 0; from < batches.length; from += MAX_TOGETHER) commit(batches.slice(from, from + MAX_TOGETHER))
+  }
+  return {
+    batch(statements: readonly Statement[]): Promise<Row[][]> {
+      return new Promise((resolve, reject) => {
+        // Whatever else this turn of the event loop brings is there by then.
+        if (waiting.length === 0) setImmediate(commitWaiting)
+        waiting.push({ statements, resolve, reject })
+      })
     },
     async close(): Promise<void> {
       if (!database.isOpen) return
+      commitWaiting()
       database.close()
       if (path !== ':memory:') rmSync(holderOf(path), { force: true })
     },

@@ -1,122 +1,198 @@
-/** One event on its way into the ledger: its row, and every statement that must happen together with it. */
+/** Events on their way into the ledger: their rows, and every statement that must happen together with them. */
 
-import type { Compilable } from 'kysely'
 import type { Owner, RunEvent, RunId, TargetId } from '../core/model.ts'
-import { eventHash, pack } from './chain.ts'
+import { eventHash, type Packed } from './chain.ts'
 import { isSuccess, onceKey } from './facts.ts'
-import { type EventTable, query, type RunTable } from './schema.ts'
+import { type EventTable, type PartTable, type Prepared, prepared, query } from './schema.ts'
 
 /** Three columns a target: below the 100 parameters a Durable Object allows. */
 const TARGETS_PER_STATEMENT = 30
 
 export type Head = { readonly seq: number; readonly hash: string; readonly finished: boolean }
-export type Draft = { readonly row: EventTable; readonly queries: readonly Compilable<unknown>[] }
 /** A claim in flight: its event is written only if its row was won, by this very call. */
 export type Claim = { readonly target: TargetId; readonly owner: Owner; readonly token: string }
+export type Entry = { readonly event: RunEvent; readonly packed: Packed; readonly claim?: Claim }
+export type Draft = { readonly entry: Entry; readonly row: EventTable }
 
-/** The event after `head`, and the statements that write it together with all that follows from it. */
-export async function drafted(run: RunId, head: Head, at: number, event: RunEvent, claim?: Claim): Promise<Draft> {
-  const { body, parts } = await pack(event)
-  const seq = head.seq + 1
-  const row: EventTable = {
-    ...{ run, seq, at, type: event.type, body },
-    target: 'target' in event ? event.target : null,
-    idx: event.type === 'output' ? event.index : null,
-    once: onceKey(event) ?? null,
-    hash: await eventHash(head.hash, run, seq, at, body),
-  }
-  return {
-    row,
-    queries: [
-      ...(claim === undefined ? [query.insertInto('event').values(row)] : claiming(row, claim)),
-      ...parts.map((data, n) => query.insertInto('part').values({ run, seq, n, data })),
-      ...(event.type === 'accepted' ? [] : following(row, event, claim)),
-    ],
-  }
+/** The events after `head`, in order. */
+export function drafted(run: RunId, head: Head, at: number, entries: readonly Entry[]): readonly Draft[] {
+  let { seq, hash } = head
+  return entries.map((entry) => {
+    const { event, packed } = entry
+    seq++
+    hash = eventHash(hash, run, seq, at, packed.body)
+    const row: EventTable = {
+      ...{ run, seq, at, type: event.type, body: packed.body, hash },
+      target: 'target' in event ? event.target : null,
+      idx: event.type === 'output' ? event.index : null,
+      once: onceKey(event) ?? null,
+    }
+    return { entry, row }
+  })
 }
 
-/**
- * The conditional update that decides, then the event if this call's token is what it left. A run that was finished meanwhile
- * has that event in the place of this one, so the batch fails and the claim is looked at again.
- */
-function claiming(row: EventTable, { target, owner, token }: Claim): readonly Compilable<unknown>[] {
-  const columns = Object.keys(row) as (keyof EventTable)[]
+/** Writes one event and all that follows from it. The first answer has a row unless a claim was lost; then nothing is written. */
+export function alone(draft: Draft): readonly Prepared[] {
+  const { claim } = draft.entry
+  if (claim === undefined) return [...recorded(draft), ...advanced([draft])]
+  const { target, owner, token } = claim
+  const { run, seq, hash } = draft.row
   return [
-    query
-      .updateTable('target')
-      .set({ state: 'started', owner, claim: token })
-      .where('run', '=', row.run)
-      .where('id', '=', target)
-      .where('state', '=', 'pending')
-      .returning('id'),
-    query
-      .insertInto('event')
-      .columns(columns)
-      .expression((eb) =>
-        eb
-          .selectFrom('target')
-          .select((each) => columns.map((column) => each.cast(each.val(row[column]), typeOf(column)).as(column)))
-          .where('run', '=', row.run)
-          .where('id', '=', target)
-          .where('claim', '=', token),
-      ),
+    take({ run, target, owner, token }),
+    insertClaimed({ ...draft.row, token }),
+    advanceClaimed({ run, seq, head: hash, target, token }),
   ]
 }
+
+/** Writes several events of one run together, or fails whole: a claim that was lost, too, breaks the batch. */
+export function together(drafts: readonly Draft[]): readonly Prepared[] {
+  return [...drafts.flatMap(recorded), ...advanced(drafts)]
+}
+
+/** The event, the payload beside it and the rows of targets; not yet the run's own row. */
+function recorded({ entry, row }: Draft): readonly Prepared[] {
+  const { event, packed, claim } = entry
+  const parts = packed.parts.map((data, n) => insertPart({ run: row.run, seq: row.seq, n, data }))
+  if (claim !== undefined) {
+    const { target, owner, token } = claim
+    return [take({ run: row.run, target, owner, token }), insertOrBreak({ ...row, token })]
+  }
+  const written = [insertEvent(row), ...parts]
+  if (event.type === 'ended') return [...written, endTarget({ run: row.run, target: event.target })]
+  if (event.type === 'resolved') return [...written, ...pending(row.run, event.targets)]
+  return written
+}
+
+/** The run's own row after these events; `accepted` is written with it. */
+function advanced(drafts: readonly Draft[]): readonly Prepared[] {
+  const last = drafts.at(-1)?.row
+  if (last === undefined || last.type === 'accepted') return []
+  const statements: Prepared[] = []
+  let succeeded = 0
+  let status: string | null = null
+  for (const { entry, row } of drafts) {
+    const { event } = entry
+    if (isSuccess(event)) succeeded++
+    if (event.type === 'started') status = 'running'
+    else if (event.type === 'resolved') statements.push(countTargets({ run: row.run }))
+    else if (event.type === 'finished') statements.push(finish({ run: row.run, outcome: event.outcome.status, at: row.at }))
+    else if (event.type === 'delivered') statements.push(deliver({ run: row.run }))
+  }
+  return [advance({ run: last.run, seq: last.seq, head: last.hash, status, succeeded }), ...statements]
+}
+
+function pending(run: string, targets: readonly { readonly id: TargetId }[]): readonly Prepared[] {
+  const statements: Prepared[] = []
+  for (let from = 0; from < targets.length; from += TARGETS_PER_STATEMENT) {
+    const rows = targets.slice(from, from + TARGETS_PER_STATEMENT).map(({ id }) => ({ run, id, state: 'pending' }))
+    const { sql, parameters } = query
+      .insertInto('target')
+      .values(rows)
+      .onConflict((conflict) => conflict.doNothing())
+      .compile()
+    statements.push({ sql, parameters: parameters as readonly string[] })
+  }
+  return statements
+}
+
+const columns = ['run', 'seq', 'at', 'type', 'target', 'idx', 'once', 'body', 'hash'] as const
+
+const insertEvent = prepared<EventTable>(columns, (row) => query.insertInto('event').values(row))
+
+const insertPart = prepared<PartTable>(['run', 'seq', 'n', 'data'], (row) => query.insertInto('part').values(row))
+
+const endTarget = prepared<{ run: string; target: string }>(['run', 'target'], ({ run, target }) =>
+  query.updateTable('target').set({ state: 'ended' }).where('run', '=', run).where('id', '=', target),
+)
+
+type Taking = { run: string; target: string; owner: string; token: string }
+
+/** The conditional update that decides. */
+const take = prepared<Taking, { id: string }>(['run', 'target', 'owner', 'token'], ({ run, target, owner, token }) =>
+  query
+    .updateTable('target')
+    .set({ state: 'started', owner, claim: token })
+    .where('run', '=', run)
+    .where('id', '=', target)
+    .where('state', '=', 'pending')
+    .returning('id'),
+)
 
 /** PostgreSQL takes a bare parameter in a select for text. */
 function typeOf(column: keyof EventTable): 'bigint' | 'text' {
   return column === 'seq' || column === 'at' || column === 'idx' ? 'bigint' : 'text'
 }
 
-/** What else is true once the event is there. */
-function following(row: EventTable, event: RunEvent, claim?: Claim): readonly Compilable<unknown>[] {
-  const queries: Compilable<unknown>[] = []
-  const change: Partial<RunTable> = { seq: row.seq, head: row.hash }
-  switch (event.type) {
-    case 'resolved':
-      for (let from = 0; from < event.targets.length; from += TARGETS_PER_STATEMENT) {
-        const some = event.targets.slice(from, from + TARGETS_PER_STATEMENT)
-        const rows = some.map(({ id }) => ({ run: row.run, id, state: 'pending' }))
-        queries.push(
-          query
-            .insertInto('target')
-            .values(rows)
-            .onConflict((conflict) => conflict.doNothing()),
-        )
-      }
-      break
-    case 'started':
-      change.status = 'running'
-      break
-    case 'ended':
-      queries.push(query.updateTable('target').set({ state: 'ended' }).where('run', '=', row.run).where('id', '=', event.target))
-      break
-    case 'finished':
-      Object.assign(change, { status: 'finished', outcome: event.outcome.status, next_at: row.at })
-      break
-    case 'delivered':
-      change.delivered = 1
-      break
-  }
-  const update = query
+/**
+ * The event of a claim, if this call's token is what the update left. A run that was finished meanwhile has that event in the
+ * place of this one, so the batch fails and the claim is looked at again.
+ */
+const insertClaimed = prepared<EventTable & { token: string }>([...columns, 'token'], (row) =>
+  query
+    .insertInto('event')
+    .columns([...columns])
+    .expression((eb) =>
+      eb
+        .selectFrom('target')
+        .select((each) => columns.map((column) => each.cast(each.val(row[column]), typeOf(column)).as(column)))
+        .where('run', '=', row.run)
+        .where('id', '=', row.target as string)
+        .where('claim', '=', row.token),
+    ),
+)
+
+/** The same among others, whose hashes follow from it: without this call's token there is no hash, and no hash is refused. */
+const insertOrBreak = prepared<EventTable & { token: string }>([...columns, 'token'], ({ token, ...row }) =>
+  query.insertInto('event').values(({ selectFrom }) => ({
+    ...row,
+    hash: selectFrom('target')
+      .select((each) => each.cast<string>(each.val(row.hash), 'text').as('hash'))
+      .where('run', '=', row.run)
+      .where('id', '=', row.target as string)
+      .where('claim', '=', token) as never,
+  })),
+)
+
+type Advance = { run: string; seq: number; head: string; status: string | null; succeeded: number }
+
+const advance = prepared<Advance>(['run', 'seq', 'head', 'status', 'succeeded'], ({ run, seq, head, status, succeeded }) =>
+  query
     .updateTable('run')
-    .set(change)
-    .where('id', '=', row.run)
-    .$if(event.type === 'resolved', (q) =>
-      q.set(({ selectFrom, fn }) => ({
-        targets: selectFrom('target').select(fn.countAll<number>().as('n')).where('run', '=', row.run),
-      })),
-    )
-    .$if(isSuccess(event), (q) => q.set((eb) => ({ succeeded: eb('succeeded', '+', 1) })))
-    .$if(claim !== undefined, (q) =>
-      q.where(({ exists: any, selectFrom }) =>
-        any(
-          selectFrom('target')
-            .select('id')
-            .where('run', '=', row.run)
-            .where('claim', '=', claim?.token ?? ''),
-        ),
-      ),
-    )
-  return [...queries, update]
-}
+    .set(({ eb, fn, val, ref }) => ({
+      ...{ seq, head },
+      status: fn.coalesce(val(status), ref('status')),
+      succeeded: eb('succeeded', '+', succeeded),
+    }))
+    .where('id', '=', run),
+)
+
+type AdvanceClaimed = { run: string; seq: number; head: string; target: string; token: string }
+
+const advanceClaimed = prepared<AdvanceClaimed>(['run', 'seq', 'head', 'target', 'token'], ({ run, seq, head, target, token }) =>
+  query
+    .updateTable('run')
+    .set({ seq, head, status: 'running' })
+    .where('id', '=', run)
+    .where(({ exists, selectFrom }) =>
+      exists(selectFrom('target').select('id').where('run', '=', run).where('id', '=', target).where('claim', '=', token)),
+    ),
+)
+
+const countTargets = prepared<{ run: string }>(['run'], ({ run }) =>
+  query
+    .updateTable('run')
+    .set(({ selectFrom }) => ({
+      targets: selectFrom('target')
+        .select(({ fn }) => fn.countAll<number>().as('n'))
+        .where('run', '=', run),
+    }))
+    .where('id', '=', run),
+)
+
+const finish = prepared<{ run: string; outcome: string; at: number }>(['run', 'outcome', 'at'], ({ run, outcome, at }) =>
+  query.updateTable('run').set({ status: 'finished', outcome, next_at: at }).where('id', '=', run),
+)
+
+const deliver = prepared<{ run: string }>(['run'], ({ run }) =>
+  query.updateTable('run').set({ delivered: 1 }).where('id', '=', run),
+)

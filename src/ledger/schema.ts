@@ -70,14 +70,41 @@ export const query = new Kysely<Schema>({
   },
 })
 
-export type Rows<Q> = { -readonly [K in keyof Q]: Q[K] extends Compilable<infer O> ? O[] : never }
+/** A compiled query that is ready to go, with the type of its rows. */
+export type Prepared<O = unknown> = Statement & { readonly rows?: O }
+
+type RowOf<Q> = Q extends Compilable<infer O> ? O : Q extends Prepared<infer O> ? O : never
+export type Rows<Q> = { -readonly [K in keyof Q]: RowOf<Q[K]>[] }
 
 /** Runs typed queries as one batch; the rows come back typed by position. */
-export async function send<const Q extends readonly Compilable<unknown>[]>(db: Db, queries: Q): Promise<Rows<Q>> {
-  const statements = queries.map((item): Statement => {
-    const { sql, parameters } = item.compile()
-    return { sql, parameters: parameters as readonly Value[] }
-  })
-  const rows: Row[][] = await db.batch(statements)
+export async function send<const Q extends readonly (Compilable<unknown> | Prepared)[]>(db: Db, queries: Q): Promise<Rows<Q>> {
+  const rows: Row[][] = await db.batch(queries.map((item) => ('sql' in item ? item : statementOf(item))))
   return rows as unknown as Rows<Q>
+}
+
+function statementOf(item: Compilable<unknown>): Statement {
+  const { sql, parameters } = item.compile()
+  return { sql, parameters: parameters as readonly Value[] }
+}
+
+/**
+ * A query that is compiled once, because compiling costs more than running it: `build` gets a stand-in for each name, and each
+ * call puts its own values in their places.
+ */
+export function prepared<V extends Readonly<Record<string, Value>>, O = unknown>(
+  names: readonly (keyof V & string)[],
+  build: (values: V) => Compilable<O>,
+): (values: V) => Prepared<O> {
+  const standIn = (name: string) => `\u0000${name}`
+  let made: { readonly sql: string; readonly places: readonly (string | { readonly value: Value })[] } | undefined
+  const compile = () => {
+    const { sql, parameters } = statementOf(build(Object.fromEntries(names.map((name) => [name, standIn(name)])) as unknown as V))
+    const byStandIn = new Map(names.map((name) => [standIn(name), name]))
+    return { sql, places: parameters.map((value) => (typeof value === 'string' ? byStandIn.get(value) : undefined) ?? { value }) }
+  }
+  return (values) => {
+    made ??= compile()
+    const parameters = made.places.map((place) => (typeof place === 'string' ? (values[place] as Value) : place.value))
+    return { sql: made.sql, parameters }
+  }
 }

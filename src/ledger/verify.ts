@@ -67,7 +67,7 @@ async function proveRun(db: Db, id: string, count: () => void): Promise<void> {
     count()
     if (row.seq !== seq + 1) throw new Break(`event ${seq + 1} of run ${id} is missing`, id, seq + 1)
     seq = row.seq
-    hash = await eventHash(hash, id as RunId, seq, row.at, row.body)
+    hash = eventHash(hash, id as RunId, seq, row.at, row.body)
     if (hash !== row.hash) throw new Break(`event ${seq} of run ${id} is not what was recorded`, id, seq)
     const event = await proveEvent(db, row)
     advance(facts, event)
@@ -143,7 +143,7 @@ async function proveChain(db: Db): Promise<string> {
     const [links] = await send(db, [page.where('n', '>', n).orderBy('n').limit(PAGE)])
     for (const link of links) {
       n++
-      const hash = await linkHash(prev, { n: link.n, run: link.run, seq: link.seq, runHash: link.run_hash })
+      const hash = linkHash(prev, { n: link.n, run: link.run, seq: link.seq, runHash: link.run_hash })
       if (link.n !== n) throw new Break(`link ${n} of the ledger’s chain is missing`)
       if (link.prev !== prev || link.hash !== hash)
         throw new Break(`link ${n} of the ledger’s chain is not what was recorded`, link.run, link.seq)
