@@ -4,7 +4,8 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { afterEach, describe, expect, test } from 'vitest'
 import { type FrameEvent, frameParser } from '../../src/backends/rancher1/frames.ts'
-import { killCommand, wrapped } from '../../src/backends/rancher1/wrapper.ts'
+import { wrapped } from '../../src/backends/rancher1/wrapper.ts'
+import { killCommand } from '../../src/backends/wire/kill.ts'
 import type { Argv, Command } from '../../src/core/model.ts'
 
 type Ran = { out: Buffer; err: Buffer; code: number | undefined; pid: number; events: FrameEvent[]; raw: Buffer }

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { type FrameEvent, frameParser } from '../../src/backends/rancher1/frames.ts'
-import { killCommand, wrapped } from '../../src/backends/rancher1/wrapper.ts'
+import { wrapped } from '../../src/backends/rancher1/wrapper.ts'
+import { killCommand } from '../../src/backends/wire/kill.ts'
 import type { Command } from '../../src/core/model.ts'
 import type { PeerEngine } from '../../src/playground/rancher/engine.ts'
 import { type RancherPeer, startRancherPeer } from '../../src/playground/rancher/peer.ts'

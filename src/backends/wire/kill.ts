@@ -1,0 +1,70 @@
+/** Ends, in a container with a shell, all that an execution started there, and proves it: one shell program for every kind of engine. */
+
+import type { Command, ExecHandle } from '../../core/model.ts'
+import type { KillResult } from '../../core/ports.ts'
+
+/*
+ * Arguments: <first half of the exec id> <pid or -> <second half>: apart, so that this program does not find itself.
+ * TERM, 2 s to end, KILL, 2 s to be gone; old busybox sleeps whole seconds only.
+ * A process belongs when its environment or command line holds the id, when its session is the wrapper's, or when its parent belongs (`su` makes
+ * environments unreadable). `read` drops NULs in every shell, so no other program is needed. A pid counts with its start time: pids come again.
+ * What was seen to be another's stays so (`other`), unless its environment read empty, as it does in the middle of an exec: a scan then costs little.
+ * What has the id in its command line is the wrapper itself, and `sleep 1` may be its last act: they end by themselves and get no TERM, so that
+ * the command's last words are still delivered.
+ */
+const KILL = `LC_ALL=C; p=$2 i=$1$3 known= other=
+get() { v=; while IFS= read -r l || [ -n "$l" ]; do v="$v $l"; done <"$1"; }
+get /proc/$$/stat 2>/dev/null; case $v in *\\)*) :;; *) echo noproc; exit;; esac
+get /proc/$p/cmdline 2>/dev/null; case $v in ''|*"$i"*) :;; *) p=-;; esac
+scan() { h= t=
+for d in /proc/[0-9]*; do
+q=\${d#/proc/}; [ "$q" = $$ ] && continue
+get $d/stat; set -- \${v##*\\) }
+case $1 in Z|X|x|'') continue;; esac
+m=; [ "$4" = "$p" ] && m=t; case " $h " in *" $2 "*) m=t;; esac
+case "$known " in *" $q:\${20} "*) m=t;; esac
+if [ ! "$m" ]; then
+case "$other " in *" $q:\${20} "*) continue;; esac
+get $d/environ; case $v in *"$i"*) m=t;; ?*) e=1;; *) e=;; esac
+fi
+get $d/cmdline; case $v in *"$i"*) m=w;; ' sleep1') m=\${m:+w};; esac
+[ "$m" ] || { [ ! "$e" ] || other="$other $q:\${20}"; continue; }
+h="$h $q"; known="$known $q:\${20}"; [ $m = w ] || t="$t $q"
+done; } 2>/dev/null
+scan; first=1
+for w in 0.1 0.1 0.2 0.3 0.5 0.8; do
+scan; [ "$t" ] || break
+[ ! "$first" ] || kill -TERM $t; first=
+sleep $w || sleep 1
+done 2>/dev/null
+for w in 0.1 0.1 0.2 0.3 0.5 0.8; do
+scan; [ "$h" ] || break
+kill -KILL $h; sleep $w || sleep 1
+done 2>/dev/null
+[ ! "$h" ] || scan
+if [ "$h" ]; then echo "left$h"; else echo gone; fi`
+
+export function killCommand(exec: string, pid: number | undefined): Command {
+  const middle = Math.ceil(exec.length / 2)
+  return {
+    argv: [
+      '/bin/sh',
+      '-c',
+      KILL,
+      'drover-kill',
+      exec.slice(0, middle),
+      pid === undefined ? '-' : String(pid),
+      exec.slice(middle),
+    ],
+  }
+}
+
+/** What the program's words on stdout prove; anything but its own `gone` proves nothing. */
+export function killResult(said: string, handle: ExecHandle): KillResult {
+  if (said.trim() === 'gone') return { result: 'gone' }
+  const pid = /^left (\d+)/.exec(said)?.[1] ?? handle.pid
+  return pid === undefined ? { result: 'left' } : { result: 'left', pid: Number(pid) }
+}
+
+/** The most that the program's words can be. */
+export const KILL_WORDS_BYTES = 4096
