@@ -53,6 +53,8 @@ export type SocketOptions = {
 export type Reach = {
   /** PEM of the CAs to trust, besides the system's. */
   readonly ca?: string
+  /** `ca` is the only one to trust: the system's are not. */
+  readonly caOnly?: boolean
   /** PEM of a client certificate and its key. */
   readonly certificate?: { readonly cert: string; readonly key: string }
   /** Name to ask for and to verify (SNI), where it is not the URL's. */

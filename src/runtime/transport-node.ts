@@ -39,11 +39,11 @@ type Way = {
   readonly socketPath?: string
 }
 
-function wayOf({ ca, certificate, serverName, insecure, proxy, unixSocket }: Reach): Way {
+function wayOf({ ca, caOnly, certificate, serverName, insecure, proxy, unixSocket }: Reach): Way {
   if (proxy !== undefined)
     throw new DroverError({ code: 'config', message: 'A proxy for one backend is not supported.', next: 'Leave it out.' })
   return {
-    ...(ca === undefined ? {} : { ca: [...tls.rootCertificates, ca] }),
+    ...(ca === undefined ? {} : { ca: caOnly ? [ca] : [...tls.rootCertificates, ca] }),
     ...(certificate ?? {}),
     ...(serverName === undefined ? {} : { servername: serverName }),
     ...(insecure ? { rejectUnauthorized: false } : {}),

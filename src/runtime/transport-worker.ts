@@ -34,6 +34,7 @@ export function workerTransport(reach: Reach = {}): Transport {
 
 const lacking: Readonly<Record<keyof Reach, string>> = {
   ca: 'A private CA',
+  caOnly: 'A private CA',
   certificate: 'A client certificate',
   serverName: 'A server name of its own',
   insecure: 'An unverified connection',
