@@ -37,6 +37,7 @@ Commands
   check             configuration, reachability and rights of each backend, clocks, Slack scopes
   runs [run]        the last runs of the ledger, or one of them whole
   verify            recompute every hash of the ledger
+  trust <url>       keep the private CA of a Rancher 2 server in a file, after its certificate was proved by it
   serve             the gateway: Slack, webhooks, health, from drover.yaml
   playground        a pretend workplace in the browser, with a Slack and a Rancher of its own
 
@@ -48,6 +49,7 @@ Options
   --url URL --access-key KEY --secret-key KEY --project 1a5
                                     a Rancher 1.x server instead of a file; default $CATTLE_URL, $CATTLE_ACCESS_KEY, $CATTLE_SECRET_KEY
   --ledger FILE                     for runs and verify: this file, and no configuration
+  --out FILE                        for trust: where the CA goes; default ./<host>-ca.pem
   --json                            one JSON value on stdout
   -name -id -label -cmd             as in RGoN-Exec; several of them narrow, they do not add up
   -debug -v --help --version
@@ -56,7 +58,7 @@ Options
 type Options = { readonly flags: Readonly<Record<string, string>>; readonly words: readonly string[] }
 
 /** Flags that take a value, in the long form and as Go's flag package takes them (`-name=x`, `-name x`). */
-const valued = ['config', 'ledger', 'url', 'access-key', 'secret-key', 'project', 'name', 'id', 'label', 'cmd']
+const valued = ['config', 'ledger', 'out', 'url', 'access-key', 'secret-key', 'project', 'name', 'id', 'label', 'cmd']
 /** Only before the first word: `cmd=df -h` is a forgotten quote, not a question. */
 const asks = ['help', 'h', 'version', 'v']
 const plain = ['json', 'help', 'version', 'debug', 'v', 'h']
@@ -403,6 +405,10 @@ async function main(args: readonly string[]): Promise<number | undefined> {
       return runs(options)
     case 'verify':
       return verify(options)
+    case 'trust': {
+      const { main: trust } = await import('./trust.ts')
+      return trust(options.words, options.flags.out, outside.transport)
+    }
     case 'serve': {
       const { main: serve } = await import('./node.ts')
       await serve(configFile(options.flags))
