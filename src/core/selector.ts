@@ -64,7 +64,7 @@ export function parseLabels(text: string, position?: number): LabelTerm[] {
   return terms
 }
 
-function blank(key: string, where: { position?: number }): DroverError {
+export function blank(key: string, where: { position?: number }): DroverError {
   return new DroverError({
     code: 'empty_selector',
     message: `${key}= says nothing in particular, and that would mean every container.`,
@@ -76,7 +76,8 @@ function blank(key: string, where: { position?: number }): DroverError {
 /** Refuses a selector that would mean "everything" without saying so. `on` and `any` alone narrow nothing. */
 export function refuseEmpty(selector: Selector): void {
   for (const [key, value] of Object.entries({ name: selector.name, id: selector.id, ...selector.facets })) {
-    if (value !== undefined && isBlank(value)) throw blank(key, {})
+    // `deployment/*` is every deployment there is.
+    if (value !== undefined && isBlank(key === 'workload' ? value.slice(value.indexOf('/') + 1) : value)) throw blank(key, {})
   }
   for (const term of selector.labels ?? []) {
     const said =

@@ -139,6 +139,7 @@ async function take(desk: Desk, typed: string, source: 'command' | 'event', aske
   }
   switch (line.verb) {
     case 'exec':
+    case 'rollout':
       return { now: await submit(desk, line, restored.changes, asked) }
     case 'help':
       return { now: helpMessage(desk.options.command ?? '/exec', desk.services.siteTimeoutMs) }
@@ -173,7 +174,7 @@ async function submit(desk: Desk, line: CommandLine, changes: readonly string[],
   return result === 'accepted' && changes.length > 0 ? queuedMessage(request, desk.redactor) : undefined
 }
 
-type CommandLine = Extract<ParsedLine, { verb: 'exec' | 'why' }>
+type CommandLine = Extract<ParsedLine, { verb: 'exec' | 'why' | 'rollout' }>
 
 async function requestOf(desk: Desk, line: CommandLine, changes: readonly string[], asked: Asked): Promise<RunRequest> {
   const { actor, place, trigger } = asked
@@ -183,6 +184,7 @@ async function requestOf(desk: Desk, line: CommandLine, changes: readonly string
     trigger,
     selector: line.selector,
     command: line.command,
+    ...(line.rollout === undefined ? {} : { rollout: line.rollout }),
     ...(line.timeoutMs === undefined ? {} : { timeoutMs: line.timeoutMs }),
     place,
     receivedAt: desk.services.now(),
