@@ -1,0 +1,146 @@
+/** Kubernetes as a backend: pods by the API, commands by its exec over websockets and a wrapper that knows what exec does not. */
+
+import { BackendError } from '../../core/errors.ts'
+import { fanOut } from '../../core/fan-out.ts'
+import type { Actor, BackendKind, ExecHandle, Selector, Target, Traits } from '../../core/model.ts'
+import type { Backend, KillResult } from '../../core/ports.ts'
+import { KILL_WORDS_BYTES, killCommand, killResult } from '../wire/kill.ts'
+import { type Api, type Connect, type Connecting, kubernetesApi } from './api.ts'
+import { check } from './check.ts'
+import { type Connection, execPath, execute, executeBare } from './exec.ts'
+import { namespacesFor, Pod, podQuery, runningIn, targetsOf } from './pod.ts'
+
+export type KubernetesOptions = {
+  /** `on=<name>`. */
+  readonly name: string
+  /** Default `kubernetes`. */
+  readonly kind?: BackendKind
+  /** Which namespaces are in scope; absent: the connection's own, else `default`. */
+  readonly namespaces?: readonly string[] | 'all'
+  /** Further headers for the command of this person. */
+  readonly headersFor?: (by: Actor | undefined) => Readonly<Record<string, string>>
+  /** One HTTP request; default 30 s. */
+  readonly requestTimeoutMs?: number
+  /** The websocket's handshake; default 15 s. */
+  readonly connectTimeoutMs?: number
+  /** The command's begin after that; default 30 s. */
+  readonly startTimeoutMs?: number
+  /** Between keep-alive messages; default 20 s. */
+  readonly keepAliveIntervalMs?: number
+  /** Further lines of `check`, before those of Kubernetes. */
+  readonly checkFirst?: Backend['check']
+}
+
+export const kubernetesTraits: Traits = {
+  exitCode: true,
+  separateStderr: true,
+  stdin: true,
+  env: true,
+  dir: true,
+  user: false,
+  tty: true,
+  kill: true,
+}
+
+/** Lists of several namespaces at a time. */
+const PARALLEL_LISTS = 4
+
+/** Any way to a Kubernetes API as a backend. */
+export function kubernetesOver(connect: Connect | Connecting, options: KubernetesOptions): Backend {
+  const connecting: Connecting = typeof connect === 'function' ? connect : async () => connect
+  const api = kubernetesApi(connecting, options)
+  const connection: Connection = {
+    api,
+    times: {
+      connectMs: options.connectTimeoutMs ?? 15_000,
+      startMs: options.startTimeoutMs ?? 30_000,
+      keepAliveMs: options.keepAliveIntervalMs ?? 20_000,
+    },
+    headersFor: options.headersFor ?? (() => ({})),
+  }
+  const of = { name: options.name, kind: options.kind ?? 'kubernetes' }
+  return {
+    ...of,
+    traits: kubernetesTraits,
+    list: (selector, signal) => list(api, { ...of, namespaces: options.namespaces }, selector, signal),
+    exec: (target, command, exec, signal) => execute(connection, { target, command, exec, signal }),
+    kill: (target, handle, signal) => kill(connection, target, handle, signal),
+    async check(signal) {
+      return [...((await options.checkFirst?.(signal)) ?? []), ...(await check(api, options, signal))]
+    },
+  }
+}
+
+/** The namespaces that this backend may look into. */
+export async function scopeOf(
+  api: Api,
+  namespaces: KubernetesOptions['namespaces'],
+  signal: AbortSignal,
+): Promise<readonly string[] | 'all'> {
+  return namespaces ?? [(await api.connect(signal)).namespace ?? 'default']
+}
+
+async function list(
+  api: Api,
+  of: { readonly name: string; readonly kind: BackendKind; readonly namespaces: KubernetesOptions['namespaces'] },
+  selector: Selector,
+  signal: AbortSignal,
+): Promise<readonly Target[]> {
+  const namespaces = namespacesFor(selector, await scopeOf(api, of.namespaces, signal))
+  const query = podQuery(selector)
+  const listIn = (namespace: string) =>
+    api.list(`/api/v1/namespaces/${namespace}/pods`, Pod, { what: `the pods of namespace ${namespace}`, query, signal })
+  const pods: Pod[] = []
+  if (namespaces === 'all')
+    pods.push(...(await api.list('/api/v1/pods', Pod, { what: 'the pods of all namespaces', query, signal })))
+  else {
+    let failure: { readonly error: unknown } | undefined
+    await fanOut(namespaces, PARALLEL_LISTS, async (namespace) => {
+      if (failure) return
+      await listIn(namespace).then(
+        (found) => void pods.push(...found),
+        (error: unknown) => {
+          failure ??= { error }
+        },
+      )
+    })
+    // A list that could not be read whole is no list.
+    if (failure) throw failure.error
+  }
+  // By id, for a pod that moved while pages were read comes twice.
+  return [...new Map(pods.flatMap((pod) => targetsOf(pod, selector, of)).map((target) => [target.id, target])).values()]
+}
+
+async function kill(connection: Connection, target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult> {
+  const decoder = new TextDecoder()
+  const exec = crypto.randomUUID().replaceAll('-', '')
+  const command = killCommand(handle.exec, handle.pid)
+  let said = ''
+  try {
+    for await (const event of executeBare(connection, { target, command, exec, signal })) {
+      if (event.type === 'output' && event.stream === 'stdout')
+        said = (said + decoder.decode(event.data, { stream: true })).slice(0, KILL_WORDS_BYTES)
+    }
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error
+    // No shell to look with, so there is no proof.
+    if (error.code === 'command_not_found') return killResult('', handle)
+    if ((error.code === 'backend_not_found' || error.code === 'not_running') && (await isDead(connection.api, target, signal)))
+      return { result: 'gone' }
+    throw error
+  }
+  return killResult(said, handle)
+}
+
+/** With its container every process of it ends. One that has started again is another container. */
+async function isDead(api: Api, target: Target, signal: AbortSignal): Promise<boolean> {
+  const { pod, container } = execPath(target)
+  try {
+    const found = await api.read('GET', pod, Pod, { what: `the pod of ${target.name}`, signal })
+    const running = runningIn(found)
+    return !running.has(container) || (target.engineId !== undefined && running.get(container) !== target.engineId)
+  } catch (error) {
+    if (error instanceof BackendError && error.code === 'backend_not_found') return true
+    throw error
+  }
+}

@@ -1,0 +1,347 @@
+/** One command through Kubernetes' exec: its websocket, the wrapper's marker on it, and how it ended, as events. */
+
+import { BackendError } from '../../core/errors.ts'
+import type { Actor, Argv, Command, ExecEvent, Target } from '../../core/model.ts'
+import { type Socket, type SocketEnd, TransportError, UpgradeRefused } from '../transport.ts'
+import { type Api, protocol, surelyUnsent, unreachable } from './api.ts'
+import { channels, endInput, type HowEnded, keepAlive, sendInput, V4, V5 } from './channels.ts'
+import { startFailure, told, toldAsExit } from './start-failure.ts'
+import { markerParser, wrapped } from './wrapper.ts'
+
+export type ExecTimes = {
+  /** For the websocket to be open. */
+  readonly connectMs: number
+  /** From then on, for the wrapper's marker. */
+  readonly startMs: number
+  /** Between keep-alive messages; balancers cut idle connections after a minute or more. */
+  readonly keepAliveMs: number
+}
+
+export type Connection = {
+  readonly api: Api
+  readonly times: ExecTimes
+  /** Headers by which the cluster's own audit names the person. */
+  readonly headersFor: (by: Actor | undefined) => Readonly<Record<string, string>>
+}
+export type What = {
+  readonly target: Target
+  readonly command: Command
+  readonly exec: string
+  readonly signal: AbortSignal
+  readonly by?: Actor | undefined
+}
+
+/** What waits for the marker, which output may overtake. */
+const HELD_BYTES = 256 * 1024
+const MAX_STDIN_BYTES = 16 * 1024 * 1024
+
+export async function* execute(connection: Connection, what: What): AsyncGenerator<ExecEvent> {
+  refuseUnsupported(what.command)
+  const outcome = yield* executeWrapped(connection, what)
+  // The shell could not be started, so the command was not either: this is its first and only run.
+  if (outcome === 'no-shell') yield* executeBare(connection, what)
+}
+
+function refuseUnsupported(command: Command): void {
+  const { argv, dir, env = {}, stdin, tty, user } = command
+  if (user !== undefined)
+    throw unsupported('Kubernetes cannot choose the user.', 'Run it without user=, or use su inside the command.')
+  if (dir !== undefined && !dir.startsWith('/')) throw unsupported('The directory must be absolute.', 'Begin it with /.')
+  if (tty && stdin !== undefined) throw unsupported('With a terminal, stdin cannot be ended.', 'Leave one of the two out.')
+  if (stdin !== undefined && stdin.length > MAX_STDIN_BYTES) throw unsupported('stdin is larger than 16 MiB.', 'Send less.')
+  if ([...argv, dir ?? '', ...Object.entries(env).flat()].some((one) => one.includes('\0')))
+    throw unsupported('A NUL byte cannot be part of a command.', 'Take it out.')
+  if ('DROVER_EXEC' in env) throw unsupported('DROVER_EXEC is how drover finds the command again.', 'Use another name.')
+  const name = Object.keys(env).find((one) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(one))
+  if (name !== undefined)
+    throw unsupported(`A shell cannot set a variable named ${JSON.stringify(name)}.`, 'Use letters, digits and _ only.')
+}
+
+async function* executeWrapped(connection: Connection, what: What): AsyncGenerator<ExecEvent, 'done' | 'no-shell'> {
+  const { command, exec, signal, target } = what
+  const tty = command.tty ?? false
+  // The wrapper waits for its line, so nothing has run until that was sent, however the handshake ended.
+  const socket = await connect(connection, what, { argv: wrapped(command, exec), stdin: true, tty, protocols: [V5, V4] }, 'no')
+  const parser = markerParser(exec)
+  const held: ExecEvent[] = []
+  let heldBytes = 0
+  let began = false
+  let isLate = false
+  const timer = setTimeout(() => {
+    isLate = true
+    socket.close()
+  }, connection.times.startMs)
+  // With stdin a command that reads nothing holds the server up, and a ping's answer with it.
+  const alive = stayAlive(socket, connection.times.keepAliveMs, command.stdin === undefined)
+
+  const output = (stream: 'stdout' | 'stderr', data: Uint8Array): ExecEvent[] =>
+    data.byteLength === 0 ? [] : [{ type: 'output', stream, data }]
+
+  function* take(stream: 'stdout' | 'stderr', data: Uint8Array): Generator<ExecEvent> {
+    const isMarked = stream === (tty ? 'stdout' : 'stderr')
+    const { before, marker, after } = isMarked ? parser.write(data) : { before: data, after: new Uint8Array() }
+    // On a terminal it is the echo of the wrapper's own line.
+    const first = tty && isMarked && !began ? [] : output(stream, before)
+    if (began) yield* first
+    else {
+      held.push(...first)
+      heldBytes += before.byteLength
+    }
+    if (marker?.type === 'd') throw noDirectory(command.dir)
+    if (marker?.type === 'h')
+      throw unsupported('There is no `head` in this container, and without it stdin has no end.', 'Run it without stdin.')
+    if (!began && (marker !== undefined || heldBytes > HELD_BYTES)) {
+      clearTimeout(timer)
+      began = true
+      yield { type: 'started', handle: { target: target.id, exec, ...(marker?.pid === undefined ? {} : { pid: marker.pid }) } }
+      yield* held.splice(0)
+    }
+    yield* output(stream, after)
+  }
+
+  try {
+    sendInput(socket, new TextEncoder().encode('go\n'))
+    if (command.stdin !== undefined) sendInput(socket, new TextEncoder().encode(command.stdin))
+    for await (const event of channels(socket)) {
+      if (event.type === 'output') yield* take(event.stream, event.data)
+      else {
+        if (began) yield* output(tty ? 'stdout' : 'stderr', parser.end())
+        if (began) return yield* ended(event.how)
+        const failure = whyNotBegun(event.how, held)
+        if (failure?.type === 'not-found') return 'no-shell'
+        throw failure?.error ?? notBegun(event.how)
+      }
+    }
+    if (signal.aborted) throw givenUp(signal)
+    if (isLate) throw notStarted(connection.times.startMs)
+    throw broken(await socket.ended, began)
+  } finally {
+    clearTimeout(timer)
+    clearInterval(alive)
+    socket.close()
+  }
+}
+
+function* ended(how: HowEnded): Generator<ExecEvent, 'done'> {
+  // It had begun, so this is the stream that failed, not the command (S41).
+  if (how.type === 'failed') throw streamFailed(how.message)
+  yield { type: 'exit', code: how.code }
+  return 'done'
+}
+
+function whyNotBegun(how: HowEnded, held: readonly ExecEvent[]) {
+  if (how.type === 'failed') return startFailure(how.message, '/bin/sh')
+  const decoder = new TextDecoder()
+  const text = held.map((event) => (event.type === 'output' ? decoder.decode(event.data.subarray(0, 4096)) : '')).join('')
+  return toldAsExit(how.code, text, '/bin/sh')
+}
+
+/** Without a shell: the command itself, and no way to end it. */
+export async function* executeBare(connection: Connection, what: What): AsyncGenerator<ExecEvent> {
+  const { command, signal, target } = what
+  const [executable] = command.argv
+  if (command.env !== undefined || command.dir !== undefined)
+    throw unsupported(
+      'There is no /bin/sh in this container, and without it Kubernetes cannot set a directory or environment.',
+      'Run it without dir= and env=.',
+    )
+  const stdin = command.stdin !== undefined
+  const ask = { argv: command.argv, stdin, tty: command.tty ?? false, protocols: stdin ? [V5] : [V5, V4] }
+  const socket = await connect(connection, what, ask, 'maybe')
+  const alive = stayAlive(socket, connection.times.keepAliveMs, !stdin)
+  const held: ExecEvent[] = []
+  let isHolding = true
+  try {
+    yield { type: 'started', handle: { target: target.id, exec: what.exec } }
+    if (command.stdin !== undefined) {
+      sendInput(socket, new TextEncoder().encode(command.stdin))
+      endInput(socket)
+    }
+    for await (const event of channels(socket)) {
+      if (event.type === 'output') {
+        held.push({ type: 'output', stream: event.stream, data: event.data })
+        // Only what may be an engine's refusal told as output waits for the exit code.
+        isHolding &&=
+          held.length === 1 &&
+          event.stream === 'stdout' &&
+          /^OCI runtime/.test(new TextDecoder().decode(event.data.subarray(0, 64)))
+        if (!isHolding) yield* held.splice(0)
+        continue
+      }
+      const { how } = event
+      const text = held.map((one) => (one.type === 'output' ? new TextDecoder().decode(one.data) : '')).join('')
+      const failure = how.type === 'failed' ? startFailure(how.message, executable) : toldAsExit(how.code, text, executable)
+      if (failure) throw failure.type === 'error' ? failure.error : commandNotFound(executable)
+      yield* held.splice(0)
+      yield* ended(how)
+      return
+    }
+    if (signal.aborted) throw givenUp(signal)
+    throw broken(await socket.ended, true)
+  } finally {
+    clearInterval(alive)
+    socket.close()
+  }
+}
+
+function stayAlive(socket: Socket, everyMs: number, ping: boolean): ReturnType<typeof setInterval> {
+  return setInterval(() => {
+    keepAlive(socket)
+    if (ping) socket.ping()
+  }, everyMs)
+}
+
+type Ask = { readonly argv: Argv; readonly stdin: boolean; readonly tty: boolean; readonly protocols: readonly string[] }
+
+/** There is one try and never a second. `ran` is what a broken handshake leaves open. */
+async function connect(connection: Connection, what: What, ask: Ask, ran: 'no' | 'maybe'): Promise<Socket> {
+  const { api, times, headersFor } = connection
+  const { path, container } = execPath(what.target)
+  const deadline = new AbortController()
+  const timer = setTimeout(() => deadline.abort(), times.connectMs)
+  try {
+    const socket = await api.socket(path, {
+      query: {
+        container,
+        command: ask.argv,
+        stdout: 'true',
+        // With a terminal the server sends everything on stdout.
+        ...(ask.tty ? { tty: 'true' } : { stderr: 'true' }),
+        ...(ask.stdin ? { stdin: 'true' } : {}),
+      },
+      protocols: ask.protocols,
+      headers: headersFor(what.by),
+      signal: AbortSignal.any([what.signal, deadline.signal]),
+    })
+    if (ask.protocols.includes(socket.protocol)) return socket
+    socket.close()
+    throw protocol(
+      `What answered speaks ${socket.protocol ? JSON.stringify(socket.protocol) : 'no protocol'} and not ${ask.protocols.join(' or ')}.`,
+      ran,
+    )
+  } catch (error) {
+    if (what.signal.aborted) throw givenUp(what.signal, ran)
+    if (error instanceof UpgradeRefused) throw await upgradeRefused(api, error, what, ask, ran)
+    if (!(error instanceof TransportError)) throw error
+    throw unreachable(error, { isLate: deadline.signal.aborted, ran: surelyUnsent(error) ? 'no' : ran })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+export function execPath({ native }: Target): { readonly path: string; readonly pod: string; readonly container: string } {
+  const [, namespace, name, container] = /^([a-z0-9.-]+)\/([a-z0-9.-]+)\/([a-z0-9.-]+)$/.exec(native) ?? []
+  if (!namespace || !name || !container) throw protocol('This is not the id of a container in Kubernetes.')
+  const pod = `/api/v1/namespaces/${namespace}/pods/${name}`
+  return { path: `${pod}/exec`, pod, container }
+}
+
+async function upgradeRefused(api: Api, error: UpgradeRefused, what: What, ask: Ask, ran: 'no' | 'maybe'): Promise<BackendError> {
+  const { status, body } = error
+  if (status === 403 && body.trim() === '') {
+    // golang.org/x/net/websocket: none of the offered protocols is known. RBAC refuses with a Status.
+    if (ask.protocols.includes(V4))
+      return protocol('The API server speaks neither v4 nor v5 of the exec protocol over websockets.')
+    return unsupported(
+      'This API server is older than 1.30 and cannot end a command’s stdin in a container without a shell.',
+      'Run it without stdin.',
+    )
+  }
+  const about = `commands in ${what.target.name}`
+  const failure = startFailure(body, ask.argv[0])
+  if (failure?.type === 'error') return failure.error
+  if (status === 400 && /Upgrade request required/i.test(body))
+    return new BackendError(
+      {
+        code: 'backend_unavailable',
+        message: 'Something between drover and the API server took the websocket upgrade out of the request.',
+        next: 'What stands before the API server must pass websockets on (nginx with Upgrade headers, a balancer in TCP mode).',
+      },
+      { ran: 'no', cause: error },
+    )
+  // A gateway that gave up waiting may have handed the request on before.
+  const isGateway = status >= 502 && !/"kind":\s*"Status"/.test(body)
+  return await api.refusal({ status, body }, { what: about, ran: isGateway ? ran : 'no' })
+}
+
+function unsupported(message: string, next: string): BackendError {
+  return new BackendError({ code: 'unsupported', message, next }, { ran: 'no' })
+}
+
+function noDirectory(dir: string | undefined): BackendError {
+  return new BackendError(
+    {
+      code: 'command_not_found',
+      message: `The directory ${dir} is not there, or may not be entered, so the command was not started.`,
+      next: 'Check dir= against the files of the container.',
+    },
+    { ran: 'no' },
+  )
+}
+
+function commandNotFound(executable: string): BackendError {
+  return new BackendError(
+    {
+      code: 'command_not_found',
+      message: `There is no ${executable} in the container that can be run (and no shell).`,
+      next: 'Use a program that the image has.',
+    },
+    { ran: 'no' },
+  )
+}
+
+function notBegun(how: HowEnded): BackendError {
+  const said = how.type === 'exited' ? `its /bin/sh ended with exit code ${how.code}` : told(how.message)
+  return new BackendError(
+    {
+      code: how.type === 'exited' ? 'exit_code_unknown' : 'stream_broken',
+      message: `Nothing says whether the command began: ${said}.`,
+      next: 'Look at the container, then decide whether to run it again.',
+    },
+    { ran: 'maybe' },
+  )
+}
+
+function notStarted(ms: number): BackendError {
+  return new BackendError(
+    {
+      code: 'timeout',
+      message: `The container did not begin the command within ${ms / 1000} s.`,
+      next: 'Its node may be overloaded. Look before you run it again.',
+    },
+    { ran: 'maybe' },
+  )
+}
+
+function givenUp(signal: AbortSignal, ran: 'no' | 'maybe' = 'maybe'): BackendError {
+  return new BackendError(
+    { code: 'stream_broken', message: 'The connection was given up before the command ended.' },
+    { ran, cause: signal.reason },
+  )
+}
+
+function streamFailed(message: string): BackendError {
+  return new BackendError(
+    {
+      code: 'stream_broken',
+      message: `Kubernetes lost the command before it said how it ended: ${told(message)}`,
+      next: 'It may still run. Look at the pod and its node, then decide whether to run it again.',
+    },
+    { ran: 'maybe' },
+  )
+}
+
+/** Without a status nothing is proved, however politely the connection was closed (S41, kubernetes#73056). */
+function broken(end: SocketEnd, began: boolean): BackendError {
+  const how = end.clean ? `close ${end.code}` : `no close frame: ${end.reason || end.code}`
+  return new BackendError(
+    {
+      code: 'stream_broken',
+      message: began
+        ? `The connection ended (${how}) before the command said how it ended; it may still run.`
+        : `The connection ended (${how}) before the command began: the pod may just have been replaced, or its node is gone.`,
+      next: 'Look at the pod and its node, then decide whether to run it again.',
+    },
+    { ran: 'maybe' },
+  )
+}
