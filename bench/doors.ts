@@ -42,6 +42,7 @@ const configText = ({ slackApi, rancher }: DoorOptions) =>
       },
     },
     rules: [{ id: 'bench', effect: 'allow', who: { users: ['T0PLAY/U0ALEX'] }, channels: ['T0PLAY/C0OPS'], commands: ['...'] }],
+    limits: { runsPerActor: 1000 },
   })
 
 export async function startDrover(door: DoorName, options: DoorOptions, ledger?: ':memory:'): Promise<Server> {

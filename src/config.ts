@@ -186,6 +186,8 @@ function schema(env: Environment) {
         timeout: duration.prefault('60s'),
         maxTimeout: duration.prefault('15m'),
         parallel: z.int().min(1).max(256).default(16),
+        /** Runs of one person or hook that may go on at a time. */
+        runsPerActor: z.int().min(1).max(1000).default(32),
         handshakes: z.int().min(1).max(64).default(6),
         outputBytes: z
           .int()

@@ -15,6 +15,7 @@ import { decide, mayReach } from './core/policy.ts'
 import type { Backend, Directory, Gateway, Ledger, Reporter, Wake } from './core/ports.ts'
 import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
 import { work } from './core/run.ts'
+import { createTurns } from './core/turns.ts'
 import { slackRoutes, slackSocket } from './frontends/slack/app.ts'
 import { createSlackClient } from './frontends/slack/client.ts'
 import { createSlackDirectory } from './frontends/slack/directory.ts'
@@ -36,6 +37,8 @@ export type Runtime = Outside & {
   readonly ledger: Ledger
   readonly wake: Wake
   readonly log: Log
+  /** What a whole run may take here at most. */
+  readonly runMs?: number
   /** Answers for requests that came from a terminal. */
   readonly terminal?: Reporter
   now?(): number
@@ -71,8 +74,10 @@ export async function createHouse(config: Config, runtime: Runtime): Promise<Hou
       parallel: config.limits.parallel,
       outputBytes: config.limits.outputBytes,
       runOutputBytes: config.limits.runOutputBytes,
+      ...(runtime.runMs === undefined ? {} : { runMs: runtime.runMs }),
     },
     handshake: createGate(config.limits.handshakes),
+    turns: createTurns(config.limits.runsPerActor),
     now: runtime.now ?? Date.now,
     log,
   }

@@ -48,6 +48,9 @@ export function configOf(env: Env): Config {
 /** An isolate has 128 MB for everything in it; delivering an answer takes several times what it keeps. */
 const mostOutputBytes = 8 * 1024 * 1024
 
+/** An alarm may work for 15 minutes; judging before and delivering after take their part of it. */
+const mostRunMs = 12 * 60_000
+
 function withinMemory(config: Config): Config {
   const { outputBytes, runOutputBytes, ...limits } = config.limits
   const least = (bytes: number) => Math.min(bytes, mostOutputBytes)
@@ -76,7 +79,7 @@ export class RunObject extends DurableObject<Env> {
     const warn = (message: string, error: unknown) =>
       workerLog({ level: 'error', event: message, error: error instanceof Error ? error.message : String(error) })
     const wake = createAlarmWake(storage, (run) => this.#work(run), { log: warn })
-    const house = await createHouse(config, { transport: workerTransport, ledger, wake, log: workerLog })
+    const house = await createHouse(config, { transport: workerTransport, ledger, wake, log: workerLog, runMs: mostRunMs })
     return { ledger, wake, gateway: createGateway(config, house, wake) }
   }
 

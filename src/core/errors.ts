@@ -8,6 +8,7 @@ export type ErrorCode =
   // What was found.
   | 'no_targets' // nothing matches the selector
   | 'too_many_targets' // more matches than the rule or the site allows
+  | 'too_many_runs' // the actor has as many runs going on as one may have
   | 'ambiguous' // an id prefix that matches more than one container
   | 'count_mismatch' // `all=N` was typed and N is not what was found
   // Who may.

@@ -7,6 +7,7 @@ import type { Policy } from './policy.ts'
 import type { Backend, Directory, Ledger, Reporter } from './ports.ts'
 import type { Redactor } from './redact.ts'
 import { reduce } from './run-state.ts'
+import type { Turns } from './turns.ts'
 
 export type SiteLimits = {
   /** Most targets of one run, whatever a rule says. */
@@ -18,6 +19,8 @@ export type SiteLimits = {
   /** Bytes kept of one target, and of one run. */
   readonly outputBytes: number
   readonly runOutputBytes: number
+  /** What a whole run may take at most, where the runtime ends it after that. */
+  readonly runMs?: number
 }
 
 export type House = {
@@ -32,6 +35,7 @@ export type House = {
   readonly since: Instant
   readonly limits: SiteLimits
   readonly handshake: Gate
+  readonly turns: Turns
   now(): Instant
   log(event: Readonly<Record<string, unknown>>): void
 }

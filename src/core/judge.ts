@@ -44,6 +44,14 @@ async function prepare(request: RunRequest, house: House): Promise<Judgement> {
     decision.limits.timeoutMs ?? Number.POSITIVE_INFINITY,
     house.limits.maxTimeoutMs,
   )
+  const wavesMs = Math.ceil(targets.length / house.limits.parallel) * timeoutMs
+  if (house.limits.runMs !== undefined && wavesMs > house.limits.runMs) {
+    return refusal({
+      code: 'too_many_targets',
+      message: `${targets.length} containers, ${house.limits.parallel} at a time with ${timeoutMs / 1000} s each, may take ${Math.ceil(wavesMs / 60_000)} min; here a run may take ${house.limits.runMs / 60_000}.`,
+      next: 'Narrow the selector, or say a shorter timeout=.',
+    })
+  }
   const asked =
     request.timeoutMs !== undefined && request.timeoutMs > timeoutMs ? [`timeout lowered to ${timeoutMs / 1000}s`] : []
   return { ok: true, targets, notes: [...notes, ...asked], decision, timeoutMs }

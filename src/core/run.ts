@@ -6,7 +6,7 @@ import { execute } from './execute.ts'
 import { fanOut } from './fan-out.ts'
 import { backendOf, type House, load, maskFailure, shown } from './house.ts'
 import { judge } from './judge.ts'
-import type { Ending, Execution, Outcome, RunEvent, RunId, RunRequest, RunState, Target } from './model.ts'
+import type { Decision, Ending, Execution, Outcome, RunEvent, RunId, RunRequest, RunState, Target } from './model.ts'
 import { noOutput } from './output.ts'
 
 /** A run that was accepted but not begun when drover stopped still begins if it is not older than this. */
@@ -27,7 +27,7 @@ export async function work(run: RunId, house: House, cancel: AbortSignal): Promi
       await house.ledger.append(run, { type: 'finished', outcome: { status: 'refused', failure: state.decision.failure } })
     else if (!state.decision && stale && state.request.receivedAt >= house.since) await refuseLate(run, house)
     else if (state.decision || stale) await interrupt(state, house)
-    else await perform(state.request, house, cancel)
+    else await takeTurn(state.request, house, cancel)
   }
   await deliver(run, house)
 }
@@ -42,16 +42,27 @@ async function refuseLate(run: RunId, house: House): Promise<void> {
   await house.ledger.append(run, { type: 'finished', outcome: { status: 'refused', failure } })
 }
 
+/** One actor's many runs must not keep the others' from beginning. */
+async function takeTurn(request: RunRequest, house: House, cancel: AbortSignal): Promise<void> {
+  const turn = house.turns.enter(request.actor)
+  if ('failure' in turn) {
+    const { failure } = turn
+    await refuse(request, house, { effect: 'deny', failure }, failure)
+    return
+  }
+  await perform(request, house, cancel).finally(turn.leave)
+}
+
+async function refuse(request: RunRequest, house: House, decision: Decision, failure: Failure): Promise<void> {
+  await house.ledger.append(request.id, { type: 'decided', decision, policy: house.policy.version })
+  await house.ledger.append(request.id, { type: 'finished', outcome: { status: 'refused', failure } })
+}
+
 /** From accepted to finished. */
 async function perform(request: RunRequest, house: House, cancel: AbortSignal): Promise<void> {
   const append = (event: RunEvent) => house.ledger.append(request.id, event)
   const judgement = await judge(request, house)
-  if (!judgement.ok) {
-    const { decision, failure } = judgement
-    await append({ type: 'decided', decision, policy: house.policy.version })
-    await append({ type: 'finished', outcome: { status: 'refused', failure } })
-    return
-  }
+  if (!judgement.ok) return refuse(request, house, judgement.decision, judgement.failure)
   const { targets, notes, decision, timeoutMs } = judgement
   // Recorded first: when one of these cannot be written, nothing runs.
   await append({ type: 'resolved', targets, notes })

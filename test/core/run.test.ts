@@ -12,6 +12,7 @@ import { createRedactor } from '../../src/core/redact.ts'
 import { work } from '../../src/core/run.ts'
 import { runIdFor } from '../../src/core/run-id.ts'
 import { reduce } from '../../src/core/run-state.ts'
+import { createTurns } from '../../src/core/turns.ts'
 import { openSqlite } from '../../src/ledger/db-sqlite.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 
@@ -72,6 +73,8 @@ type Setting = {
   now?: () => number
   targets?: number
   since?: number
+  runsPerActor?: number
+  runMs?: number
 }
 
 async function house(setting: Setting = {}) {
@@ -102,8 +105,10 @@ async function house(setting: Setting = {}) {
       parallel: setting.parallel ?? 16,
       outputBytes: 1_000_000,
       runOutputBytes: 8_000_000,
+      ...(setting.runMs === undefined ? {} : { runMs: setting.runMs }),
     },
     handshake: createGate(6),
+    turns: createTurns(setting.runsPerActor ?? 16),
     now: setting.now ?? Date.now,
     log: (event) => void logged.push(event),
   }
@@ -278,6 +283,7 @@ describe('[default-deny] a run that is refused', () => {
     ['no backend is meant', {}, { selector: { on: 'elsewhere', name: 'web-1' } }, 'no_targets'],
     ['more match than the site allows', { targets: 1 }, {}, 'too_many_targets'],
     ['more match than the rule allows', { rules: [{ ...everything, limits: { maxTargets: 1 } }] }, {}, 'too_many_targets'],
+    ['it may take longer than a run may here', { runMs: 20_000, parallel: 1 }, {}, 'too_many_targets'],
     ['S44 all= is not the number', { rules: [{ ...everything, rights: ['all'] }] }, { selector: { all: 3 } }, 'count_mismatch'],
   ])('%s: nothing runs, the reason is recorded and delivered', async (_, setting, more, code) => {
     const { backend, ran } = two()
@@ -287,6 +293,30 @@ describe('[default-deny] a run that is refused', () => {
     expect(state.decision).toMatchObject({ effect: 'deny', failure: { code } })
     expect(delivered).toHaveLength(1)
     expect(await typesOf(real, request.id)).toEqual(['accepted', 'decided', 'finished', 'delivered'])
+  })
+
+  it('[bounded] one actor’s runs over the limit are refused, another’s go on, and an ended one makes room', async () => {
+    const { backend, ran } = two()
+    const { house: it, real } = await house({
+      backends: [backend],
+      rules: [{ ...everything, who: { teams: ['T1'] } }],
+      runsPerActor: 1,
+    })
+    const held = it.turns.enter({ kind: 'slack-user', team: 'T1', user: 'U1' })
+    const [mine, theirs, later] = [
+      await asked(),
+      await asked({ actor: { kind: 'slack-user', team: 'T1', user: 'U2' } }),
+      await asked(),
+    ]
+    for (const request of [mine, theirs, later]) await real.accept(request)
+    await work(mine.id, it, new AbortController().signal)
+    expect((await stateOf(real, mine.id)).outcome).toMatchObject({ status: 'refused', failure: { code: 'too_many_runs' } })
+    expect(ran).toEqual([])
+    await work(theirs.id, it, new AbortController().signal)
+    expect((await stateOf(real, theirs.id)).outcome).toEqual({ status: 'done' })
+    if ('leave' in held) held.leave()
+    await work(later.id, it, new AbortController().signal)
+    expect((await stateOf(real, later.id)).outcome).toEqual({ status: 'done' })
   })
 
   it('names the target that no rule allows, once, for the whole run', async () => {
