@@ -13,6 +13,28 @@ export type HttpRequest = {
 
 export type HttpResponse = { readonly status: number; readonly headers: Headers; readonly body: string }
 
+/** A body that is read as it comes. It may last as long as it likes: `signal` of its request ends it. */
+export type HttpStream = {
+  readonly status: number
+  readonly headers: Headers
+  /**
+   * Iterate once; leaving the loop closes the connection. What is not read slows the far side down. Throws TransportError when the
+   * connection breaks, where that can be seen: a body without a length ends with its connection, however that ended.
+   */
+  readonly body: AsyncIterable<Uint8Array>
+}
+
+/** Raw bytes both ways, after `101 Switching Protocols`. */
+export interface Duplex {
+  /** Resolves when more may be written; rejects with TransportError when the connection is gone. */
+  write(data: Uint8Array): Promise<void>
+  /** Nothing more comes from here; what the far side still sends can be read. */
+  end(): void
+  close(): void
+  /** Iterate once; leaving the loop closes the connection. Throws TransportError when it breaks. */
+  readonly incoming: AsyncIterable<Uint8Array>
+}
+
 export type SocketMessage =
   | { readonly type: 'text'; readonly data: string }
   | { readonly type: 'binary'; readonly data: Uint8Array }
@@ -65,6 +87,8 @@ export type Reach = {
   readonly proxy?: string
   /** Path of a unix socket; then the URL's host is only a header. */
   readonly unixSocket?: string
+  /** A program whose stdin and stdout are the connection, one process for each, with this environment and no other; the URL's host is only a header. */
+  readonly program?: { readonly argv: readonly [string, ...string[]]; readonly env: Readonly<Record<string, string>> }
 }
 
 export type Transports = (reach: Reach) => Transport
@@ -74,6 +98,10 @@ export interface Transport {
   http(request: HttpRequest): Promise<HttpResponse>
   /** Opens a websocket to a `ws:` or `wss:` URL. Throws UpgradeRefused when the server answers with something else. */
   socket(url: string, options: SocketOptions): Promise<Socket>
+  /** As `http`, but resolves with the headers; `signal` covers the body too, and `maxBytes` does not count. */
+  stream(request: HttpRequest): Promise<HttpStream>
+  /** Asks to switch to `protocol`. Throws UpgradeRefused when the server answers with something else. Absent where the runtime has no raw connections. */
+  upgrade?(request: HttpRequest & { readonly protocol: string }): Promise<Duplex>
 }
 
 /** No answer: connection refused, reset, name not found, TLS failure, deadline. `reason` is safe to show; it never holds a URL's query. */
@@ -93,7 +121,7 @@ export class UpgradeRefused extends Error {
   /** First 4 KiB. */
   readonly body: string
   constructor(status: number, body: string) {
-    super(`websocket upgrade answered with HTTP ${status}`)
+    super(`upgrade answered with HTTP ${status}`)
     this.status = status
     this.body = body
   }

@@ -4,7 +4,9 @@ import { spawn } from 'node:child_process'
 import { readFile, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import process from 'node:process'
+import { Duplex } from 'node:stream'
 import type { Machine } from '../backends/machine.ts'
+import { type Reach, TransportError } from '../backends/transport.ts'
 import { DroverError } from '../core/errors.ts'
 
 const MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -57,6 +59,45 @@ const run: Machine['run'] = ([program, ...args], { env, signal, stdin }) => {
   child.stdin.on('error', () => {})
   child.stdin.end(stdin ?? '')
   return promise
+}
+
+const MAX_LAST_WORDS = 300
+
+/** A program as a connection: its stdin and stdout are the two ways. Destroying it kills the program. */
+export function pipe({ argv: [program, ...args], env }: NonNullable<Reach['program']>): Duplex {
+  const child = spawn(program, args, { env: { ...env }, stdio: 'pipe', shell: false, detached: false })
+  let said = ''
+  let hasAnswered = false
+  const connection = new Duplex({
+    read: () => void child.stdout.resume(),
+    write: (data: Buffer, _, done) => void child.stdin.write(data, () => done()),
+    final: (done) => void child.stdin.end(() => done()),
+    destroy(error, done) {
+      child.kill('SIGKILL')
+      done(error)
+    },
+  })
+  child.stdout.on('data', (data: Buffer) => {
+    hasAnswered = true
+    if (!connection.push(data)) child.stdout.pause()
+  })
+  // A program that has not said a word may still say why, on stderr.
+  child.stdout.on('end', () => void (hasAnswered && connection.push(null)))
+  child.stderr.on('data', (data: Buffer) => {
+    if (said.length < MAX_LAST_WORDS) said = (said + data.toString('utf8')).slice(0, MAX_LAST_WORDS)
+  })
+  // What is written to a program that has ended is lost; its end tells.
+  child.stdin.on('error', () => {})
+  child.on('error', (cause: NodeJS.ErrnoException) =>
+    connection.destroy(new TransportError('other', `${program} cannot be started (${cause.code})`, { cause })),
+  )
+  child.on('close', (code) => {
+    if (hasAnswered) return undefined
+    const words = said.replaceAll(/[\x00-\x1f\x7f]+/g, ' ').trim()
+    const how = code === null ? 'was killed' : `ended with code ${code}`
+    return connection.destroy(new TransportError('other', `${program} ${how}${words ? `: ${words}` : ''}`))
+  })
+  return connection
 }
 
 function config(message: string, next: string, cause?: unknown): DroverError {

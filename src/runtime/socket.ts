@@ -109,6 +109,7 @@ const REASON_BY_CODE: Readonly<Record<string, TransportError['reason']>> = {
   EAI_AGAIN: 'dns',
   ECONNRESET: 'reset',
   EPIPE: 'reset',
+  ERR_STREAM_PREMATURE_CLOSE: 'reset',
   UND_ERR_SOCKET: 'reset',
   EPROTO: 'tls',
 }

@@ -1,12 +1,24 @@
-/** The transport of Node and Deno: `node:http(s)` for requests, `ws` for websockets, with one setting for a private CA. */
+/** The transport of Node and Deno: `node:http(s)` for requests, streams and raw upgrades, `ws` for websockets. */
 
 import * as http from 'node:http'
 import * as https from 'node:https'
+import type { Socket as NetSocket } from 'node:net'
+import type { Duplex as NodeDuplex } from 'node:stream'
 import * as tls from 'node:tls'
 import { WebSocket } from 'ws'
-import type { HttpRequest, HttpResponse, Reach, Socket, SocketOptions, Transport } from '../backends/transport.ts'
+import type {
+  Duplex,
+  HttpRequest,
+  HttpResponse,
+  HttpStream,
+  Reach,
+  Socket,
+  SocketOptions,
+  Transport,
+} from '../backends/transport.ts'
 import { TransportError, UpgradeRefused } from '../backends/transport.ts'
 import { DroverError } from '../core/errors.ts'
+import { pipe } from './machine-node.ts'
 import {
   CLOSE_GRACE_MS,
   DEFAULT_MAX_BODY_BYTES,
@@ -26,6 +38,8 @@ export function nodeTransport(reach: Reach = {}): Transport {
   return {
     http: (request) => sendRequest(request, way),
     socket: (url, options) => openSocket(url, options, way),
+    stream: (request) => openStream(request, way),
+    upgrade: (request) => upgrade(request, way),
   }
 }
 
@@ -37,9 +51,10 @@ type Way = {
   readonly servername?: string
   readonly rejectUnauthorized?: false
   readonly socketPath?: string
+  readonly createConnection?: () => NetSocket
 }
 
-function wayOf({ ca, caOnly, certificate, serverName, insecure, proxy, unixSocket }: Reach): Way {
+function wayOf({ ca, caOnly, certificate, serverName, insecure, proxy, unixSocket, program }: Reach): Way {
   if (proxy !== undefined)
     throw new DroverError({ code: 'config', message: 'A proxy for one backend is not supported.', next: 'Leave it out.' })
   return {
@@ -48,6 +63,8 @@ function wayOf({ ca, caOnly, certificate, serverName, insecure, proxy, unixSocke
     ...(serverName === undefined ? {} : { servername: serverName }),
     ...(insecure ? { rejectUnauthorized: false } : {}),
     ...(unixSocket === undefined ? {} : { socketPath: unixSocket }),
+    // Typed as a socket; any stream does.
+    ...(program === undefined ? {} : { createConnection: () => pipe(program) as NetSocket }),
   }
 }
 
@@ -66,19 +83,101 @@ async function sendRequest(request: HttpRequest, way: Way): Promise<HttpResponse
 
 function respond(url: URL, request: HttpRequest, signal: AbortSignal, way: Way): Promise<http.IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>()
+  const outgoing = send(url, request, signal, way)
+  outgoing.on('response', resolve)
+  outgoing.on('error', reject)
+  return promise
+}
+
+function send(url: URL, request: HttpRequest, signal: AbortSignal, way: Way): http.ClientRequest {
   const body = request.body === undefined ? undefined : new TextEncoder().encode(request.body)
   const outgoing = (url.protocol === 'https:' ? https : http).request(url, {
     method: request.method,
     headers: { ...request.headers, ...(body === undefined ? {} : { 'content-length': body.byteLength }) },
     signal,
     // A connection of its own for each request: a kept one that the far side has just dropped would fail a request that must not be repeated.
-    agent: false,
+    ...(way.createConnection ? {} : { agent: false }),
     ...way,
   })
-  outgoing.on('response', resolve)
-  outgoing.on('error', reject)
-  outgoing.end(body)
-  return promise
+  return outgoing.end(body)
+}
+
+/** A command may be silent for hours: what has gone away meanwhile is noticed by TCP. */
+const KEEP_ALIVE_MS = 20_000
+
+async function openStream(request: HttpRequest, way: Way): Promise<HttpStream> {
+  const url = parseUrl(request.url, ['http:', 'https:'])
+  return untilAnswered(url, request.signal, async (signal) => {
+    const response = await respond(url, request, signal, way)
+    response.socket.setKeepAlive?.(true, KEEP_ALIVE_MS)
+    return { status: response.statusCode ?? 0, headers: headersOf(response), body: bytesOf(response, url, request.signal) }
+  })
+}
+
+async function upgrade(request: HttpRequest & { readonly protocol: string }, way: Way): Promise<Duplex> {
+  const url = parseUrl(request.url, ['http:', 'https:'])
+  return untilAnswered(url, request.signal, (signal) => {
+    const { promise, resolve, reject } = Promise.withResolvers<Duplex>()
+    const headers = { ...request.headers, connection: 'Upgrade', upgrade: request.protocol }
+    const outgoing = send(url, { ...request, headers }, signal, way)
+    outgoing.on('error', reject)
+    outgoing.on('upgrade', (_, socket: NetSocket, head) => {
+      if (head.byteLength > 0) socket.unshift(head)
+      resolve(duplex(socket, url, request.signal))
+    })
+    outgoing.on('response', (response) => {
+      void readText(response, REFUSAL_BODY_BYTES, url.host, 'cut')
+        .catch(() => '')
+        .then((body) => {
+          reject(new UpgradeRefused(response.statusCode ?? 0, body))
+          outgoing.destroy()
+        })
+    })
+    return promise
+  })
+}
+
+/** A deadline for the answer; after that only the caller's own signal counts. */
+async function untilAnswered<T>(url: URL, caller: AbortSignal, ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(), LONGEST_REQUEST_MS)
+  const signal = AbortSignal.any([caller, late.signal])
+  try {
+    signal.throwIfAborted()
+    return await ask(signal)
+  } catch (error) {
+    throw error instanceof UpgradeRefused ? error : transportError(url, error, signal)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function* bytesOf(stream: NodeDuplex | http.IncomingMessage, url: URL, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  try {
+    yield* stream as AsyncIterable<Uint8Array>
+  } catch (error) {
+    throw transportError(url, error, signal)
+  } finally {
+    stream.destroy()
+  }
+}
+
+function duplex(socket: NetSocket, url: URL, signal: AbortSignal): Duplex {
+  const abort = () => socket.destroy(signal.reason instanceof Error ? signal.reason : new Error('aborted'))
+  signal.addEventListener('abort', abort, { once: true })
+  socket.on('close', () => signal.removeEventListener('abort', abort))
+  // Told by `incoming` and `write`; without a listener it would end the process.
+  socket.on('error', () => undefined)
+  socket.setKeepAlive?.(true, KEEP_ALIVE_MS)
+  return {
+    write: (data) =>
+      new Promise((resolve, reject) => {
+        socket.write(data, (error) => (error ? reject(transportError(url, error, signal)) : resolve()))
+      }),
+    end: () => void socket.end(),
+    close: () => void socket.destroy(),
+    incoming: bytesOf(socket, url, signal),
+  }
 }
 
 function headersOf(response: http.IncomingMessage): Headers {

@@ -1,6 +1,6 @@
 /** The transport of workerd: `fetch` for both, an upgrade being a request with a header. */
 
-import type { HttpRequest, HttpResponse, Reach, Socket, SocketOptions, Transport } from '../backends/transport.ts'
+import type { HttpRequest, HttpResponse, HttpStream, Reach, Socket, SocketOptions, Transport } from '../backends/transport.ts'
 import { UpgradeRefused } from '../backends/transport.ts'
 import { DroverError } from '../core/errors.ts'
 import {
@@ -29,7 +29,7 @@ export function workerTransport(reach: Reach = {}): Transport {
         next: 'Put a public certificate or a tunnel in front of the backend, or run drover on Node or Deno.',
       })
   }
-  return { http: sendRequest, socket: openSocket }
+  return { http: sendRequest, socket: openSocket, stream: openStream }
 }
 
 const lacking: Readonly<Record<keyof Reach, string>> = {
@@ -40,6 +40,7 @@ const lacking: Readonly<Record<keyof Reach, string>> = {
   insecure: 'An unverified connection',
   proxy: 'A proxy',
   unixSocket: 'A unix socket',
+  program: 'A program',
 }
 
 async function sendRequest(request: HttpRequest): Promise<HttpResponse> {
@@ -55,6 +56,35 @@ async function sendRequest(request: HttpRequest): Promise<HttpResponse> {
     })
     const body = await readText(chunksOf(response), request.maxBytes ?? DEFAULT_MAX_BODY_BYTES, url.host)
     return { status: response.status, headers: response.headers, body }
+  } catch (error) {
+    throw transportError(url, error, signal)
+  }
+}
+
+async function openStream(request: HttpRequest): Promise<HttpStream> {
+  const url = parseUrl(request.url, ['http:', 'https:'])
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(new Error('no answer')), LONGEST_REQUEST_MS)
+  const signal = AbortSignal.any([request.signal, late.signal])
+  try {
+    const response = await fetch(url, {
+      method: request.method,
+      headers: { ...request.headers },
+      body: request.body ?? null,
+      redirect: 'manual',
+      signal,
+    })
+    return { status: response.status, headers: response.headers, body: bytesOf(response, url, signal) }
+  } catch (error) {
+    throw transportError(url, error, signal)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function* bytesOf(response: Response, url: URL, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  try {
+    yield* chunksOf(response)
   } catch (error) {
     throw transportError(url, error, signal)
   }

@@ -65,9 +65,54 @@ it('a transport reaches a server on a unix socket', async () => {
   }
 })
 
-it.each([{ ca: 'PEM' }, { certificate: { cert: 'a', key: 'b' } }, { insecure: true }, { unixSocket: '/x' }, { serverName: 'x' }])(
-  'S31 Workers refuses at start-up what it cannot do: %o',
-  (reach) => {
-    expect(() => workerTransport(reach)).toThrow(/not to be had on Workers/)
-  },
-)
+it.each([
+  { ca: 'PEM' },
+  { certificate: { cert: 'a', key: 'b' } },
+  { insecure: true },
+  { unixSocket: '/x' },
+  { serverName: 'x' },
+  { program: { argv: ['x'] as const, env: {} } },
+])('S31 Workers refuses at start-up what it cannot do: %o', (reach) => {
+  expect(() => workerTransport(reach)).toThrow(/not to be had on Workers/)
+})
+
+const overProgram = (script: string, ...args: string[]) =>
+  nodeTransport({ program: { argv: ['/bin/sh', '-c', script, 'sh', ...args], env: {} } })
+
+it('S08 S46 a program can be the connection: one process for each request, upgrades too, with its own environment only', async () => {
+  const path = join(folder, 'piped.sock')
+  const server = createServer((_, response) => response.end('hello'))
+  server.on('upgrade', (_request, socket) => {
+    socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n')
+    socket.on('data', (data) => socket.end(`got ${data}`))
+  })
+  await new Promise<void>((resolve) => server.listen(path, resolve))
+  try {
+    const relay = `exec ${process.execPath} -e 'process.env.DROVER_CANARY && process.exit(1);
+      const s = require("net").connect({ path: process.argv[1], allowHalfOpen: true }); process.stdin.pipe(s).pipe(process.stdout); s.on("end", () => process.exit())' "$1"`
+    const transport = overProgram(relay, path)
+    process.env.DROVER_CANARY = 'secret-of-the-gateway'
+    expect(await transport.http({ method: 'GET', url: 'http://engine/', signal: soon() })).toMatchObject({ body: 'hello' })
+    const raw = await transport.upgrade!({ method: 'POST', url: 'http://engine/x', protocol: 'tcp', signal: soon() })
+    await raw.write(new TextEncoder().encode('ping'))
+    let said = ''
+    for await (const piece of raw.incoming) said += new TextDecoder().decode(piece)
+    expect(said).toBe('got ping')
+  } finally {
+    delete process.env.DROVER_CANARY
+    server.close()
+  }
+})
+
+it('a program that fails as a connection is told with its last words, one that hangs is ended with its deadline', async () => {
+  const ask = (script: string, signal = soon()) =>
+    overProgram(script)
+      .http({ method: 'GET', url: 'http://engine/', signal })
+      .catch((error: Error) => `${error.name} ${error.message}`)
+  expect(await ask('echo "no route to host" >&2; exit 255')).toBe('TransportError /bin/sh ended with code 255: no route to host')
+  expect(await ask('exec sleep 623', AbortSignal.timeout(200))).toMatch(/TransportError .*deadline/)
+  const missing = nodeTransport({ program: { argv: ['/nonexistent'], env: {} } })
+  await expect(missing.http({ method: 'GET', url: 'http://engine/', signal: soon() })).rejects.toThrow(
+    'cannot be started (ENOENT)',
+  )
+})

@@ -28,12 +28,42 @@ export type Step =
       readonly readAfterMs?: number
       readonly pings?: number
     }
+  | {
+      readonly do: 'stream'
+      readonly url: string
+      readonly timeoutMs?: number
+      /** Asked for after the first piece. */
+      readonly meanwhile?: string
+      /** Asked for before anything is read. */
+      readonly first?: string
+      readonly leaveAfter?: number
+      readonly abortAfter?: number
+    }
+  | {
+      readonly do: 'upgrade'
+      readonly url: string
+      readonly timeoutMs?: number
+      readonly write?: readonly string[]
+      readonly leaveAfter?: number
+      readonly abortAfter?: number
+    }
 
 export type Answer = Readonly<Record<string, unknown>>
 
 export async function probe(transport: Transport, step: Step): Promise<Answer> {
   try {
-    return step.do === 'http' ? await http(transport, step) : await socket(transport, step)
+    switch (step.do) {
+      case 'http':
+        return await http(transport, step)
+      case 'socket':
+        return await socket(transport, step)
+      case 'stream':
+        return await stream(transport, step)
+      case 'upgrade':
+        return await upgrade(transport, step)
+      default:
+        return step satisfies never
+    }
   } catch (error) {
     const { name, message, reason, status, body } = error as Record<string, unknown>
     const said = `${message} ${error instanceof Error ? error.stack : ''} ${String((error as Error).cause)}`
@@ -81,6 +111,65 @@ async function socket(transport: Transport, step: Step & { do: 'socket' }): Prom
   } finally {
     clearTimeout(timer)
   }
+}
+
+async function stream(transport: Transport, step: Step & { do: 'stream' }): Promise<Answer> {
+  const signal = AbortSignal.timeout(step.timeoutMs ?? 5000)
+  const connection = new AbortController()
+  const ask = async (url: string) => (await transport.http({ method: 'GET', url, signal })).body
+  const { status, headers, body } = await transport.stream({
+    method: 'POST',
+    url: step.url,
+    body: '{}',
+    signal: AbortSignal.any([signal, connection.signal]),
+  })
+  const before = step.first === undefined ? undefined : await ask(step.first)
+  let bytes = 0
+  let text = ''
+  try {
+    for await (const piece of body) {
+      if (bytes === 0 && step.meanwhile !== undefined) await ask(step.meanwhile)
+      bytes += piece.byteLength
+      if (text.length < 100) text += new TextDecoder().decode(piece).slice(0, 100)
+      if (step.abortAfter !== undefined && bytes >= step.abortAfter) connection.abort()
+      if (step.leaveAfter !== undefined && bytes >= step.leaveAfter) break
+    }
+  } catch (error) {
+    const { name, message, reason } = error as Record<string, unknown>
+    return { status, bytes, text, error: name, message, reason }
+  }
+  return { status, headers: Object.fromEntries(headers), bytes, text, before }
+}
+
+async function upgrade(transport: Transport, step: Step & { do: 'upgrade' }): Promise<Answer> {
+  if (transport.upgrade === undefined) return { absent: true }
+  const connection = new AbortController()
+  const open = await transport.upgrade({
+    method: 'POST',
+    url: step.url,
+    protocol: 'tcp',
+    body: '{"a":1}',
+    headers: { 'content-type': 'application/json' },
+    signal: AbortSignal.any([AbortSignal.timeout(step.timeoutMs ?? 5000), connection.signal]),
+  })
+  let text = ''
+  const writing = (async () => {
+    for (const one of step.write ?? []) await open.write(new TextEncoder().encode(one))
+    open.end()
+  })()
+  try {
+    for await (const piece of open.incoming) {
+      text += new TextDecoder().decode(piece)
+      if (step.abortAfter !== undefined && text.length >= step.abortAfter) connection.abort()
+      if (step.leaveAfter !== undefined && text.length >= step.leaveAfter) break
+    }
+    await writing
+  } catch (error) {
+    await writing.catch(() => undefined)
+    const { name, message, reason } = error as Record<string, unknown>
+    return { text, error: name, message, reason }
+  }
+  return { text }
 }
 
 function shown(message: SocketMessage): string {

@@ -172,6 +172,54 @@ describe.each(Object.keys(RUNTIMES))('the transport on %s', { timeout: 20_000 },
     expect(answer.bytes).toBeLessThanOrEqual(200_000)
   })
 
+  const stream = (path: string, more: Partial<Step & { do: 'stream' }> = {}) =>
+    runtime.ask({ do: 'stream', url: `${peer.http}${path}`, ...more })
+  const upgrade = (path: string, more: Partial<Step & { do: 'upgrade' }> = {}) =>
+    runtime.ask({ do: 'upgrade', url: `${peer.http}${path}`, ...more })
+
+  test('a body is read as it comes, while the far side is still writing it', async () => {
+    const answer = await stream('/drip', { meanwhile: `${peer.http}/drip-on` })
+    expect(answer).toMatchObject({ status: 200, headers: { 'x-kind': 'drip' }, text: 'first and last' })
+  })
+
+  test('[bounded] a body that is not read slows the far side down, and arrives whole when it is', async () => {
+    const answer = await stream('/pour', { first: `${peer.http}/poured`, timeoutMs: 15_000 })
+    expect(Number(answer.before)).toBeLessThan(POUR_BYTES / 2)
+    expect(answer.bytes).toBe(POUR_BYTES)
+  })
+
+  test('S41 a body that is cut or given up is an error after what came of it', async () => {
+    expect(await stream('/cut')).toMatchObject({ status: 200, text: 'half', error: 'TransportError' })
+    expect(await stream('/half', { timeoutMs: 500 })).toMatchObject({ text: 'half', error: 'TransportError', reason: 'aborted' })
+    expect(await stream('/pour', { abortAfter: 100_000 })).toMatchObject({ error: 'TransportError', reason: 'aborted' })
+    expect(await stream('/silent', { timeoutMs: 300 })).toMatchObject({ error: 'TransportError', reason: 'aborted' })
+  })
+
+  test('a stream’s refusal is an answer with its status and body', async () => {
+    expect(await stream('/status/404')).toMatchObject({ status: 404, text: '{}' })
+  })
+
+  test('a body that is left ends its connection', async () => {
+    expect(await stream('/pour', { leaveAfter: 1000 })).toMatchObject({ status: 200 })
+    await expect.poll(() => peer.openSockets().filter((path) => path === '/pour'), { timeout: 10_000 }).toEqual([])
+  })
+
+  test('an upgraded connection is bytes both ways, and what comes after our own end is read', async () => {
+    const answer = await upgrade('/raw', { write: ['one ', 'two'] })
+    if (name === 'workerd') expect(answer).toEqual({ absent: true })
+    else expect(answer).toEqual({ text: 'hello POST tcp {"a":1}, got one two' })
+  })
+
+  test('S43 an upgraded connection that is left or given up is closed; a refused one tells status and body', async () => {
+    if (name === 'workerd') return
+    expect(await upgrade('/raw', { leaveAfter: 1 })).toMatchObject({ text: expect.stringMatching(/^hello/) })
+    expect(await upgrade('/raw-silent', { abortAfter: 1 })).toMatchObject({ error: 'TransportError', reason: 'aborted' })
+    expect(await upgrade('/raw-cut')).toMatchObject({ text: 'hello', error: 'TransportError' })
+    expect(await upgrade('/refuse')).toMatchObject({ error: 'UpgradeRefused', status: 401 })
+    expect(await upgrade('/status/404')).toMatchObject({ error: 'UpgradeRefused', status: 404, body: '{}' })
+    expect(await upgrade('/silent', { timeoutMs: 300 })).toMatchObject({ error: 'TransportError', reason: 'aborted' })
+  })
+
   test('S43 after all that no connection is open', async () => {
     await expect.poll(() => peer.openSockets(), { timeout: 10_000 }).toEqual([])
   })
@@ -191,6 +239,8 @@ test('on Node and Deno a half-open connection is noticed by its unanswered ping'
   await peer.close()
 })
 
+const POUR_BYTES = 64 * 1024 * 1024
+
 async function startPeer() {
   const seen: string[] = []
   const wss = new WebSocketServer({ noServer: true, handleProtocols: (protocols) => [...protocols][0] ?? false })
@@ -201,12 +251,17 @@ async function startPeer() {
     socket
       .on('close', () => raw.delete(socket))
       .on('error', () => undefined)
-      .on('end', () => socket.end())
+      .on('end', () => ['upgrade /raw', 'upgrade /raw-cut'].includes(raw.get(socket) ?? '') || socket.end())
   })
+  let poured = 0
+  let dripOn = (): void => {}
   server.on('upgrade', (request, socket: NetSocket, head) => {
     const path = request.url!.split('?')[0]!
     raw.set(socket, `upgrade ${path}`)
     if (path === '/silent') return
+    if (path.startsWith('/raw')) return speakRaw(path, request, socket, head)
+    if (path.startsWith('/status/'))
+      return socket.end(`HTTP/1.1 ${path.slice(8)} No\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}`)
     if (path === '/redirect')
       return socket.end('HTTP/1.1 302 Found\r\nLocation: /hello\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
     if (path === '/refuse') {
@@ -234,7 +289,57 @@ async function startPeer() {
     else if (path === '/cut') {
       response.writeHead(200, { 'content-length': 1000 }).write('half')
       setTimeout(() => response.destroy(), 50)
+    } else if (path === '/drip') {
+      response.writeHead(200, { 'x-kind': 'drip' }).write('first')
+      dripOn = () => response.end(' and last')
+    } else if (path === '/drip-on') {
+      dripOn()
+      response.end()
+    } else if (path === '/pour') {
+      poured = 0
+      response.writeHead(200, { connection: 'close' })
+      pour(response)
+    } else if (path === '/poured') {
+      let before = -1
+      const timer = setInterval(() => {
+        if (poured === before) {
+          clearInterval(timer)
+          response.end(String(poured))
+        }
+        before = poured
+      }, 300)
     } else if (path.startsWith('/status/')) response.writeHead(Number(path.slice(8))).end('{}')
+  }
+
+  function pour(response: ServerResponse): void {
+    const piece = Buffer.alloc(65_536, 'x')
+    while (poured < POUR_BYTES) {
+      poured += piece.byteLength
+      if (!response.write(piece)) return void response.once('drain', () => pour(response))
+    }
+    response.end()
+  }
+
+  function speakRaw(path: string, request: IncomingMessage, socket: NetSocket, head: Buffer): void {
+    const answer = 'HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n'
+    // The body of an upgrade request comes after its headers as everything else does.
+    const length = Number(request.headers['content-length'])
+    let got = head
+    const isWhole = () => got.byteLength >= length
+    let isGreeted = false
+    const greet = () => {
+      if (!isWhole() || isGreeted) return
+      isGreeted = true
+      const body = got.subarray(0, length)
+      socket.write(`${answer}hello${path === '/raw' ? ` ${request.method} ${request.headers.upgrade} ${body}` : ''}`)
+      if (path === '/raw-cut') setTimeout(() => socket.resetAndDestroy(), 50)
+    }
+    socket.on('data', (data: Buffer) => {
+      got = Buffer.concat([got, data])
+      greet()
+    })
+    if (path === '/raw') socket.on('end', () => socket.end(`, got ${got.subarray(length)}`))
+    greet()
   }
 
   function speak(ws: WebSocket, path: string, request: IncomingMessage, socket: NetSocket): void {
