@@ -6,6 +6,7 @@ import { rancher1Settings } from './backends/rancher1/settings.ts'
 import type { SettingsContext } from './backends/settings.ts'
 import { DroverError } from './core/errors.ts'
 import { type Policy, type Rule, rights } from './core/policy.ts'
+import { isRolloutVerb, rolloutVerbs } from './core/rollout.ts'
 import { Secret } from './core/secret.ts'
 import { facetNames, parseLabels } from './core/selector.ts'
 import { splitWords } from './core/words.ts'
@@ -75,6 +76,11 @@ const command = z.string().transform((text, context) => {
   return []
 })
 
+/** What follows the word `rollout`; a verb that there is not would be a rule that never holds. */
+const rollout = command.refine(([verb = '']) => verb === '...' || /[*?]/.test(verb) || isRolloutVerb(verb), {
+  error: `begins with one of ${rolloutVerbs.join(', ')}; "..." alone means any`,
+})
+
 const rule = z
   .strictObject({
     id: name,
@@ -99,6 +105,7 @@ const rule = z
       .partial()
       .optional(),
     commands: z.array(command).min(1).optional(),
+    rollouts: z.array(rollout).min(1).optional(),
     rights: z.array(z.enum(rights)).optional(),
     limits: z
       .strictObject({ targets: z.int().min(1), timeout: duration })
@@ -115,11 +122,11 @@ const rule = z
         message: 'an allow rule has to say who: users, groups, teams, webhooks or cli',
       })
     }
-    if (!value.commands)
+    if (!value.commands && !value.rollouts)
       context.addIssue({
         code: 'custom',
         path: ['commands'],
-        message: 'an allow rule has to say which commands; "..." means any',
+        message: 'an allow rule has to say which commands, or which rollouts; "..." means any',
       })
   })
 
@@ -157,12 +164,19 @@ function schema(env: Environment) {
           .string()
           .regex(/^\/[a-z0-9_-]{1,31}$/)
           .default('/exec'),
+        rolloutCommand: z
+          .string()
+          .regex(/^\/[a-z0-9_-]{1,31}$/)
+          .default('/rollout'),
         shareTo: z.array(id(/^[CG][A-Z0-9]+$/, 'C0123ABC')).default([]),
         allowGuests: z.boolean().default(false),
         allowTeams: z.array(id(/^[TE][A-Z0-9]+$/, 'T0123ABC')).default([]),
       })
       .refine(({ signingSecret, appToken }) => signingSecret !== undefined || appToken !== undefined, {
         error: 'say how Slack reaches drover: signingSecret for requests over HTTP, or appToken for Socket Mode',
+      })
+      .refine(({ command, rolloutCommand }) => command !== rolloutCommand, {
+        error: 'command and rolloutCommand are the same; give each its own name',
       })
       .optional(),
     backends: z.record(name, backend({ secret })).default({}),

@@ -1,7 +1,8 @@
 /** Who may run what, where: deny by default, any matching deny wins, the first matching allow gives the limits. */
 
 import type { Failure } from './errors.ts'
-import type { Actor, Argv, Decision, Facet, LabelTerm, Limits, Place, RunRequest, Target, Trigger } from './model.ts'
+import type { Actor, Argv, Decision, Facet, LabelTerm, Limits, Place, Rollout, RunRequest, Target, Trigger } from './model.ts'
+import { rolloutArgv } from './rollout.ts'
 import { matchesGlob, matchesLabels, names } from './selector.ts'
 
 /** Rights that no command pattern gives by itself. */
@@ -32,6 +33,8 @@ export type Rule = {
     readonly facets?: Readonly<Partial<Record<Facet, readonly string[]>>>
   }
   readonly commands?: readonly ArgvPattern[]
+  /** Patterns of what follows the word `rollout`: `image main=registry.example.com/*`, `restart`, `scale ...`. */
+  readonly rollouts?: readonly ArgvPattern[]
   readonly rights?: readonly Right[]
   readonly limits?: Limits
   readonly reason?: string
@@ -50,7 +53,7 @@ export function groupsNamed(policy: Policy): readonly string[] {
 
 /** What policy judges: the request, the groups its actor is in, and one target or none yet. */
 export type Question = {
-  readonly request: Pick<RunRequest, 'actor' | 'trigger' | 'place' | 'selector' | 'command'>
+  readonly request: Pick<RunRequest, 'actor' | 'trigger' | 'place' | 'selector' | 'command' | 'rollout'>
   readonly groups: readonly string[]
 }
 
@@ -86,7 +89,7 @@ export function usesShell(argv: Argv): boolean {
 
 function rightsNeeded({ request }: Question, target: Target | undefined): readonly Right[] {
   return [
-    ...(usesShell(request.command.argv) ? ['shell' as const] : []),
+    ...(request.rollout === undefined && usesShell(request.command.argv) ? ['shell' as const] : []),
     // BASH_ENV, PERL5OPT, LD_PRELOAD, PATH…: who chooses the environment chooses what runs.
     ...(request.command.env !== undefined ? ['env' as const] : []),
     ...(request.selector.all !== undefined ? ['all' as const] : []),
@@ -122,17 +125,39 @@ function isPlace(rule: Rule, actor: Actor, place: Place): boolean {
   return rule.effect === 'deny' || actor.kind !== 'slack-user' || place.kind !== 'slack' || place.team === actor.team
 }
 
-/** On a deny rule an absent part matches everything; on an allow rule the who and the commands must be said. */
+/** On a deny rule an absent part matches everything; on an allow rule the who and the commands or rollouts must be said. */
 function matchesRequest(rule: Rule, { request, groups }: Question): boolean {
   const deny = rule.effect === 'deny'
-  const { actor, place, trigger, command } = request
+  const { actor, place, trigger } = request
   const nobody = Object.keys(rule.who).length === 0
   if (!(deny && nobody) && !isMeant(rule, actor, groups)) return false
   if (!isPlace(rule, actor, place)) return false
   if (rule.triggers && !rule.triggers.includes(trigger.kind)) return false
-  if (!rule.commands) return deny
-  const matchesOne = deny ? isDenied : matchesArgv
-  return rule.commands.some((pattern) => matchesOne(pattern, command.argv))
+  // A deny rule that lists neither means both; one that lists either leaves the other alone.
+  if (!rule.commands && !rule.rollouts) return deny
+  return matchesWhat(rule, request)
+}
+
+/** A rollout is matched by `rollouts` alone and a command by `commands` alone, whatever words the other is made of. */
+function matchesWhat(rule: Rule, { command, rollout }: Pick<RunRequest, 'command' | 'rollout'>): boolean {
+  const deny = rule.effect === 'deny'
+  if (rollout === undefined)
+    return rule.commands?.some((pattern) => (deny ? isDenied : matchesArgv)(pattern, command.argv)) ?? false
+  return rule.rollouts?.some((pattern) => (deny ? isRolloutDenied(pattern, rollout) : matchesRollout(pattern, rollout))) ?? false
+}
+
+function matchesRollout(pattern: ArgvPattern, rollout: Rollout): boolean {
+  const [, ...words] = rolloutArgv(rollout)
+  return matchesArgv(pattern, words as unknown as Argv)
+}
+
+/** A deny rule for an image holds with and without the name of its container, which may be left out where there is one. */
+function isRolloutDenied(pattern: ArgvPattern, rollout: Rollout): boolean {
+  if (matchesRollout(pattern, rollout)) return true
+  if (rollout.verb !== 'image') return false
+  const { verb, image, container } = rollout
+  const anyContainer = pattern.map((word, i) => (i === 1 && container === undefined ? word.slice(word.indexOf('=') + 1) : word))
+  return matchesRollout(anyContainer, { verb, image })
 }
 
 export function matchesArgv(pattern: ArgvPattern, argv: Argv): boolean {
@@ -225,7 +250,7 @@ function decideOne(policy: Policy, question: Question, target: Target | undefine
   const where = target ? ` on ${target.name} (${target.backend})` : ''
   const message = shortOfRights
     ? `The rule ${shortOfRights.rule.id} allows this, but not ${shortOfRights.missing.map(rightName).join(' and ')}${where}.`
-    : `No rule allows ${isPerson ? 'you' : 'this caller'} to run this${where} here${needed.includes('shell') ? '; it needs a shell (pipes, globs, $variables), which is a right of its own' : ''}.`
+    : `No rule allows ${isPerson ? 'you' : 'this caller'} to ${question.request.rollout ? 'roll this out' : 'run this'}${where} here${needed.includes('shell') ? '; it needs a shell (pipes, globs, $variables), which is a right of its own' : ''}.`
   return { ...deny(question, target, { message }), allowedFor: whoElse(policy, question, target, needed) } as Decision
 }
 
@@ -242,7 +267,7 @@ function deny(
       ? 'It binds whoever it names; whoever keeps drover.yaml can change it.'
       : question.request.actor.kind === 'slack-user'
         ? 'Ask someone who may, or ask for a rule in drover.yaml.'
-        : 'A rule in drover.yaml has to name this caller, this command and these containers.',
+        : `A rule in drover.yaml has to name this caller, this ${question.request.rollout ? 'rollout and these workloads' : 'command and these containers'}.`,
   }
   return { effect: 'deny', failure, ...(said.rule === undefined ? {} : { rule: said.rule }) }
 }
@@ -261,28 +286,30 @@ function rightName(right: Right): string {
 
 /** Ids of the people and groups that some rule would let run this here: what a refusal can point at. */
 function whoElse(policy: Policy, question: Question, target: Target | undefined, needed: readonly Right[]): readonly string[] {
-  const { place, trigger, command } = question.request
+  const { place, trigger } = question.request
   const found = policy.rules.flatMap((rule) => {
     if (rule.effect !== 'allow' || !gives(rule, needed) || (target && !matchesTarget(rule, target))) return []
     if (rule.channels && !(place.kind === 'slack' && rule.channels.includes(`${place.team}/${place.channel}`))) return []
     if (rule.triggers && !rule.triggers.includes(trigger.kind)) return []
-    if (!rule.commands?.some((pattern) => matchesArgv(pattern, command.argv))) return []
+    if (!matchesWhat(rule, question.request)) return []
     return [...(rule.who.users ?? []), ...(rule.who.groups ?? [])]
   })
   return [...new Set(found)]
 }
 
-/** Whether some rule lets this actor run anything at all on this target from here: what `targets` may show. */
+/** Whether some rule lets this actor run anything at all on this target from here, or roll out anything: what `targets` may show. */
 export function mayReach(
   policy: Policy,
   asker: { readonly actor: Actor; readonly place: Place; readonly groups: readonly string[] },
   target: Target,
+  what: 'commands' | 'rollouts' = 'commands',
 ): boolean {
   const { actor, groups } = asker
   const closed = policy.rules.some(
     (rule) =>
       rule.effect === 'deny' &&
       !rule.commands &&
+      !rule.rollouts &&
       !rule.triggers &&
       (Object.keys(rule.who).length === 0 || isMeant(rule, actor, groups)) &&
       isPlace(rule, actor, asker.place) &&
@@ -291,6 +318,7 @@ export function mayReach(
   if (closed) return false
   return policy.rules.some((rule) => {
     if (rule.effect !== 'allow' || !isMeant(rule, asker.actor, asker.groups) || !matchesTarget(rule, target)) return false
+    if (!rule[what]) return false
     if (!isPlace(rule, asker.actor, asker.place)) return false
     return (!target.system || gives(rule, ['system'])) && (!target.privileged || gives(rule, ['privileged']))
   })
