@@ -18,7 +18,9 @@ export type Api = {
   /** The environment, when one is named. */
   readonly project: string | undefined
   /** Below the environment when one is named. Any status is an answer. */
-  request(method: 'GET' | 'POST', path: string, signal: AbortSignal, body?: unknown): Promise<HttpResponse>
+  request(method: 'GET' | 'POST' | 'PUT', path: string, signal: AbortSignal, body?: unknown): Promise<HttpResponse>
+  /** What stacks are called in this version: the frozen /v1 says `environments`. */
+  stacks(signal: AbortSignal): Promise<'stacks' | 'environments'>
   /** The API's own root, whatever the environment; for `check`. */
   root(signal: AbortSignal): Promise<HttpResponse>
   /** All pages; `path` may name another environment with a leading `/`. */
@@ -49,7 +51,7 @@ export function rancherApi(options: ApiOptions, transport: Transport): Api {
   }
   let version: '/v2-beta' | '/v1' | undefined
 
-  async function send(method: 'GET' | 'POST', url: string, signal: AbortSignal, body?: unknown): Promise<HttpResponse> {
+  async function send(method: 'GET' | 'POST' | 'PUT', url: string, signal: AbortSignal, body?: unknown): Promise<HttpResponse> {
     const deadline = AbortSignal.timeout(options.requestTimeoutMs ?? 30_000)
     try {
       const response = await transport.http({
@@ -127,6 +129,7 @@ export function rancherApi(options: ApiOptions, transport: Transport): Api {
     project,
     root,
     list,
+    stacks: async (signal) => ((await base(signal)).endsWith('/v1') ? 'environments' : 'stacks'),
     request: async (method, path, signal, body) => send(method, await under(path, signal), signal, body),
   }
 }

@@ -5,10 +5,12 @@ import type { ExecHandle, Selector, Target, Traits } from '../../core/model.ts'
 import type { Backend, KillResult } from '../../core/ports.ts'
 import type { Transport } from '../transport.ts'
 import { KILL_WORDS_BYTES, killCommand, killResult } from '../wire/kill.ts'
+import type { Pace } from '../wire/rollout.ts'
 import { type Api, errorCode, parsed, rancherApi } from './api.ts'
 import { check } from './check.ts'
 import { Container, EXECUTABLE_STATE, Host, listPath, Project, targetOf } from './container.ts'
 import { type Connection, execute } from './exec.ts'
+import { rancher1Workloads } from './workloads.ts'
 
 export type Rancher1Options = {
   /** `on=<name>`. */
@@ -27,6 +29,8 @@ export type Rancher1Options = {
   readonly startTimeoutMs?: number
   /** Between keep-alive pings; default 20 s. */
   readonly pingIntervalMs?: number
+  /** How a rollout is watched. */
+  readonly pace?: Pace
 }
 
 const traits: Traits = {
@@ -57,6 +61,7 @@ export function rancher1(options: Rancher1Options, transport: Transport): Backen
     exec: (target, command, exec, signal) => execute(connection, { target, command, exec, signal }),
     kill: (target, handle, signal) => kill(connection, target, handle, signal),
     check: (signal) => check(api, options, signal),
+    workloads: rancher1Workloads(api, options.name, options.pace),
   }
 }
 

@@ -36,7 +36,7 @@ export function runAction(
   // The readonly role's schema has no other action than logs [CT read-user.json].
   if (!KNOWN.includes(action) || (view.role === 'readonly' && action !== 'logs'))
     throw new ApiError(422, 'InvalidAction', 'action')
-  const body = parse(text)
+  const body = bodyOf(text)
   const offered = actionsOf(container, view.role).includes(action)
   if (!offered) throw new ApiError(422, 'ActionNotAvailable', 'action')
   if (action === 'execute') return execute(container, body, view, host)
@@ -104,7 +104,7 @@ function hostAccess(container: PeerContainer, claims: Claims, path: 'exec' | 'lo
 }
 
 /** JSON whatever the Content-Type says. */
-function parse(text: string): Readonly<Record<string, unknown>> {
+export function bodyOf(text: string): Readonly<Record<string, unknown>> {
   if (text.trim() === '') return {}
   try {
     const value: unknown = JSON.parse(text)

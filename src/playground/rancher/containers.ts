@@ -23,6 +23,10 @@ export type PeerContainerSpec = {
   /** Not started by Rancher: no labels or stack of its own. */
   readonly native?: boolean
   readonly shell?: boolean
+  /** Of the launch configuration of its service. */
+  readonly environment?: Readonly<Record<string, string>>
+  /** Version of the launch configuration it was made from; `0` for the first. */
+  readonly version?: string
   /** What it has written so far, for the `logs` action. */
   readonly logs?: readonly { readonly stream: 'stdout' | 'stderr'; readonly line: string }[]
 }
@@ -39,6 +43,8 @@ export type PeerContainer = EngineContainer & {
   readonly createdMs: number
   startCount: number
   state: string
+  /** Why it is in `error`. */
+  problem?: string
 }
 
 export type PeerHost = {

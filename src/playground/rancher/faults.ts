@@ -36,6 +36,8 @@ export type Faults = {
   http: HttpFault[]
   /** Delay before every HTTP answer. */
   slowMs: number
+  /** How long an upgrade of a service takes for each of its containers. */
+  servicePaceMs: number
   /** Answer every websocket upgrade with this status and body. */
   refuseUpgrade: { readonly status: number; readonly body?: string } | undefined
   /** The proxy runs, the server behind it does not: 502 for all but the websockets. */
@@ -57,6 +59,7 @@ export function noFaults(): Faults {
     patienceMs: 10_000,
     http: [],
     slowMs: 0,
+    servicePaceMs: 400,
     refuseUpgrade: undefined,
     cattleDown: false,
     proxyDisabled: false,

@@ -1,8 +1,8 @@
 /** Cattle's HTTP API, as much of it as finds containers and runs commands in them (rancher-1.md §1). */
 
 import { randomUUID } from 'node:crypto'
-import { type ActionHost, runAction } from './actions.ts'
-import type { PeerContainer } from './containers.ts'
+import { type ActionHost, bodyOf, runAction } from './actions.ts'
+import type { PeerContainer, PeerGroup } from './containers.ts'
 import { PROJECTS } from './containers.ts'
 import type { Faults } from './faults.ts'
 import type { Generation } from './host-agent.ts'
@@ -14,10 +14,10 @@ import {
   hostResource,
   projectResource,
   type Resource,
-  serviceResource,
   stackResource,
   type View,
 } from './resources.ts'
+import type { Services } from './services.ts'
 
 export type ApiRequest = {
   readonly method: string
@@ -68,9 +68,10 @@ export function createHttpApi(
     readonly faults: Faults
     readonly generation: () => Generation
     readonly accessControl: boolean
+    readonly services: Services
   },
 ) {
-  const { world, keys } = options
+  const { world, keys, services: orchestrator } = options
 
   const answer = (request: ApiRequest): { status: number; body: unknown } => {
     const { url, headers, method } = request
@@ -95,6 +96,10 @@ export function createHttpApi(
       return { status: 200, body: collection(found.type, found.list, url) }
     }
     const action = url.searchParams.get('action')
+    if ('service' in found && found.service) {
+      if (method === 'PUT' && action === null) return orchestrator.update(found.service, bodyOf(request.body), view)
+      if (method === 'POST' && action !== null) return orchestrator.act(found.service, action, bodyOf(request.body), view)
+    }
     if (method !== 'POST' || action === null || !('container' in found) || !found.container)
       throw new ApiError(405, 'Method not allowed')
     return runAction(found.container, action, request.body, view, options)
@@ -106,7 +111,10 @@ export function createHttpApi(
     project: string,
     who: Identity,
     view: View,
-  ): { one: Resource; container?: PeerContainer } | { type: string; list: readonly Resource[] } | undefined => {
+  ):
+    | { one: Resource; container?: PeerContainer; service?: PeerGroup }
+    | { type: string; list: readonly Resource[] }
+    | undefined => {
     const [kind, id, link, ...more] = path
     if (more.length > 0) return undefined
     if (kind === undefined) return { one: root(view) }
@@ -144,12 +152,12 @@ export function createHttpApi(
       }
       case 'services':
       case 'service': {
-        if (id === undefined) return { type: 'service', list: services.map((one) => serviceResource(one, containers, view)) }
+        if (id === undefined) return { type: 'service', list: services.map((one) => orchestrator.resource(one, view)) }
         const service = services.find((one) => one.row === row)
         if (!service) return undefined
         if (link === 'instances')
           return { type: 'instance', list: listed(containers.filter((one) => one.serviceRow === service.row)) }
-        return link === undefined ? { one: serviceResource(service, containers, view) } : undefined
+        return link === undefined ? { one: orchestrator.resource(service, view), service } : undefined
       }
       case view.version === 'v1' ? 'environments' : 'stacks': {
         const stacks = world.stacks.filter((one) => one.project === project)
@@ -158,7 +166,7 @@ export function createHttpApi(
         if (!stack) return undefined
         if (link !== 'services') return link === undefined ? { one: stackResource(stack, view) } : undefined
         const own = services.filter((one) => one.stackRow === stack.row)
-        return { type: 'service', list: own.map((one) => serviceResource(one, containers, view)) }
+        return { type: 'service', list: own.map((one) => orchestrator.resource(one, view)) }
       }
       default:
         return undefined

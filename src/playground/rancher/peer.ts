@@ -13,6 +13,7 @@ import { createHostAgent, type Generation, type HostAgent } from './host-agent.t
 import { createHttpApi } from './http-api.ts'
 import { createKeys, type PeerKeys } from './keys.ts'
 import { preparedAnswer, readBody, send, urlOf } from './requests.ts'
+import { createServices } from './services.ts'
 import { type Claims, createTokens } from './tokens.ts'
 import { createTraffic, type TrafficListener } from './traffic.ts'
 
@@ -161,7 +162,20 @@ export async function startRancherPeer(options: RancherPeerOptions = {}): Promis
     void engine.started?.(container)
   }
 
+  const services = createServices({
+    world,
+    begin,
+    end,
+    later,
+    paceMs: () => faults.servicePaceMs,
+    add(specs) {
+      const added = world.add(specs)
+      for (const one of added) if (one.state === 'running') void engine.started?.(one)
+      return added
+    },
+  })
   const api = createHttpApi({
+    services,
     world,
     tokens,
     faults,

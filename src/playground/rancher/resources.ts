@@ -24,8 +24,8 @@ export function containerResource(container: PeerContainer, view: View): Resourc
     actions,
     name: container.name,
     state: container.state,
-    transitioning: transitioning ? 'yes' : 'no',
-    transitioningMessage: transitioning ? 'In Progress' : null,
+    transitioning: container.problem === undefined ? (transitioning ? 'yes' : 'no') : 'error',
+    transitioningMessage: container.problem ?? (transitioning ? 'In Progress' : null),
     transitioningProgress: null,
     healthState: spec.healthState ?? null,
     kind: 'container',
@@ -108,23 +108,6 @@ export function stackResource(stack: PeerGroup, view: View): Resource {
     name: stack.name,
     state: 'active',
     accountId: stack.project,
-  }
-}
-
-export function serviceResource(service: PeerGroup, containers: readonly PeerContainer[], view: View): Resource {
-  const self = `${view.base}/services/1s${service.row}`
-  const own = containers.filter((one) => one.serviceRow === service.row)
-  return {
-    id: `1s${service.row}`,
-    type: 'service',
-    baseType: 'service',
-    links: { self, instances: `${self}/instances` },
-    actions: {},
-    name: service.name,
-    state: 'active',
-    accountId: service.project,
-    scale: own.length,
-    ...(view.version === 'v1' ? {} : { stackId: `1st${service.stackRow}`, instanceIds: own.map((one) => one.id) }),
   }
 }
 

@@ -1,0 +1,325 @@
+/** What `rollout` does to services of Rancher 1.x: upgrade, finish or roll back, restart, scale; each waited for. */
+
+import { BackendError } from '../../core/errors.ts'
+import type { ExecEvent, Plan, Rollout, Selector, Target } from '../../core/model.ts'
+import type { Workloads } from '../../core/ports.ts'
+import { type HttpResponse, TransportError } from '../transport.ts'
+import {
+  changed,
+  containerRefused,
+  pace as defaultPace,
+  type Fact,
+  maybe,
+  oneLine,
+  type Pace,
+  refused,
+  sealOf,
+  stderr,
+  watch,
+} from '../wire/rollout.ts'
+import { type Api, errorCode, parsed, refusal } from './api.ts'
+import {
+  configsOf,
+  Instance,
+  imageOf,
+  type LaunchConfig,
+  lookAt,
+  nameOf,
+  previousOf,
+  Service,
+  Stack,
+  targetOf,
+  UPGRADABLE,
+  versionOf,
+} from './service.ts'
+
+type Step = {
+  readonly method: 'POST' | 'PUT'
+  readonly path: string
+  readonly body?: unknown
+  /** Of `body`, what may be shown: launch configurations hold environments. */
+  readonly shown?: unknown
+  /** The state that ends it. */
+  readonly goal: string
+}
+type Draft = {
+  readonly service: Service
+  readonly facts: readonly Fact[]
+  readonly steps: readonly Step[]
+  readonly undo?: Plan['undo']
+}
+
+/** Between two containers of one upgrade; Rancher's own page sends the same. */
+const GENTLY = { batchSize: 1, intervalMillis: 2000 }
+const WATCHED: Readonly<Record<string, string>> = {
+  upgrading: 'upgraded',
+  upgraded: 'upgraded',
+  'canceling-upgrade': 'canceled-upgrade',
+}
+
+export function rancher1Workloads(api: Api, backend: string, pace: Pace = defaultPace): Workloads {
+  return {
+    verbs: ['image', 'restart', 'undo', 'scale', 'finish', 'status'],
+    list: (selector, signal) => list(api, backend, selector, signal),
+    plan: async (target, rollout, signal) => planOf(await draft(api, target, rollout, signal)),
+    apply: (target, rollout, plan, exec, signal) => apply(api, pace, { target, rollout, plan, exec, signal }),
+  }
+}
+
+async function list(api: Api, backend: string, selector: Selector, signal: AbortSignal): Promise<readonly Target[]> {
+  const services = await api.list('services', Service, signal)
+  const stacks = await api.list(await api.stacks(signal), Stack, signal)
+  const names = new Map(stacks.map((one) => [one.id, one.name || one.id]))
+  const { name } = selector.facets?.service === undefined ? {} : { name: selector.facets.service }
+  const targets = services
+    .filter((one) => UPGRADABLE.includes(one.type) && one.launchConfig && !['removed', 'purged'].includes(one.state))
+    .map((one) => targetOf(one, backend, names))
+  // By id, for pages are row offsets and repeat a row when one before it goes.
+  return [...new Map(targets.map((one) => [one.id, one])).values()].filter(
+    (one) => name === undefined || /[*?]/.test(name) || one.facets.service === name,
+  )
+}
+
+async function read(api: Api, target: Target, signal: AbortSignal): Promise<Service> {
+  const response = await api.request('GET', `services/${target.native}`, signal)
+  if (response.status !== 200) throw refusal(response, { what: `the service ${target.name}`, project: api.project })
+  return parsed(response, Service)
+}
+
+/** What would be done, made by looking only. */
+async function draft(api: Api, target: Target, rollout: Rollout, signal: AbortSignal): Promise<Draft> {
+  const service = await read(api, target, signal)
+  const path = `services/${service.id}/`
+  const back = previousOf(service)
+  const undo = back && UNDOABLE.includes(service.state) ? { undo: { to: versionOf(back), says: imagesIn(back) } } : {}
+  switch (rollout.verb) {
+    case 'image':
+      return imageDraft(service, path, rollout)
+    case 'scale': {
+      needs(service, 'update')
+      if (isGlobal(service.launchConfig))
+        throw refused('unsupported', `${nameOf(service)} runs once on every host; it has no scale.`, 'Add or remove hosts.')
+      const body = { scale: rollout.replicas }
+      const facts = [{ name: 'replicas', before: String(service.scale ?? '?'), after: String(rollout.replicas) }]
+      const goal = service.state === 'upgraded' ? 'upgraded' : 'active'
+      return { service, facts, steps: [{ method: 'PUT', path, body, goal }], ...undo }
+    }
+    case 'restart': {
+      needs(service, 'restart')
+      const facts = [{ name: 'containers', before: String(service.scale ?? '?'), after: 'each restarted, one after the other' }]
+      const body = { rollingRestartStrategy: GENTLY }
+      return { service, facts, steps: [{ method: 'POST', path: `${path}?action=restart`, body, goal: 'active' }] }
+    }
+    case 'finish': {
+      needs(service, 'finishupgrade')
+      const facts = [{ name: 'containers of before', before: 'stopped, and kept for undo', after: 'removed: no way back' }]
+      return { service, facts, steps: [{ method: 'POST', path: `${path}?action=finishupgrade`, goal: 'active' }] }
+    }
+    case 'undo':
+      return undoDraft(service, path, rollout.to)
+    case 'status':
+      return { service, facts: standing(service), steps: [], ...undo }
+    case 'pause':
+    case 'resume':
+      throw refused('unsupported', `Rancher 1.x cannot ${rollout.verb} a service’s upgrades.`, 'Use image, undo or finish.')
+    default:
+      return rollout satisfies never
+  }
+}
+
+const UNDOABLE = ['upgraded', 'upgrading', 'canceled-upgrade']
+
+/** The whole configuration goes back with one field changed: what is left out of it would be lost [CT ServiceUpgradeValidationFilter]. */
+function imageDraft(service: Service, path: string, rollout: Extract<Rollout, { verb: 'image' }>): Draft {
+  const configs = configsOf(service)
+  const names = [...configs.keys()]
+  const container = rollout.container ?? (names.length === 1 ? names[0] : undefined)
+  const config = container === undefined ? undefined : configs.get(container)
+  if (container === undefined || config === undefined) throw containerRefused(nameOf(service), rollout.container, names)
+  needs(service, 'upgrade')
+  const next = { ...config, imageUuid: `docker:${rollout.image}` }
+  const rest = `the other ${Object.keys(next).length - 1} fields as they are`
+  const isPrimary = config === service.launchConfig
+  const given = (one: unknown) => (isPrimary ? { launchConfig: one } : { secondaryLaunchConfigs: [one] })
+  const strategy = { ...GENTLY, startFirst: false }
+  const shown = { ...(isPrimary ? {} : { name: container }), imageUuid: next.imageUuid, '…': rest }
+  return {
+    service,
+    facts: [{ name: `image ${container}`, before: imageOf(config) ?? '?', after: rollout.image }],
+    steps: [
+      {
+        method: 'POST',
+        path: `${path}?action=upgrade`,
+        body: { inServiceStrategy: { ...strategy, ...given(next) } },
+        shown: { inServiceStrategy: { ...strategy, ...given(shown) } },
+        goal: 'upgraded',
+      },
+    ],
+    undo: { to: versionOf(configs), says: `${imagesIn(configs)}, until it is finished` },
+  }
+}
+
+/** Rancher keeps what it was before the last upgrade, and that only until `finish`. */
+function undoDraft(service: Service, path: string, to: string | undefined): Draft {
+  const back = previousOf(service)
+  if (back === undefined || !UNDOABLE.includes(service.state))
+    throw refused(
+      'unsupported',
+      `There is nothing to go back to: ${nameOf(service)} is ${service.state}, and Rancher keeps what was before only until an upgrade is finished.`,
+      'Set the image that it had: `image`.',
+    )
+  if (to !== undefined && to !== versionOf(back))
+    throw refused('usage', `Rancher kept only ${versionOf(back)} (${imagesIn(back)}).`, 'Leave `to=` out.')
+  const stopFirst = service.state === 'upgrading'
+  needs(service, stopFirst ? 'cancelupgrade' : 'rollback')
+  const now = configsOf(service)
+  const facts = [...back].flatMap(([name, config]) => {
+    const [before, after] = [imageOf(now.get(name)) ?? '?', imageOf(config) ?? '?']
+    return before === after ? [] : [{ name: `image ${name}`, before, after }]
+  })
+  const cancel = { method: 'POST', path: `${path}?action=cancelupgrade`, goal: 'canceled-upgrade' } as const
+  return {
+    service,
+    facts: facts.length > 0 ? facts : [{ name: 'state', before: service.state, after: 'as before the upgrade' }],
+    steps: [...(stopFirst ? [cancel] : []), { method: 'POST', path: `${path}?action=rollback`, goal: 'active' }],
+  }
+}
+
+/** An action is there when the state and the key's role allow it. */
+function needs(service: Service, action: string): void {
+  if (Object.hasOwn(service.actions ?? {}, action)) return
+  const name = nameOf(service)
+  if (service.state === 'upgraded')
+    throw refused('unsupported', `The last upgrade of ${name} is not finished yet.`, 'First `finish` it, or `undo` it.')
+  if (service.state === 'active' || Object.keys(service.actions ?? {}).length === 0)
+    throw refused(
+      'backend_forbidden',
+      `The API key’s role may not change the service ${name}.`,
+      'Use a key of an owner or member of the environment, or an environment key.',
+    )
+  throw refused(
+    'unsupported',
+    `${name} is ${service.state}: Rancher does not offer that now.`,
+    'Look with `status`, and ask again then.',
+  )
+}
+
+function standing(service: Service): readonly Fact[] {
+  const back = previousOf(service)
+  return [
+    { name: 'state', before: service.state },
+    { name: 'health', before: service.healthState ?? 'unknown' },
+    { name: 'replicas', before: `${service.currentScale ?? '?'} of ${service.scale ?? '?'}` },
+    ...[...configsOf(service)].map(([name, config]) => ({ name: `image ${name}`, before: imageOf(config) ?? '?' })),
+    ...(back && UNDOABLE.includes(service.state) ? [{ name: 'can go back to', before: imagesIn(back) }] : []),
+  ]
+}
+
+function imagesIn(configs: ReadonlyMap<string, LaunchConfig>): string {
+  return [...configs].map(([name, config]) => `${name} ${imageOf(config) ?? '?'}`).join(', ')
+}
+
+function isGlobal(config: LaunchConfig | null | undefined): boolean {
+  const labels = config?.labels
+  return typeof labels === 'object' && labels !== null && 'io.rancher.scheduler.global' in labels
+}
+
+async function planOf({ service, facts, steps, undo }: Draft): Promise<Plan> {
+  // Cattle has no generation: all that an upgrade would replace stands for it.
+  const { id, state, scale, launchConfig, secondaryLaunchConfigs } = service
+  const change = steps.map((one) =>
+    [`${one.method} ${one.path}`, ...(one.body === undefined ? [] : [JSON.stringify(one.shown ?? one.body)])].join('\n'),
+  )
+  return {
+    facts,
+    change: change.join('\n\n'),
+    seal: await sealOf({ steps, id, state, scale, launchConfig, secondaryLaunchConfigs, upgrade: service.upgrade ?? null }),
+    ...(undo ? { undo } : {}),
+  }
+}
+
+type Applying = {
+  readonly target: Target
+  readonly rollout: Rollout
+  readonly plan: Plan
+  readonly exec: string
+  readonly signal: AbortSignal
+}
+
+async function* apply(api: Api, pace: Pace, applying: Applying): AsyncGenerator<ExecEvent> {
+  const { target, rollout, plan, exec, signal } = applying
+  const now = await draft(api, target, rollout, signal).catch((error: unknown) => {
+    // It could be planned a moment ago, so someone has been there.
+    throw error instanceof BackendError && error.code === 'unsupported' ? changed(target.name) : error
+  })
+  const started: ExecEvent = { type: 'started', handle: { target: target.id, exec } }
+  if (now.steps.length === 0) {
+    yield started
+    yield* watching(api, pace, now.service.state, applying, true)
+    return
+  }
+  if ((await planOf(now)).seal !== plan.seal) throw changed(target.name)
+  for (const [index, step] of now.steps.entries()) {
+    const response = await sent(api, step, target, signal, index > 0)
+    if (index === 0) yield started
+    if (rollout.verb === 'image') yield* overtaken(response, now.service)
+    if (!(yield* watching(api, pace, step.goal, applying, index === now.steps.length - 1))) return
+  }
+}
+
+/** Once and never again: what happened to a request without an answer nobody knows. */
+async function sent(api: Api, step: Step, target: Target, signal: AbortSignal, isLater: boolean): Promise<HttpResponse> {
+  const response = await api.request(step.method, step.path, signal, step.body).catch((error: unknown) => {
+    const { cause } = error instanceof BackendError ? error : {}
+    throw !isLater && cause instanceof TransportError && UNSENT.includes(cause.reason) ? error : maybe(error, signal)
+  })
+  if (response.status < 300) return response
+  const isGone = response.status === 422 && errorCode(response) === 'ActionNotAvailable'
+  const error = isGone ? changed(target.name) : refusal(response, { what: `the service ${target.name}`, project: api.project })
+  throw isLater || response.status >= 500 ? maybe(error, signal) : error
+}
+
+const UNSENT = ['refused', 'dns', 'tls']
+
+/** The server writes down what it replaced: that tells whether someone came between the last look and the upgrade. */
+function* overtaken(response: HttpResponse, before: Service): Generator<ExecEvent> {
+  const after = Service.safeParse(JSON.parse(response.body || '{}'))
+  const replaced = after.success ? previousOf(after.data) : undefined
+  if (replaced !== undefined && versionOf(replaced) !== versionOf(configsOf(before)))
+    yield stderr(
+      `someone else’s upgrade to ${oneLine(imagesIn(replaced))} came in between and was replaced; \`undo\` goes back to it`,
+    )
+}
+
+/** Returns whether the goal was reached. */
+async function* watching(
+  api: Api,
+  pace: Pace,
+  goal: string,
+  applying: Applying,
+  isLast: boolean,
+): AsyncGenerator<ExecEvent, boolean> {
+  const { target, rollout, signal } = applying
+  const isLook = rollout.verb === 'status'
+  const wanted = isLook ? (WATCHED[goal] ?? goal) : goal
+  const events = watch({
+    pace,
+    signal,
+    async look(within) {
+      const service = await read(api, target, within)
+      const look = lookAt(service, await api.list(`services/${target.native}/instances`, Instance, within), wanted)
+      if (look.status !== 'going') return look
+      // Canceled, its containers may be in any health: the way back mends that.
+      if (!isLast && service.state === goal) return { status: 'done', text: look.text }
+      if (!isLook) return look
+      // A look at how it stands waits for nothing.
+      return look.troubles.length > 0 ? { ...look, status: 'stuck', why: look.text } : { ...look, status: 'done' }
+    },
+  })
+  for await (const event of events) {
+    if (event.type === 'exit' && event.code === 0 && !isLast) return true
+    yield event
+    if (event.type === 'exit') return event.code === 0
+  }
+  return false
+}

@@ -1,0 +1,213 @@
+/** What the workloads of every engine share: the seal of a plan, and watching a change until it is done or stuck. */
+
+import { BackendError, type Failure } from '../../core/errors.ts'
+import type { ExecEvent, Plan } from '../../core/model.ts'
+
+/** SHA-256, hex, over JSON with sorted keys. */
+export async function sealOf(value: unknown): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(JSON.stringify(sorted(value))))
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, one]) => [key, sorted(one)]),
+  )
+}
+
+export type Fact = Plan['facts'][number]
+
+export function refused(code: Failure['code'], message: string, next: string): BackendError {
+  return new BackendError({ code, message, next }, { ran: 'no' })
+}
+
+/** For what is there now and is not what was planned for. */
+export function changed(who: string): BackendError {
+  return refused(
+    'changed',
+    `${who} was changed by someone else since this was planned; nothing was sent.`,
+    'Ask again: the new plan shows how it stands now.',
+  )
+}
+
+/** A container name that is not there, or none where it takes one: it is never added (kubernetes.md §12). */
+export function containerRefused(who: string, wanted: string | undefined, names: readonly string[]): BackendError {
+  const list = names.join(', ')
+  return wanted === undefined
+    ? refused('usage', `${who} has several containers: ${list}.`, `Say which one: ${names[0]}=<image>.`)
+    : refused('usage', `${who} has no container named ${quote(wanted)}. It has: ${list}.`, `For example ${names[0]}=<image>.`)
+}
+
+/** What a failure means once the change has left: it may have been taken. */
+export function maybe(error: unknown, signal: AbortSignal): unknown {
+  if (signal.aborted) return givenUp(signal)
+  return error instanceof BackendError && error.ran === 'no'
+    ? new BackendError(error.toFailure(), { ran: 'maybe', cause: error })
+    : error
+}
+
+/** Text of an engine as it may stand in one line. */
+export function oneLine(text: string, max = 300): string {
+  const line = text.replace(/[\p{C}\s]+/gu, ' ').trim()
+  return line.length > max ? `${line.slice(0, max)}…` : line
+}
+
+export function quote(text: string): string {
+  return JSON.stringify(oneLine(text, 100))
+}
+
+export function stderr(text: string): ExecEvent {
+  return { type: 'output', stream: 'stderr', data: new TextEncoder().encode(`${text}\n`) }
+}
+
+export type Trouble = { readonly who: string; readonly why: string }
+
+/** How a change stands. `mark` is whatever differs when it gets on. */
+export type Look =
+  | { readonly status: 'done'; readonly text: string }
+  | { readonly status: 'going'; readonly text: string; readonly mark: string; readonly troubles: readonly Trouble[] }
+  | { readonly status: 'stuck'; readonly why: string; readonly troubles: readonly Trouble[] }
+
+export type Pace = {
+  /** Between two looks, at first and at most. */
+  readonly pollMs: number
+  readonly maxPollMs: number
+  /** A trouble that is younger is not told: images take a second try, containers a moment. */
+  readonly settleMs: number
+  /** Standing still this long with a trouble is stuck, whatever the engine hopes for. */
+  readonly brokenMs: number
+  /** Standing still this long without one is stuck; Kubernetes' own `progressDeadlineSeconds` has the same default. */
+  readonly stillMs: number
+  /** How long the engine may give no answer while it is watched. */
+  readonly silentMs: number
+}
+
+export const pace: Pace = {
+  pollMs: 1_000,
+  maxPollMs: 5_000,
+  settleMs: 10_000,
+  brokenMs: 90_000,
+  stillMs: 600_000,
+  silentMs: 60_000,
+}
+
+export type Watched = {
+  readonly look: (signal: AbortSignal) => Promise<Look>
+  /** The last words of what is in trouble; it may fail without harm. */
+  readonly logs?: (troubles: readonly Trouble[], signal: AbortSignal) => Promise<readonly string[]>
+  readonly pace: Pace
+  readonly signal: AbortSignal
+}
+
+/** More of them are counted and not listed. */
+const MAX_TROUBLES = 5
+const LOGS_MS = 10_000
+
+/** Looks until it is done or stuck; ends with exactly one `exit`. Throws when it can no longer look: then nothing is known. */
+export async function* watch(options: Watched): AsyncGenerator<ExecEvent> {
+  const { pace: at, signal } = options
+  let pollMs = at.pollMs
+  let told: string | undefined
+  let mark: string | undefined
+  let stillSince = Date.now()
+  let troubledSince: number | undefined
+  let seenAt = Date.now()
+  for (;;) {
+    const look = await options.look(signal).catch((error: unknown) => {
+      const isSilence = error instanceof BackendError && ['backend_unavailable', 'timeout'].includes(error.code)
+      if (signal.aborted || !isSilence || Date.now() - seenAt > at.silentMs) throw maybe(error, signal)
+      return undefined
+    })
+    const now = Date.now()
+    if (look) {
+      seenAt = now
+      if (look.status === 'done') {
+        if (look.text !== told) yield { type: 'progress', text: look.text }
+        yield { type: 'exit', code: 0 }
+        return
+      }
+      if (look.status === 'going' && look.mark !== mark) {
+        mark = look.mark
+        stillSince = now
+        pollMs = at.pollMs
+        troubledSince = undefined
+      }
+      troubledSince = look.troubles.length === 0 ? undefined : (troubledSince ?? now)
+      const why = look.status === 'stuck' ? look.why : stillWhy(now - stillSince, troubledSince && now - troubledSince, at)
+      if (why !== undefined) {
+        yield* stuck(why, look.troubles, options)
+        return
+      }
+      if (look.status === 'going') {
+        const isOld = troubledSince !== undefined && now - troubledSince >= at.settleMs
+        const text = isOld ? `${look.text}; ${look.troubles.slice(0, 2).map(sentence).join('; ')}` : look.text
+        if (text !== told) yield { type: 'progress', text }
+        told = text
+      }
+    }
+    await pause(pollMs, signal)
+    pollMs = Math.min(at.maxPollMs, Math.ceil(pollMs * 1.5))
+  }
+}
+
+function stillWhy(stillMs: number, troubledMs: number | undefined, at: Pace): string | undefined {
+  if (troubledMs !== undefined && troubledMs >= at.brokenMs)
+    return `it stands still for ${seconds(troubledMs)} with what fails below`
+  if (stillMs >= at.stillMs) return `nothing has moved for ${seconds(stillMs)}`
+  return undefined
+}
+
+/** Says what is wrong and ends with 1. */
+async function* stuck(why: string, troubles: readonly Trouble[], options: Watched): AsyncGenerator<ExecEvent> {
+  yield stderr(`stuck: ${why}`)
+  for (const one of troubles.slice(0, MAX_TROUBLES)) yield stderr(sentence(one))
+  if (troubles.length > MAX_TROUBLES) yield stderr(`… and ${troubles.length - MAX_TROUBLES} more`)
+  if (options.logs && troubles.length > 0) {
+    const signal = AbortSignal.any([options.signal, AbortSignal.timeout(LOGS_MS)])
+    const logs = await options.logs(troubles, signal).catch((error: unknown) => {
+      if (!(error instanceof BackendError)) throw error
+      return [`their logs could not be read: ${error.message}`]
+    })
+    for (const text of logs) yield stderr(text)
+  }
+  yield { type: 'exit', code: 1 }
+}
+
+function sentence({ who, why }: Trouble): string {
+  return `${who}: ${why}`
+}
+
+function seconds(ms: number): string {
+  return ms < 120_000 ? `${Math.round(ms / 1000)} s` : `${Math.round(ms / 60_000)} min`
+}
+
+/** Waits, and throws when `signal` aborts: what was sent stays. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(givenUp(signal))
+    const onAbort = () => {
+      clearTimeout(timer)
+      reject(givenUp(signal))
+    }
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', onAbort)
+      resolve()
+    }, ms)
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+}
+
+function givenUp(signal: AbortSignal): BackendError {
+  return new BackendError(
+    {
+      code: 'stream_broken',
+      message: 'Watching was given up; what was sent stays as it is.',
+      next: 'Look with `status`; go back with `undo`.',
+    },
+    { ran: 'maybe', cause: signal.reason },
+  )
+}
