@@ -2,15 +2,17 @@
 
 import { BackendError, type Failure } from './errors.ts'
 import { type Gate, within } from './fan-out.ts'
-import type { Command, Ending, ExecEvent, ExecHandle, OutputChunk, OutputCount, Target } from './model.ts'
+import type { Actor, Command, Ending, ExecEvent, ExecHandle, OutputChunk, OutputCount, Target } from './model.ts'
 import { createCollector } from './output.ts'
 import type { Backend } from './ports.ts'
 import type { Redactor } from './redact.ts'
 
 export type ExecuteOptions = {
-  readonly backend: Backend
+  readonly backend: Pick<Backend, 'exec' | 'kill'>
   readonly target: Target
   readonly command: Command
+  /** Who asked for it. */
+  readonly by?: Actor
   /** From the moment it leaves drover to its end. */
   readonly timeoutMs: number
   readonly cancel: AbortSignal
@@ -99,7 +101,7 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
 
   let events: AsyncIterator<ExecEvent> | undefined
   async function consume(): Promise<Ending> {
-    events = backend.exec(target, command, handle.exec, connection.signal)[Symbol.asyncIterator]()
+    events = backend.exec(target, command, handle.exec, connection.signal, options.by)[Symbol.asyncIterator]()
     for (;;) {
       const next = await events.next()
       leave()

@@ -3,14 +3,17 @@
 import { DroverError, type Failure } from './errors.ts'
 import { within } from './fan-out.ts'
 import { backendOf, type House, maskFailure, shown } from './house.ts'
-import type { Command, Decision, RunRequest, Target, Traits } from './model.ts'
+import type { Command, Decision, Rollout, RunRequest, Selector, Target, Traits } from './model.ts'
+import { malformed, planAll } from './plan.ts'
 import { decide, groupsNamed } from './policy.ts'
 import type { Backend, Judgement } from './ports.ts'
-import { matchesGlob, names, select } from './selector.ts'
+import { matchesGlob, names, type Selection, select } from './selector.ts'
 
 /** How long one list of a backend, and one look-up of people, may take. */
 const listMs = 20_000
 const factsMs = 10_000
+/** How long a rollout is watched when nobody says otherwise. */
+const rolloutMs = 600_000
 
 /** Whether this request may run, on what, and for how long; every no has its reason. Runs nothing and records nothing. */
 export async function judge(request: RunRequest, house: House): Promise<Judgement> {
@@ -23,6 +26,8 @@ export async function judge(request: RunRequest, house: House): Promise<Judgemen
 
 /** Decides twice: on the request alone, then on every target. */
 async function prepare(request: RunRequest, house: House): Promise<Judgement> {
+  const wrong = malformed(request)
+  if (wrong) return refusal(wrong)
   const question = { request, groups: await groupsOf(request, house) }
   const early = decide(house.policy, question, undefined)
   if (early.effect === 'deny') return refusal(early.failure, early)
@@ -31,16 +36,18 @@ async function prepare(request: RunRequest, house: House): Promise<Judgement> {
   const { targets, notes } = found
   const decision = decide(house.policy, question, targets)
   if (decision.effect === 'deny') return refusal(decision.failure, decision)
+  const { rollout } = request
+  const things = rollout ? 'workloads' : 'containers'
   const most = Math.min(house.limits.targets, decision.limits.maxTargets ?? Number.POSITIVE_INFINITY)
   if (targets.length > most) {
     return refusal({
       code: 'too_many_targets',
-      message: `${targets.length} containers match, and at most ${most} may run at once: ${names(targets)}.`,
-      next: 'Narrow the selector, or take some of them with any=N.',
+      message: `${targets.length} ${things} match, and at most ${most} may ${rollout ? 'be changed' : 'run'} at once: ${names(targets)}.`,
+      next: rollout ? 'Narrow the selector.' : 'Narrow the selector, or take some of them with any=N.',
     })
   }
   const timeoutMs = Math.min(
-    request.timeoutMs ?? house.limits.timeoutMs,
+    request.timeoutMs ?? (rollout ? rolloutMs : house.limits.timeoutMs),
     decision.limits.timeoutMs ?? Number.POSITIVE_INFINITY,
     house.limits.maxTimeoutMs,
   )
@@ -48,13 +55,16 @@ async function prepare(request: RunRequest, house: House): Promise<Judgement> {
   if (house.limits.runMs !== undefined && wavesMs > house.limits.runMs) {
     return refusal({
       code: 'too_many_targets',
-      message: `${targets.length} containers, ${house.limits.parallel} at a time with ${timeoutMs / 1000} s each, may take ${Math.ceil(wavesMs / 60_000)} min; here a run may take ${house.limits.runMs / 60_000}.`,
+      message: `${targets.length} ${things}, ${house.limits.parallel} at a time with ${timeoutMs / 1000} s each, may take ${Math.ceil(wavesMs / 60_000)} min; here a run may take ${house.limits.runMs / 60_000}.`,
       next: 'Narrow the selector, or say a shorter timeout=.',
     })
   }
   const asked =
     request.timeoutMs !== undefined && request.timeoutMs > timeoutMs ? [`timeout lowered to ${timeoutMs / 1000}s`] : []
-  return { ok: true, targets, notes: [...notes, ...asked], decision, timeoutMs }
+  const judged = { ok: true, targets, notes: [...notes, ...asked], decision, timeoutMs } as const
+  if (!rollout) return judged
+  const planned = await planAll(targets, rollout, house)
+  return planned.ok ? { ...judged, plans: planned.plans } : refusal(planned.failure)
 }
 
 /** Groups of the actor that rules ask about; throws when the actor or the place must be refused, or nobody can tell. */
@@ -68,11 +78,11 @@ export async function groupsOf(request: Pick<RunRequest, 'actor' | 'place'>, hou
 
 /** Lists every backend that is meant. One that cannot be read refuses the whole: a shorter list would be a lie. */
 export async function find(
-  request: Pick<RunRequest, 'selector'> & { readonly command?: Command },
+  request: Pick<RunRequest, 'selector' | 'rollout'> & { readonly command?: Command },
   house: House,
   visible?: (target: Target) => boolean,
 ) {
-  const { selector, command } = request
+  const { selector, command, rollout } = request
   const meant = house.backends.filter((backend) => selector.on === undefined || matchesGlob(selector.on, backend.name))
   if (meant.length === 0) {
     const failure: Failure = {
@@ -82,7 +92,10 @@ export async function find(
     }
     return { ok: false as const, failure }
   }
-  const lists = await Promise.all(meant.map((backend) => listOne(backend, selector, meant.length)))
+  if (rollout) return await findWorkloads(selector, rollout, meant)
+  const lists = await Promise.all(
+    meant.map((backend) => listOne(backend, meant.length, (signal) => backend.list(selector, signal))),
+  )
   const listed = new Map(lists.flat().map((target) => [target.id, target]))
   const known = [...listed.values()]
   // To look is not to run: an empty selector shows all that may be seen, and only that.
@@ -102,9 +115,37 @@ export async function find(
   return selection
 }
 
-async function listOne(backend: Backend, selector: RunRequest['selector'], of: number): Promise<readonly Target[]> {
+/** Kinds that have no workloads are left out, unless they are all that is meant. */
+async function findWorkloads(selector: Selector, rollout: Rollout, meant: readonly Backend[]): Promise<Selection> {
+  const able = meant.flatMap(({ workloads, ...backend }) => (workloads ? [{ backend, workloads }] : []))
+  const unsupported = (message: string, next: string): Selection => ({
+    ok: false,
+    failure: { code: 'unsupported', message, next },
+  })
+  if (able.length === 0) {
+    const names = meant.map(({ name, kind }) => `${name} (${kind})`).join(', ')
+    return unsupported(`Nothing can be rolled out on ${names}.`, 'Name a backend with workloads: on=.')
+  }
+  const lists = await Promise.all(
+    able.map(({ backend, workloads }) => listOne(backend, able.length, (signal) => workloads.list(selector, signal))),
+  )
+  const listed = new Map(lists.flat().map((target) => [target.id, target]))
+  const selection = select(selector, [...listed.values()], 'run', 'workload')
+  if (!selection.ok) return selection
+  for (const { name, backend, kind } of selection.targets) {
+    const verbs = able.find((one) => one.backend.name === backend)?.workloads.verbs ?? []
+    if (verbs.includes(rollout.verb)) continue
+    const said = `${name} is on ${backend} (${kind}), which has no rollout ${rollout.verb}; it has ${verbs.join(', ')}.`
+    return unsupported(said, 'Leave it out, or narrow the selector with on=.')
+  }
+  return selection
+}
+
+type List = (signal: AbortSignal) => Promise<readonly Target[]>
+
+async function listOne(backend: Pick<Backend, 'name'>, of: number, list: List): Promise<readonly Target[]> {
   try {
-    return await within(listMs, 'Listing the containers', (signal) => backend.list(selector, signal))
+    return await within(listMs, `Listing what is on ${backend.name}`, list)
   } catch (error) {
     if (!(error instanceof DroverError)) throw error
     const next = [error.next, of > 1 ? 'To leave this backend out, say on= with another.' : undefined].filter(Boolean).join(' ')

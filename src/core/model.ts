@@ -94,6 +94,8 @@ export type Plan = {
   readonly seal: string
   /** What `undo` would return to afterwards; absent when there is nothing to return to. */
   readonly undo?: { readonly to: string; readonly says: string }
+  /** The engine keeps what was before until `finish`. Set by the core, for backends that have the verb. */
+  readonly finishes?: true
 }
 
 /**
@@ -117,6 +119,8 @@ export type RunRequest = {
   readonly restored?: readonly string[]
   /** The run that *Run again* repeats. */
   readonly again?: RunId
+  /** The rollout that *Undo* takes back, or *Finish* ends. */
+  readonly after?: RunId
 }
 
 // ---- containers ------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ import { execute } from './execute.ts'
 import { fanOut } from './fan-out.ts'
 import { backendOf, type House, load, maskFailure, shown } from './house.ts'
 import { judge } from './judge.ts'
-import type { Decision, Ending, Execution, Outcome, RunEvent, RunId, RunRequest, RunState, Target } from './model.ts'
+import type { Decision, Ending, Execution, Outcome, Plan, RunEvent, RunId, RunRequest, RunState, Target } from './model.ts'
 import { noOutput } from './output.ts'
+import { asExecution, workloadsOf } from './plan.ts'
 
 /** A run that was accepted but not begun when drover stopped still begins if it is not older than this. */
 const freshMs = 60_000
@@ -63,10 +64,11 @@ async function perform(request: RunRequest, house: House, cancel: AbortSignal): 
   const append = (event: RunEvent) => house.ledger.append(request.id, event)
   const judgement = await judge(request, house)
   if (!judgement.ok) return refuse(request, house, judgement.decision, judgement.failure)
-  const { targets, notes, decision, timeoutMs } = judgement
+  const { targets, notes, decision, timeoutMs, plans } = judgement
   // Recorded first: when one of these cannot be written, nothing runs.
   await append({ type: 'resolved', targets, notes })
   await append({ type: 'decided', decision, policy: house.policy.version, timeoutMs })
+  for (const { id } of targets) if (plans?.[id]) await append({ type: 'planned', target: id, plan: plans[id] })
   const progress = startProgress(request, house)
   await progress.first()
   const maxBytes = Math.max(65_536, Math.min(house.limits.outputBytes, Math.floor(house.limits.runOutputBytes / targets.length)))
@@ -76,7 +78,8 @@ async function perform(request: RunRequest, house: House, cancel: AbortSignal): 
   const stop = AbortSignal.any([cancel, inner.signal])
   await fanOut(targets, house.limits.parallel, async (target) => {
     try {
-      if (await executeOne(target, { request, timeoutMs, maxBytes, house, cancel: stop, begun: progress.touch }))
+      const plan = plans?.[target.id]
+      if (await executeOne(target, { request, plan, timeoutMs, maxBytes, house, cancel: stop, touch: progress.touch }))
         return progress.touch()
       lost = true
       inner.abort()
@@ -106,12 +109,18 @@ type Job = {
   readonly maxBytes: number
   readonly house: House
   readonly cancel: AbortSignal
-  /** Called when the command is on its way. */
-  begun(): void
+  /** Of a rollout. */
+  readonly plan: Plan | undefined
+  /** Called when there is something new to show. */
+  touch(): void
 }
 
+/** Longest text of a rollout's progress that is kept. */
+const maxProgress = 300
+
 /** False: someone else has this execution, or had it. */
-async function executeOne(target: Target, { request, timeoutMs, maxBytes, house, cancel, begun }: Job): Promise<boolean> {
+async function executeOne(target: Target, job: Job): Promise<boolean> {
+  const { request, timeoutMs, maxBytes, house, cancel, plan, touch } = job
   const append = (event: RunEvent) => house.ledger.append(request.id, event)
   if (cancel.aborted) {
     const error: Failure = { code: 'not_started', message: 'It was cancelled before its turn.' }
@@ -120,12 +129,14 @@ async function executeOne(target: Target, { request, timeoutMs, maxBytes, house,
   }
   // Once, whatever wakes this run again: the row never goes back to pending.
   if (!(await house.ledger.claim(request.id, target.id, house.owner))) return false
-  begun()
+  touch()
   let index = 0
+  let progress = ''
   const { ending, count } = await execute({
-    backend: backendOf(target, house),
+    backend: request.rollout && plan ? asExecution(workloadsOf(target, house), request.rollout, plan) : backendOf(target, house),
     target,
     command: request.command,
+    by: request.actor,
     timeoutMs,
     cancel,
     handshake: house.handshake,
@@ -133,6 +144,13 @@ async function executeOne(target: Target, { request, timeoutMs, maxBytes, house,
     maxBytes,
     onHandle: async (handle) => void (await append({ type: 'handle', target: target.id, handle })),
     onOutput: async (chunks) => void (await append({ type: 'output', target: target.id, index: index++, chunks })),
+    async onProgress(said) {
+      const text = house.redactor.text(said).text.slice(0, maxProgress)
+      if (text === progress) return
+      progress = text
+      await append({ type: 'progressed', target: target.id, text })
+      touch()
+    },
     failureOf: (error) => shown(error, house),
   })
   await append({ type: 'ended', target: target.id, ending: masked(ending, house), count })
@@ -149,7 +167,7 @@ async function interrupt(state: RunState, house: House): Promise<void> {
     return
   }
   for (const execution of state.executions) {
-    const ending = interruptedEnding(execution)
+    const ending = interruptedEnding(execution, state.request.rollout !== undefined)
     if (ending)
       await house.ledger.append(id, {
         type: 'ended',
@@ -162,15 +180,24 @@ async function interrupt(state: RunState, house: House): Promise<void> {
   const failure: Failure = {
     code: 'interrupted',
     message: begun ? 'drover stopped while this run was going on.' : 'drover stopped before this run began; nothing ran.',
-    next: begun ? 'Look in the containers before you run it again.' : 'Run it again if it is still wanted.',
+    next: !begun
+      ? 'Run it again if it is still wanted.'
+      : state.request.rollout
+        ? 'Look with rollout status before you do it again.'
+        : 'Look in the containers before you run it again.',
   }
   await house.ledger.append(id, { type: 'finished', outcome: { status: 'interrupted', failure } })
 }
 
-function interruptedEnding({ status, handle }: Execution): Ending | undefined {
+function interruptedEnding({ status, handle }: Execution, isRollout: boolean): Ending | undefined {
   if (status === 'pending')
     return { status: 'failed', error: { code: 'not_started', message: 'drover stopped before its turn.' } }
   if (status !== 'started') return undefined
+  if (isRollout)
+    return {
+      status: 'unknown',
+      error: { code: 'interrupted', message: 'drover stopped meanwhile; the change may be on its way.' },
+    }
   return {
     status: 'unknown',
     error: { code: 'interrupted', message: 'drover stopped while it ran.' },

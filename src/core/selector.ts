@@ -126,9 +126,14 @@ export function matchesLabels(terms: readonly LabelTerm[], labels: Target['label
   return terms.every((term) => matchesTerm(term, labels))
 }
 
+/** A workload is called `deployment/api`, and `api` for short. */
+function namesOf({ name, facets }: Target): readonly string[] {
+  return name === facets.workload ? [name, name.slice(name.indexOf('/') + 1)] : [name]
+}
+
 export function matches(selector: Selector, target: Target): boolean {
   if (selector.on !== undefined && !matchesGlob(selector.on, target.backend)) return false
-  if (selector.name !== undefined && !matchesGlob(selector.name, target.name)) return false
+  if (selector.name !== undefined && !namesOf(target).some((name) => matchesGlob(selector.name ?? '', name))) return false
   if (selector.id !== undefined && !target.native.startsWith(selector.id) && !target.engineId?.startsWith(selector.id))
     return false
   for (const facet of facetNames) {
@@ -143,7 +148,12 @@ export type Selection =
   | { readonly ok: false; readonly failure: Failure }
 
 /** The targets that a selector means out of all that were listed; a refusal shows what was found. */
-export function select(selector: Selector, listed: readonly Target[], purpose: 'run' | 'look' = 'run'): Selection {
+export function select(
+  selector: Selector,
+  listed: readonly Target[],
+  purpose: 'run' | 'look' = 'run',
+  thing: 'container' | 'workload' = 'container',
+): Selection {
   if (purpose === 'run') refuseEmpty(selector)
   const matched = listed.filter((target) => matches(selector, target))
   const platform = matched.filter((target) => target.system && !selector.system)
@@ -159,14 +169,17 @@ export function select(selector: Selector, listed: readonly Target[], purpose: '
   if (found.length === 0) {
     return refuse({
       code: 'no_targets',
-      message: `No running container matches${platform.length > 0 ? `, except ${platform.length} of the platform's own (${names(platform)})` : ''}.`,
-      next: 'Look at the spelling: "targets" alone lists the running containers that you may use.',
+      message: `No ${thing === 'container' ? 'running container' : thing} matches${platform.length > 0 ? `, except ${platform.length} of the platform's own (${names(platform)})` : ''}.`,
+      next:
+        thing === 'container'
+          ? 'Look at the spelling: "targets" alone lists the running containers that you may use.'
+          : 'Look at the spelling, for example: rollout status deployment=a*',
     })
   }
   if (selector.id !== undefined && found.length > 1) {
     return refuse({
       code: 'ambiguous',
-      message: `id=${selector.id} begins the id of ${found.length} containers: ${names(found)}.`,
+      message: `id=${selector.id} begins the id of ${found.length} ${thing}s: ${names(found)}.`,
       next: `Type more of the id: ${found
         .slice(0, 3)
         .map((target) => target.native)
@@ -176,7 +189,7 @@ export function select(selector: Selector, listed: readonly Target[], purpose: '
   if (selector.all !== undefined && selector.all !== found.length) {
     return refuse({
       code: 'count_mismatch',
-      message: `all=${selector.all} was typed, but ${found.length} containers match: ${names(found)}.`,
+      message: `all=${selector.all} was typed, but ${found.length} ${thing}s match: ${names(found)}.`,
       next: `If you do mean all of them, type all=${found.length}.`,
     })
   }

@@ -38,6 +38,7 @@ export function onceKey(event: RunEvent): string | undefined {
     case 'accepted':
     case 'finished':
       return event.type
+    case 'planned':
     case 'started':
     case 'ended':
       return `${event.type}:${event.target}`
