@@ -2,6 +2,7 @@
 
 import { type Document, parseDocument } from 'yaml'
 import * as z from 'zod'
+import { kubernetesSettings } from './backends/kubernetes/settings.ts'
 import { rancher1Settings } from './backends/rancher1/settings.ts'
 import type { SettingsContext } from './backends/settings.ts'
 import { DroverError } from './core/errors.ts'
@@ -139,7 +140,7 @@ const parameter = z.strictObject({
 
 /** One entry for each kind: the folder of a backend says what it takes. */
 function backend(context: SettingsContext) {
-  return z.discriminatedUnion('kind', [rancher1Settings(context)])
+  return z.discriminatedUnion('kind', [rancher1Settings(context), kubernetesSettings(context)])
 }
 
 function schema(env: Environment) {

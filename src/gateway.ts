@@ -1,6 +1,7 @@
 /** Where everything meets: configuration and what a runtime offers become a gateway, and its HTTP app. */
 
 import { Hono } from 'hono'
+import { kubernetes } from './backends/kubernetes/connect.ts'
 import type { Machine } from './backends/machine.ts'
 import { rancher1 } from './backends/rancher1/backend.ts'
 import type { Transports } from './backends/transport.ts'
@@ -88,15 +89,17 @@ export function createBackends(config: Config, outside: Outside): readonly Backe
   return Object.entries(config.backends).map(([name, settings]) => createBackend(name, settings, outside))
 }
 
-function createBackend(name: string, settings: BackendConfig, { transport }: Outside): Backend {
+function createBackend(name: string, settings: BackendConfig, { transport, machine }: Outside): Backend {
   switch (settings.kind) {
     case 'rancher1': {
       const { accessKey, secretKey, project, url } = settings
       const keys = { accessKey: accessKey.reveal(), secretKey: secretKey.reveal() }
       return rancher1({ name, url, ...keys, ...(project === undefined ? {} : { project }) }, transport({}))
     }
+    case 'kubernetes':
+      return kubernetes(name, settings, { transport, machine })
     default:
-      return settings.kind satisfies never
+      return settings satisfies never
   }
 }
 

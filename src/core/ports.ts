@@ -39,9 +39,9 @@ export interface Backend {
   /**
    * What the command writes, then exactly one `exit` or `exit-unknown`; throws BackendError when it cannot; never neither.
    * `exec` names this execution, unique and unguessable. When `signal` aborts, the connection is closed and the iterator
-   * throws; the process may go on: ending it is `kill`.
+   * throws; the process may go on: ending it is `kill`. `by` is who asked, for an engine whose own audit names people.
    */
-  exec(target: Target, command: Command, exec: string, signal: AbortSignal): AsyncIterable<ExecEvent>
+  exec(target: Target, command: Command, exec: string, signal: AbortSignal, by?: Actor): AsyncIterable<ExecEvent>
   /** Ends what `exec` started and says whether it is proved gone. `left` names the survivors when they are known. */
   kill(target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult>
   /** Says whether this connection works and what its key may do, for `drover check`. */

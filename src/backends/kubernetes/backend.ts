@@ -63,7 +63,7 @@ export function kubernetesOver(connect: Connect | Connecting, options: Kubernete
     ...of,
     traits: kubernetesTraits,
     list: (selector, signal) => list(api, { ...of, namespaces: options.namespaces }, selector, signal),
-    exec: (target, command, exec, signal) => execute(connection, { target, command, exec, signal }),
+    exec: (target, command, exec, signal, by) => execute(connection, { target, command, exec, signal, by }),
     kill: (target, handle, signal) => kill(connection, target, handle, signal),
     async check(signal) {
       return [...((await options.checkFirst?.(signal)) ?? []), ...(await check(api, options, signal))]
