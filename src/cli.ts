@@ -11,15 +11,17 @@ import { maskState } from './core/answer.ts'
 import { parseArguments, rightForm } from './core/command-line.ts'
 import { DroverError } from './core/errors.ts'
 import type { Actor, Argv, Place, RunRequest, TargetId } from './core/model.ts'
-import type { CheckLine, Gateway, RunSummary } from './core/ports.ts'
+import type { CheckLine, Gateway, Judgement, RunSummary } from './core/ports.ts'
 import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
+import { rolloutForm } from './core/rollout-line.ts'
+import { sayRollout } from './core/rollout-words.ts'
 import { isRunId, runIdFor } from './core/run-id.ts'
 import { reduce, worstExitCode } from './core/run-state.ts'
 import { names } from './core/selector.ts'
 import { formatArgv } from './core/words.ts'
 import { checkSlack, checkSlackWay } from './frontends/slack/check.ts'
 import { EVENT_SCOPES, SLACK_METHODS } from './frontends/slack/methods.ts'
-import { asJson, createTerminalReporter, type Terminal } from './frontends/terminal/reporter.ts'
+import { asJson, cardOf, createTerminalReporter, type Terminal } from './frontends/terminal/reporter.ts'
 import { createBackends } from './gateway.ts'
 import { openSnapshot } from './ledger/db-sqlite.ts'
 import { createLedger } from './ledger/ledger.ts'
@@ -32,8 +34,9 @@ const help = `drover: run a command in every matching container, and say truthfu
 
 Commands
   exec <words>      run a command; exits with the worst exit code (124 timed out, 125 did not run or unknown, 130 cancelled)
+  rollout <words>   change a workload and watch until it is there; exits with 0, or 1 when it is stuck (124, 125, 130 as above)
   targets <words>   show what a selector means; runs nothing
-  why <words>       what would happen, and by which rule; runs nothing
+  why <words>       what would happen, and by which rule; runs nothing (also: why rollout ...)
   check             configuration, reachability and rights of each backend, clocks, Slack scopes
   runs [run]        the last runs of the ledger, or one of them whole
   verify            recompute every hash of the ledger
@@ -42,7 +45,11 @@ Commands
   playground        a pretend workplace in the browser, with a Slack and a Rancher of its own
 
 Words   label=web  label=app=web,tier!=canary  name=shop-web-*  id=1i160  stack=shop  service=web  on=prod  any=1  all=12
+        deployment=api  (also for exec: its containers)
         cmd="uptime"  or  -- uptime      timeout=20s  env=NAME=value  dir=/srv  tty=1
+
+Rollouts  ${rolloutForm()}
+          rollout scale deployment=api replicas=3 · undo [to=3] · restart · pause · resume · finish · status
 
 Options
   --config FILE                     drover.yaml; default $DROVER_CONFIG, then ./drover.yaml
@@ -132,6 +139,7 @@ function loadConfig(flags: Options['flags']): Config {
         effect: 'allow',
         who: { cli: true },
         commands: ['...'],
+        rollouts: ['...'],
         rights: ['shell', 'env', 'all', 'system', 'privileged', 'user'],
       },
     ],
@@ -160,7 +168,8 @@ const debugLog = (event: object) => console.error(JSON.stringify(event))
 
 async function exec({ flags, words }: Options): Promise<number> {
   const line = parseArguments(words)
-  if (line.verb !== 'exec') throw usage('exec takes a selector and a command.')
+  if (line.verb === 'why') return why({ flags, words })
+  if (line.verb !== 'exec' && line.verb !== 'rollout') throw usage('exec takes a selector and a command.')
   const delivery = `cli:${crypto.randomUUID()}`
   const id = await runIdFor(delivery)
   const ended = Promise.withResolvers<void>()
@@ -181,6 +190,7 @@ async function exec({ flags, words }: Options): Promise<number> {
     trigger: { kind: 'cli', delivery },
     selector: line.selector,
     command: line.command,
+    ...(line.rollout === undefined ? {} : { rollout: line.rollout }),
     ...(line.timeoutMs === undefined ? {} : { timeoutMs: line.timeoutMs }),
     place: here,
     receivedAt: Date.now(),
@@ -225,17 +235,18 @@ async function targets({ flags, words }: Options): Promise<number> {
 }
 
 async function why({ flags, words }: Options): Promise<number> {
-  const line = parseArguments(['why', ...words])
+  const line = parseArguments(words)
   if (line.verb !== 'why') throw usage('why takes a selector and a command.')
   return ask(flags, async (gateway) => {
     const delivery = `cli:${crypto.randomUUID()}`
-    const { selector, command } = line
+    const { selector, command, rollout } = line
     const request = {
       id: await runIdFor(delivery),
       actor: me(),
       trigger: { kind: 'cli' as const, delivery },
       selector,
       command,
+      ...(rollout ? { rollout } : {}),
       place: here,
       receivedAt: Date.now(),
     }
@@ -243,12 +254,19 @@ async function why({ flags, words }: Options): Promise<number> {
     if (flags.json) console.log(JSON.stringify(judgement))
     else if (judgement.ok) {
       const rule = judgement.decision.effect === 'allow' ? judgement.decision.rule : '-'
+      const planned = judgement.targets.map((target) => ({ target, ...planOf(judgement, target.id) }))
+      if (rollout) process.stdout.write(cardOf(planned, sayRollout(rollout)))
       console.log(
-        `It would run on ${judgement.targets.length}: ${names(judgement.targets)}\nRule: ${rule} · at most ${judgement.timeoutMs / 1000} s\nNothing was run.`,
+        `It would ${rollout ? 'be rolled out' : 'run'} on ${judgement.targets.length}: ${names(judgement.targets)}\nRule: ${rule} · at most ${judgement.timeoutMs / 1000} s\nNothing was ${rollout ? 'changed' : 'run'}.`,
       )
     } else console.log(`It would not run: ${judgement.failure.message}\n${judgement.failure.next ?? ''}`)
     return judgement.ok ? 0 : 1
   })
+}
+
+function planOf({ plans }: Extract<Judgement, { ok: true }>, target: TargetId) {
+  const plan = plans?.[target]
+  return plan ? { plan } : {}
 }
 
 async function check({ flags }: Options): Promise<number> {
@@ -397,8 +415,10 @@ async function main(args: readonly string[]): Promise<number | undefined> {
       return exec(options)
     case 'targets':
       return targets(options)
+    case 'rollout':
+      return exec({ ...options, words: ['rollout', ...options.words] })
     case 'why':
-      return why(options)
+      return why({ ...options, words: ['why', ...options.words] })
     case 'check':
       return check(options)
     case 'runs':

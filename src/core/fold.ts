@@ -41,7 +41,7 @@ function streamText(chunks: readonly OutputChunk[], stream: OutputChunk['stream'
   return chunks.map((chunk) => (chunk.stream === stream ? chunk.text : '')).join('')
 }
 
-function endingKey({ ending, target }: Execution): readonly unknown[] {
+function endingKey({ ending, target, plan, handle }: Execution): readonly unknown[] {
   switch (ending?.status) {
     case undefined:
       return []
@@ -50,7 +50,7 @@ function endingKey({ ending, target }: Execution): readonly unknown[] {
     case 'timed_out':
     case 'cancelled':
       // Survivors are named one by one, so they never fold.
-      return ending.left ? [target.id] : [ending.status]
+      return ending.left ? [target.id] : [ending.status, plan !== undefined && handle !== undefined]
     case 'failed':
     case 'unknown':
       return [ending.status, ending.error.code, ending.error.message]

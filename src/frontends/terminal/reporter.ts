@@ -1,8 +1,9 @@
 /** Answers on a terminal: progress while it runs, folded outputs at the end, the same endings in the same words as in chat. */
 
 import { describeEnding, type Fold, fold } from '../../core/fold.ts'
-import type { OutputChunk, RunState, TargetId } from '../../core/model.ts'
+import type { Execution, OutputChunk, RunState, TargetId } from '../../core/model.ts'
 import type { Reporter } from '../../core/ports.ts'
+import { describeRollout, formatFacts, sayRollout } from '../../core/rollout-words.ts'
 import { formatArgv } from '../../core/words.ts'
 
 export type Terminal = {
@@ -18,6 +19,7 @@ export type Terminal = {
 type ReadOutput = (target: TargetId) => Promise<readonly OutputChunk[]>
 
 export function createTerminalReporter(terminal: Terminal): Reporter {
+  const rollouts = createTeller(terminal)
   let lineShown = false
   const clearLine = () => {
     if (lineShown) terminal.err('\r\u001b[K')
@@ -25,7 +27,9 @@ export function createTerminalReporter(terminal: Terminal): Reporter {
   }
   return {
     async progress(state) {
-      if (terminal.live && !terminal.json) {
+      if (state.request.rollout) {
+        if (!terminal.json) rollouts.tell(state)
+      } else if (terminal.live && !terminal.json) {
         const ended = state.executions.filter((execution) => execution.ending).length
         terminal.err(
           `\r\u001b[K${ended} of ${state.executions.length} ended · ${formatArgv(state.request.command.argv).slice(0, 60)}`,
@@ -37,10 +41,45 @@ export function createTerminalReporter(terminal: Terminal): Reporter {
     async deliver(state, output) {
       clearLine()
       if (terminal.json) terminal.out(`${JSON.stringify(await asJson(state, output))}\n`)
-      else await print(state, output, terminal)
+      else {
+        rollouts.tell(state)
+        await print(state, output, terminal)
+      }
     },
     async share() {},
   }
+}
+
+/** A rollout is told as it goes: first what would change, then each step, once. `status` is an answer, and goes where scripts read. */
+function createTeller(terminal: Terminal) {
+  let shown = false
+  const steps = new Map<TargetId, string>()
+  return {
+    tell(state: RunState) {
+      const { rollout } = state.request
+      if (!rollout) return
+      const write = rollout.verb === 'status' ? terminal.out : terminal.err
+      if (!shown && state.executions.some(({ plan }) => plan)) {
+        shown = true
+        write(cardOf(state.executions, sayRollout(rollout)))
+      }
+      for (const { target, progress } of state.executions) {
+        if (progress === undefined || steps.get(target.id) === progress) continue
+        steps.set(target.id, progress)
+        terminal.err(`${target.name}: ${progress}\n`)
+      }
+    },
+  }
+}
+
+/** What would change on each workload, and the exact change. */
+export function cardOf(all: readonly Pick<Execution, 'target' | 'plan'>[], asked: string): string {
+  const cards = all.flatMap(({ target, plan }) => {
+    if (!plan) return []
+    const change = plan.change === '' ? [] : [plan.change]
+    return [`── ${target.name} (${target.backend}) · ${asked}`, formatFacts(plan, 100), ...change]
+  })
+  return cards.map((line) => `${line}\n`).join('')
 }
 
 async function print(state: RunState, output: ReadOutput, terminal: Terminal): Promise<void> {
@@ -53,12 +92,15 @@ async function print(state: RunState, output: ReadOutput, terminal: Terminal): P
   const finished = await Promise.all(
     state.executions.map(async (execution) => ({ execution, chunks: await output(execution.target.id) })),
   )
-  for (const group of fold(finished)) printFold(group, state.executions.length, terminal)
+  for (const group of fold(finished)) printFold(group, state, terminal)
 }
 
-function printFold(group: Fold, of: number, terminal: Terminal): void {
+function printFold(group: Fold, { request: { rollout }, executions, timeoutMs }: RunState, terminal: Terminal): void {
+  const of = executions.length
+  const [first] = group.executions
+  const ending = rollout && first ? describeRollout(first, rollout, timeoutMs) : describeEnding(group.ending)
   const targets = group.executions.map((execution) => execution.target.name).join(', ')
-  terminal.out(`── ${group.executions.length} of ${of}: ${targets} · ${describeEnding(group.ending)}\n`)
+  terminal.out(`── ${group.executions.length} of ${of}: ${targets} · ${ending}\n`)
   if (of > 1 && group.chunks.some(({ stream }) => stream === 'stderr')) terminal.err(`── stderr of ${targets}\n`)
   const open: Record<OutputChunk['stream'], boolean> = { stdout: false, stderr: false }
   for (const { stream, text } of group.chunks) {
@@ -80,15 +122,17 @@ export async function asJson(state: RunState, output: ReadOutput) {
   return {
     run: request.id,
     argv: request.command.argv,
+    ...(request.rollout ? { rollout: request.rollout } : {}),
     outcome: outcome ?? null,
     rule: decision?.effect === 'allow' ? decision.rule : null,
     notes: state.notes,
     executions: await Promise.all(
-      state.executions.map(async ({ target, ending, count }) => {
+      state.executions.map(async ({ target, plan, ending, count }) => {
         const chunks = await output(target.id)
         return {
           target: target.name,
           id: target.id,
+          ...(plan ? { plan: { facts: plan.facts, change: plan.change, undo: plan.undo ?? null } } : {}),
           ending: ending ?? null,
           stdout: text(chunks, 'stdout'),
           stderr: text(chunks, 'stderr'),
