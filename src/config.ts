@@ -4,6 +4,7 @@ import { type Document, parseDocument } from 'yaml'
 import * as z from 'zod'
 import { kubernetesSettings } from './backends/kubernetes/settings.ts'
 import { rancher1Settings } from './backends/rancher1/settings.ts'
+import { rancher2Settings } from './backends/rancher2/settings.ts'
 import type { SettingsContext } from './backends/settings.ts'
 import { DroverError } from './core/errors.ts'
 import { type Policy, type Rule, rights } from './core/policy.ts'
@@ -140,7 +141,7 @@ const parameter = z.strictObject({
 
 /** One entry for each kind: the folder of a backend says what it takes. */
 function backend(context: SettingsContext) {
-  return z.discriminatedUnion('kind', [rancher1Settings(context), kubernetesSettings(context)])
+  return z.discriminatedUnion('kind', [rancher1Settings(context), rancher2Settings(context), kubernetesSettings(context)])
 }
 
 function schema(env: Environment) {

@@ -4,6 +4,7 @@ import { Hono } from 'hono'
 import { kubernetes } from './backends/kubernetes/connect.ts'
 import type { Machine } from './backends/machine.ts'
 import { rancher1 } from './backends/rancher1/backend.ts'
+import { rancher2 } from './backends/rancher2/backend.ts'
 import type { Transports } from './backends/transport.ts'
 import { type BackendConfig, type Config, policyOf, secretsOf } from './config.ts'
 import { maskState } from './core/answer.ts'
@@ -96,6 +97,8 @@ function createBackend(name: string, settings: BackendConfig, { transport, machi
       const keys = { accessKey: accessKey.reveal(), secretKey: secretKey.reveal() }
       return rancher1({ name, url, ...keys, ...(project === undefined ? {} : { project }) }, transport({}))
     }
+    case 'rancher2':
+      return rancher2({ name, ...settings, token: settings.token.reveal() }, { transport, machine })
     case 'kubernetes':
       return kubernetes(name, settings, { transport, machine })
     default:

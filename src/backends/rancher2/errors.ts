@@ -3,6 +3,8 @@
 import * as z from 'zod'
 import { BackendError, type Failure } from '../../core/errors.ts'
 import { TransportError } from '../transport.ts'
+import type { RancherApi } from './api.ts'
+import { User } from './resources.ts'
 
 /** Three shapes, and `status` may be a string (rancher-2.md §5). */
 const Body = z.object({
@@ -48,16 +50,21 @@ function jsonOf(body: string): unknown {
 }
 
 export type About = {
-  /** As a reader knows it: `c-abc12`, or `c-abc12 (shop)`. */
+  /** Set for what goes on to a cluster: then other words may be the cluster's own. */
   readonly cluster?: string
-  /** An upgrade's 500 as text is the kubelet's (kubernetes.md §5); a plain request's is the dial error of the agent's tunnel. */
-  readonly upgrade?: boolean
+  readonly ran?: 'no' | 'maybe' | undefined
 }
 
+/** The dial error of the agent's tunnel; a kubelet's own text (kubernetes.md §5) says other things. */
 const DIAL = /dial|tunnel|session|disconnect|connection refused|no route|not connected|i\/o timeout/i
 
 /** Undefined: the cluster said this, not Rancher. */
 export function refusal(answer: { readonly status: number; readonly body: string }, about: About = {}): BackendError | undefined {
+  const said = refusedBy(answer, about)
+  return said && about.ran === 'maybe' ? new BackendError(said.toFailure(), { ran: 'maybe' }) : said
+}
+
+function refusedBy(answer: { readonly status: number; readonly body: string }, about: About): BackendError | undefined {
   const error = readError(answer.status, answer.body)
   const { status, message, code } = error
   const cluster = about.cluster === undefined ? 'the cluster' : `the cluster ${about.cluster}`
@@ -76,8 +83,8 @@ export function refusal(answer: { readonly status: number; readonly body: string
     )
   if (status === 401) return unauthorized(message)
   if (error.from === 'router' || code === 'ClusterUnavailable') return notReady(error, cluster)
-  if (error.from === 'text' && isAgentDown(error, about)) return agentDown(cluster)
-  if (about.upgrade && error.from === 'text') return undefined
+  if (error.from === 'text' && about.cluster !== undefined)
+    return status === 502 || (status === 500 && DIAL.test(message)) ? agentDown(cluster) : undefined
   if (status === 403)
     return no(
       'backend_forbidden',
@@ -134,11 +141,6 @@ function notReady({ status, message }: RancherError, cluster: string): BackendEr
   )
 }
 
-function isAgentDown({ status, message }: RancherError, { upgrade }: About): boolean {
-  if (status === 502) return true
-  return status === 500 && message !== '' && (!upgrade || DIAL.test(message))
-}
-
 function agentDown(cluster: string): BackendError {
   return no(
     'backend_unavailable',
@@ -192,8 +194,33 @@ export function no(code: Failure['code'], message: string, next: string, cause?:
   return new BackendError({ code, message, next }, { ran: 'no', cause })
 }
 
-/** What the Kubernetes client said of a connection through Rancher, in Rancher's words where they help more. */
-export function inRancherWords(error: unknown, origin: string): unknown {
-  if (!(error instanceof BackendError) || !(error.cause instanceof TransportError) || error.cause.reason !== 'tls') return error
-  return unreachable(error.cause, origin)
+/** What the Kubernetes client said, in Rancher's words where they help more: of a certificate, and of a right that a person lacks. */
+export async function inRancherWords(error: unknown, rancher: RancherApi): Promise<unknown> {
+  if (!(error instanceof BackendError)) return error
+  const { cause, ran, code } = error
+  if (cause instanceof TransportError && cause.reason === 'tls') return unreachable(cause, rancher.base)
+  const user = /\bUser "([^"]{1,100})"/i.exec(error.message)?.[1]
+  if (code !== 'backend_forbidden' || user === undefined) return error
+  const name = await displayName(user, rancher)
+  return new BackendError(
+    {
+      code,
+      message: `${error.message.replace(/\.$/, '')}${name === undefined ? '' : ` (${user} is ${name})`}.`,
+      next: `In Rancher, make ${name ?? user} a Project Member, or give a role with “Manage Workloads”: Read-only lets nobody run commands.`,
+    },
+    { ran, cause },
+  )
 }
+
+/** The cluster knows a Rancher user by id alone. A key may always ask for its own. */
+async function displayName(user: string, rancher: RancherApi): Promise<string | undefined> {
+  try {
+    const found = await rancher.one(`/v3/users/${encodeURIComponent(user)}`, User, AbortSignal.timeout(NAME_MS))
+    return found.name || found.username || undefined
+  } catch (error) {
+    if (error instanceof BackendError) return undefined
+    throw error
+  }
+}
+
+const NAME_MS = 5_000

@@ -31,10 +31,10 @@ export const rancher2Settings = ({ secret }: SettingsContext) =>
         .string()
         .refine((text) => parseFingerprint(text) !== undefined, 'SHA256: and 64 hex digits, as `drover trust <url>` prints it')
         .optional(),
-      insecureSkipVerify: z.boolean().optional(),
+      insecureSkipVerify: z.literal(true).optional(),
     })
     .superRefine((settings, context) => {
-      const trust = [settings.ca, settings.caFingerprint, settings.insecureSkipVerify || undefined]
+      const trust = [settings.ca, settings.caFingerprint, settings.insecureSkipVerify]
       if (trust.filter((one) => one !== undefined).length > 1)
         context.addIssue({ code: 'custom', message: 'ca, caFingerprint and insecureSkipVerify exclude each other: keep one' })
       const read = readAddress(settings)

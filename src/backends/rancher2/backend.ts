@@ -1,0 +1,143 @@
+/** Rancher 2.x as a backend: it finds clusters and projects, and hands everything else to Kubernetes through its proxy. */
+
+import { DroverError } from '../../core/errors.ts'
+import { fanOut } from '../../core/fan-out.ts'
+import type { Command, ExecEvent, Selector, Target, TargetId } from '../../core/model.ts'
+import type { Backend } from '../../core/ports.ts'
+import { type Connect, kubernetesApi } from '../kubernetes/api.ts'
+import { kubernetesOver, kubernetesTraits } from '../kubernetes/backend.ts'
+import { readAddress } from './address.ts'
+import { rancherApi } from './api.ts'
+import { check } from './check.ts'
+import { inRancherWords, no, refusal } from './errors.ts'
+import { type Trust, type Ways, wayTo } from './reach.ts'
+import { clustersOf, namespacesOf, type Place } from './scope.ts'
+
+export type Rancher2Options = Trust & {
+  /** `on=<name>`. */
+  readonly name: string
+  /** `https://rancher.example.com`, or the address of one of its pages: a cluster's, a project's. */
+  readonly url: string
+  /** `token-xxxxx:secret`. */
+  readonly token: string
+  /** `c-abc12`; absent: all active ones that the key sees. */
+  readonly cluster?: string | undefined
+  /** `p-def34`, with or without its cluster. */
+  readonly project?: string | undefined
+  readonly namespaces?: readonly string[] | undefined
+  /** As for Kubernetes. */
+  readonly connectTimeoutMs?: number
+  readonly startTimeoutMs?: number
+  readonly keepAliveIntervalMs?: number
+}
+
+/** What one server has to answer at a time. */
+const PARALLEL_CLUSTERS = 4
+
+export function rancher2(options: Rancher2Options, ways: Ways): Backend {
+  const { name } = options
+  const address = readAddress(options)
+  if ('problem' in address)
+    throw new DroverError({
+      code: 'config',
+      message: `${address.where} of ${name}: ${address.problem}.`,
+      next: 'Mend drover.yaml.',
+    })
+  const place: Place = { ...address, namespaces: options.namespaces }
+  const transport = wayTo(address.base, options, ways)
+  const rancher = rancherApi(address.base, options.token, transport)
+
+  const connectTo = (cluster: string): Connect => ({
+    server: `${rancher.base}/k8s/clusters/${cluster}`,
+    headers: async () => rancher.headers,
+    transport,
+    refusal: (answer, { ran }) => refusal(answer, { cluster, ran }),
+  })
+  const over = (cluster: string, namespaces: readonly string[] | 'all'): Backend => {
+    const { connectTimeoutMs, startTimeoutMs, keepAliveIntervalMs } = options
+    const times = { connectTimeoutMs, startTimeoutMs, keepAliveIntervalMs }
+    const given = Object.fromEntries(Object.entries(times).filter(([, ms]) => ms !== undefined))
+    return kubernetesOver(connectTo(cluster), { name, kind: 'rancher2', namespaces, ...given })
+  }
+  const scopeIn = (cluster: string, signal: AbortSignal) =>
+    namespacesOf(
+      rancher,
+      kubernetesApi(async () => connectTo(cluster)),
+      { ...place, cluster },
+      signal,
+    )
+
+  /** A refusal as the reader needs it: with the person's name, and with Rancher's own remedy. */
+  const told = (error: unknown): Promise<unknown> => inRancherWords(error, rancher)
+
+  async function list(selector: Selector, signal: AbortSignal): Promise<readonly Target[]> {
+    const targets: Target[] = []
+    let failure: { readonly error: unknown } | undefined
+    await fanOut(await clustersOf(rancher, place, selector, signal), PARALLEL_CLUSTERS, async (cluster) => {
+      if (failure) return
+      try {
+        const inside = withinCluster(selector, cluster)
+        if (inside === undefined) return
+        const found = await over(cluster, await scopeIn(cluster, signal)).list(inside, signal)
+        targets.push(...found.map((one) => outer(one, cluster)))
+      } catch (error) {
+        failure ??= { error }
+      }
+    })
+    // A list that could not be read whole is no list.
+    if (failure) throw failure.error
+    return targets
+  }
+
+  async function* exec(target: Target, command: Command, id: string, signal: AbortSignal): AsyncGenerator<ExecEvent> {
+    const { cluster, inside } = inner(target)
+    try {
+      for await (const event of over(cluster, []).exec(inside, command, id, signal))
+        yield event.type === 'started' ? { ...event, handle: { ...event.handle, target: target.id } } : event
+    } catch (error) {
+      throw await told(error)
+    }
+  }
+
+  return {
+    name,
+    kind: 'rancher2',
+    traits: kubernetesTraits,
+    list: (selector, signal) =>
+      list(selector, signal).catch(async (error: unknown) => {
+        throw await told(error)
+      }),
+    exec,
+    async kill(target, handle, signal) {
+      const { cluster, inside } = inner(target)
+      try {
+        return await over(cluster, []).kill(inside, { ...handle, target: inside.id }, signal)
+      } catch (error) {
+        throw await told(error)
+      }
+    },
+    check: (signal) => check({ rancher, place, options, scopeIn, over }, signal),
+  }
+}
+
+/** `c-abc12/namespace/pod/container`: with the cluster always, for the same names are in many. */
+function outer(target: Target, cluster: string): Target {
+  const native = `${cluster}/${target.native}`
+  return { ...target, id: `${target.backend}/${native}` as TargetId, native, facets: { ...target.facets, stack: cluster } }
+}
+
+function inner(target: Target): { readonly cluster: string; readonly inside: Target } {
+  const [, cluster, native] = /^([a-z0-9-]+)\/(.+)$/.exec(target.native) ?? []
+  if (!cluster || !native) throw no('backend_protocol', 'This is not the id of a container in Rancher 2.', 'List them again.')
+  return { cluster, inside: { ...target, id: `${target.backend}/${native}` as TargetId, native } }
+}
+
+/** The selector as the cluster's own names have it; undefined: what it means is in another cluster. */
+function withinCluster({ id, facets, ...selector }: Selector, cluster: string): Selector | undefined {
+  const { stack: _, ...rest } = facets ?? {}
+  const narrowed = { ...selector, ...(facets === undefined ? {} : { facets: rest }) }
+  if (id === undefined || `${cluster}/`.startsWith(id)) return narrowed
+  if (id.startsWith(`${cluster}/`)) return { ...narrowed, id: id.slice(cluster.length + 1) }
+  // An engine's id begins with no cluster's.
+  return /^[0-9a-f]+$/.test(id) ? { ...narrowed, id } : undefined
+}
