@@ -2,7 +2,7 @@
 
 import { BackendError } from './errors.ts'
 import { within } from './fan-out.ts'
-import { type House, load, shown } from './house.ts'
+import { follow, type House, load, shown } from './house.ts'
 import type { RunId, RunRequest, RunState } from './model.ts'
 import { maskArgv, type Redactor } from './redact.ts'
 
@@ -11,10 +11,6 @@ const reportMs = 10_000
 const deliverMs = 300_000
 /** Least time between two progress reports (Slack takes about one update a second). */
 const progressMs = 1_000
-/** Reading a whole run takes at most this share of the time, so that thousands of targets are not held up by being told about. */
-const readingShare = 0.1
-/** How long the first report may hold the command back: the answer should have its place in the thread before there is one. */
-const firstMs = 5_000
 
 /** The request and endings as a reader may see them: argv, env and stdin masked like any output. */
 export function maskState(state: RunState, redactor: Redactor): RunState {
@@ -39,18 +35,18 @@ export function maskState(state: RunState, redactor: Redactor): RunState {
   return { ...state, request: { ...request, selector }, notes: state.notes.map(clean) }
 }
 
+/** Tells how the run stands, from a state that is kept up and not read anew each time. */
 export function startProgress(request: RunRequest, house: House) {
+  const run = follow(request.id, house)
   let dirty = false
   let stopped = false
+  let isReporting = false
   let busy: Promise<void> = Promise.resolve()
   let timer: ReturnType<typeof setTimeout> | undefined
-  let pauseMs = progressMs
   const report = async () => {
     dirty = false
-    const begun = Date.now()
     try {
-      const state = await load(request.id, house)
-      pauseMs = Math.max(progressMs, (Date.now() - begun) / readingShare)
+      const state = await run.state()
       if (!state) return
       const shownState = maskState(state, house.redactor)
       for (const part of await within(reportMs, 'The progress report', () => house.reporter(request).progress(shownState))) {
@@ -61,34 +57,30 @@ export function startProgress(request: RunRequest, house: House) {
       house.log({ level: 'warn', event: 'progress-failed', run: request.id, failure: shown(error, house) })
     }
   }
-  const tick = () => {
+  /** One report at a time: two would post two parent messages. */
+  const go = () => {
     timer = undefined
-    if (!dirty || stopped) return
+    isReporting = true
     busy = report().then(() => {
-      if (!stopped) timer = setTimeout(tick, pauseMs)
+      isReporting = false
+      if (dirty) plan()
     })
   }
+  const plan = () => {
+    if (!stopped && !isReporting) timer ??= setTimeout(go, progressMs)
+  }
   return {
-    /** Waits for the parent message, so that the answer has a place; not for ever. */
-    first: async () => {
-      busy = report().then(() => {
-        timer = setTimeout(tick, pauseMs)
-      })
-      let patience: ReturnType<typeof setTimeout> | undefined
-      const late = new Promise<void>((resolve) => {
-        patience = setTimeout(resolve, firstMs)
-      })
-      await Promise.race([busy, late])
-      clearTimeout(patience)
-    },
+    /** Posts the parent message while the commands are on their way: `stop` waits for it, so the answer has its place. */
+    begin: go,
     touch() {
       dirty = true
-      timer ??= stopped ? undefined : setTimeout(tick, pauseMs)
+      plan()
     },
     async stop() {
       stopped = true
       clearTimeout(timer)
       await busy
+      run.close()
     },
   }
 }

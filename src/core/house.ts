@@ -2,11 +2,11 @@
 
 import { DroverError, type Failure, failureOf } from './errors.ts'
 import type { Gate } from './fan-out.ts'
-import type { Instant, Owner, RunId, RunRequest, RunState, Target } from './model.ts'
+import type { Instant, Owner, RunId, RunRequest, RunState, StoredEvent, Target } from './model.ts'
 import type { Policy } from './policy.ts'
 import type { Backend, Directory, Ledger, Reporter } from './ports.ts'
 import type { Redactor } from './redact.ts'
-import { reduce } from './run-state.ts'
+import { createFold, reduce } from './run-state.ts'
 import type { Turns } from './turns.ts'
 
 export type SiteLimits = {
@@ -42,6 +42,45 @@ export type House = {
 
 export async function load(run: RunId, house: House): Promise<RunState | undefined> {
   return reduce(await house.ledger.read(run))
+}
+
+export type Live = {
+  /** How the run stands now; undefined when there is no such run. */
+  state(): Promise<RunState | undefined>
+  close(): void
+}
+
+/** A run in hand: read from the ledger once, then kept up with what is written to it here. What others write is read again. */
+export function follow(run: RunId, house: House): Live {
+  const fold = createFold()
+  let seq = 0
+  let isBehind = true
+  /** What is written while the ledger is read. */
+  let meanwhile: StoredEvent[] | undefined
+  const take = (event: StoredEvent): void => {
+    if (event.seq > seq + 1) isBehind = true
+    if (event.seq !== seq + 1) return
+    fold.apply(event)
+    seq = event.seq
+  }
+  const catchUp = async (): Promise<void> => {
+    meanwhile = []
+    try {
+      for (const event of await house.ledger.read(run)) take(event)
+      isBehind = false
+      for (const event of meanwhile) take(event)
+    } finally {
+      meanwhile = undefined
+    }
+  }
+  const close = house.ledger.follow(run, (event) => (meanwhile ? void meanwhile.push(event) : take(event)))
+  return {
+    async state() {
+      if (isBehind) await catchUp()
+      return fold.state()
+    },
+    close,
+  }
 }
 
 export function backendOf(target: Target, house: House): Backend {

@@ -4,16 +4,30 @@ import type { Ending, Execution, RunState, StoredEvent } from './model.ts'
 
 /** Folds events in order into the state that every view renders from; undefined when the first is not `accepted`. */
 export function reduce(events: readonly StoredEvent[]): RunState | undefined {
-  const first = events[0]?.event
-  if (first?.type !== 'accepted') return undefined
+  const fold = createFold()
+  for (const event of events) fold.apply(event)
+  return fold.state()
+}
+
+export type Fold = {
+  /** The next event of the run. */
+  apply(event: StoredEvent): void
+  /** As it stands: what comes later does not change what was returned. */
+  state(): RunState | undefined
+}
+
+/** The same, one event at a time, for whoever has the run in hand while it goes on. */
+export function createFold(): Fold {
   const executions = new Map<string, Execution>()
   const posted: Record<string, string> = {}
-  let state: RunState = { request: first.request, status: 'accepted', notes: [], executions: [], posted, delivered: false }
+  let state: Omit<RunState, 'executions' | 'posted'> | undefined
   const change = (target: string, part: Partial<Execution>) => {
     const execution = executions.get(target)
     if (execution) executions.set(target, { ...execution, ...part })
   }
-  for (const { event, at } of events) {
+  const apply = ({ event, at }: StoredEvent): void => {
+    if (event.type === 'accepted') state ??= { request: event.request, status: 'accepted', notes: [], delivered: false }
+    if (state === undefined) return
     switch (event.type) {
       case 'accepted':
       case 'output':
@@ -68,7 +82,10 @@ export function reduce(events: readonly StoredEvent[]): RunState | undefined {
         event satisfies never
     }
   }
-  return { ...state, executions: [...executions.values()] }
+  return {
+    apply,
+    state: () => state && { ...state, posted: { ...posted }, executions: [...executions.values()] },
+  }
 }
 
 /** The exit code that a terminal gets for a run: 0 only when all succeeded; the highest code of those that exited; 124 for a

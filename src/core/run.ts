@@ -70,7 +70,7 @@ async function perform(request: RunRequest, house: House, cancel: AbortSignal): 
   await append({ type: 'decided', decision, policy: house.policy.version, timeoutMs })
   for (const { id } of targets) if (plans?.[id]) await append({ type: 'planned', target: id, plan: plans[id] })
   const progress = startProgress(request, house)
-  await progress.first()
+  progress.begin()
   const maxBytes = Math.max(65_536, Math.min(house.limits.outputBytes, Math.floor(house.limits.runOutputBytes / targets.length)))
   let broken: unknown
   let lost = false

@@ -585,24 +585,49 @@ describe('the answer', () => {
     expect(logged).toContainEqual(expect.objectContaining({ event: 'progress-failed' }))
   })
 
-  it('[bounded] a run that is slow to read is read less often for its progress, so that its commands go on', {
+  it('[bounded] a run is read from the ledger once for all its progress reports, however many there are', {
     timeout: 30_000,
   }, async () => {
     let reads = 0
-    const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
-    const { backend } = backendOf('prod', [targetOf('a')], async function* (target) {
+    let reports = 0
+    const { backend } = backendOf('prod', [targetOf('a'), targetOf('b')], async function* (target) {
       yield { type: 'started', handle: { target: target.id, exec: 'e' } }
-      await pause(2_500)
+      await new Promise((resolve) => setTimeout(resolve, target.name === 'a' ? 1_500 : 3_500))
       yield { type: 'exit', code: 0 }
     })
-    const read = (real: Ledger) => async (run: RunId) => {
+    const read = (real: Ledger) => (run: RunId) => {
       reads++
-      await pause(800)
-      return await real.read(run)
+      return real.read(run)
     }
-    const { state } = await play({ backends: [backend], ledger: (real) => ({ read: read(real) }) })
-    // At its begin, for the first report, and for the answer.
+    const seen: string[] = []
+    const progress = async (state: RunState) => {
+      reports++
+      seen.push(state.executions.map(({ status }) => status).join(' '))
+      return []
+    }
+    const { state } = await play({ backends: [backend], ledger: (real) => ({ read: read(real) }), reporter: { progress } })
+    expect(reports).toBeGreaterThanOrEqual(3)
+    expect(seen.at(-1)).toBe('exited started')
+    // At its begin, for its progress, and for the answer.
     expect([state.delivered, reads]).toEqual([true, 3])
+  })
+
+  it('progress is reported by one call at a time, and the first is there before the answer although no command waits for it', {
+    timeout: 30_000,
+  }, async () => {
+    const { backend, ran } = backendOf('prod', [targetOf('a'), targetOf('b')])
+    let open = 0
+    let most = 0
+    let ranBefore = 0
+    const progress = async () => {
+      most = Math.max(most, ++open)
+      await new Promise((resolve) => setTimeout(resolve, 1_500))
+      ranBefore = ran.length
+      open--
+      return [{ part: 'parent', ref: '1' }]
+    }
+    const { state } = await play({ backends: [backend], reporter: { progress } })
+    expect([most, ranBefore, state.posted.parent]).toEqual([1, 2, '1'])
   })
 
   it('[bounded] a progress report that never comes back does not hold the run', { timeout: 30_000 }, async () => {
