@@ -1,9 +1,39 @@
 #!/bin/sh
-# Starts a private, throw-away Docker Engine, plays the tests that need one, and ends it. Root on Debian; see start-docker.sh.
+# Starts private, throw-away engines, plays the tests that need them, and ends them. Root on Debian; see start-docker.sh and kubernetes.sh.
+#
+#   run.sh                     Docker (with its containerd) and Kubernetes
+#   run.sh docker | containerd | kubernetes | rancher1 | rancher2 ...    only these; further words and options are vitest's
+#
+# An engine whose address is in the environment already (DOCKER_HOST, KUBE_URL) is used as it is, and not ended.
 set -eu
 here=$(dirname "$0")
+docker='' kubernetes=''
+for word in "$@"; do
+	case $word in
+	docker | containerd | swarm | rancher1) docker=wanted ;;
+	kubernetes | rancher2) kubernetes=wanted ;;
+	esac
+done
+[ -n "$docker$kubernetes" ] || docker=wanted kubernetes=wanted
+
 export ENGINE_DIR=${ENGINE_DIR:-/tmp/drover-engine-test}
-trap 'sh "$here/start-docker.sh" stop' EXIT
-addresses=$(sh "$here/start-docker.sh" start)
-export $addresses
+cluster=${DROVER_KUBE_DIR:-/var/lib/drover-kubernetes-test}
+ours=''
+end() {
+	case $ours in *docker*) sh "$here/start-docker.sh" stop ;; esac
+	case $ours in *kubernetes*) bash "$here/kubernetes.sh" clean "$cluster" ;; esac
+}
+trap end EXIT
+if [ -n "$docker" ] && [ -z "${DOCKER_HOST:-}" ]; then
+	ours="$ours docker"
+	addresses=$(sh "$here/start-docker.sh" start)
+	export $addresses
+fi
+if [ -n "$kubernetes" ] && [ -z "${KUBE_URL:-}" ]; then
+	# Returns at once when it is built.
+	bash "$here/kubernetes.sh" build
+	ours="$ours kubernetes"
+	addresses=$(bash "$here/kubernetes.sh" start "$cluster")
+	eval "$addresses"
+fi
 npx vitest run --config vitest.engines.config.ts "$@"
