@@ -2,6 +2,7 @@
 
 import { type Document, parseDocument } from 'yaml'
 import * as z from 'zod'
+import { containerdSettings } from './backends/containerd/settings.ts'
 import { kubernetesSettings } from './backends/kubernetes/settings.ts'
 import { rancher1Settings } from './backends/rancher1/settings.ts'
 import { rancher2Settings } from './backends/rancher2/settings.ts'
@@ -141,7 +142,12 @@ const parameter = z.strictObject({
 
 /** One entry for each kind: the folder of a backend says what it takes. */
 function backend(context: SettingsContext) {
-  return z.discriminatedUnion('kind', [rancher1Settings(context), rancher2Settings(context), kubernetesSettings(context)])
+  return z.discriminatedUnion('kind', [
+    rancher1Settings(context),
+    rancher2Settings(context),
+    kubernetesSettings(context),
+    containerdSettings(),
+  ])
 }
 
 function schema(env: Environment) {

@@ -1,6 +1,7 @@
 /** Where everything meets: configuration and what a runtime offers become a gateway, and its HTTP app. */
 
 import { Hono } from 'hono'
+import type { ContainerdSettings } from './backends/containerd/settings.ts'
 import { kubernetes } from './backends/kubernetes/connect.ts'
 import type { Machine } from './backends/machine.ts'
 import { rancher1 } from './backends/rancher1/backend.ts'
@@ -32,6 +33,8 @@ export type Outside = {
   readonly transport: Transports
   /** Absent on Workers. */
   readonly machine?: Machine
+  /** Brought from outside, so that gRPC is in no bundle for Workers. */
+  containerd?(name: string, settings: ContainerdSettings): Backend
 }
 
 /** What a runtime brings. */
@@ -90,7 +93,7 @@ export function createBackends(config: Config, outside: Outside): readonly Backe
   return Object.entries(config.backends).map(([name, settings]) => createBackend(name, settings, outside))
 }
 
-function createBackend(name: string, settings: BackendConfig, { transport, machine }: Outside): Backend {
+function createBackend(name: string, settings: BackendConfig, { transport, machine, containerd }: Outside): Backend {
   switch (settings.kind) {
     case 'rancher1': {
       const { accessKey, secretKey, project, url } = settings
@@ -101,6 +104,14 @@ function createBackend(name: string, settings: BackendConfig, { transport, machi
       return rancher2({ name, ...settings, token: settings.token.reveal() }, { transport, machine })
     case 'kubernetes':
       return kubernetes(name, settings, { transport, machine })
+    case 'containerd':
+      if (!containerd)
+        throw new DroverError({
+          code: 'config',
+          message: `backends.${name}: containerd has to be on the same machine as drover, and Workers has none.`,
+          next: 'Run drover on Node or Deno beside it, or use a backend of kind kubernetes.',
+        })
+      return containerd(name, settings)
     default:
       return settings satisfies never
   }

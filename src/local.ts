@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
+import { containerd } from './backends/containerd/backend.ts'
 import { type Config, type Environment, parseConfig } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import type { Reporter } from './core/ports.ts'
@@ -19,6 +20,7 @@ import {
 import { openSqlite } from './ledger/db-sqlite.ts'
 import { createLedger } from './ledger/ledger.ts'
 import { nodeMachine } from './runtime/machine-node.ts'
+import { makePipes } from './runtime/named-pipes.ts'
 import { nodeTransport } from './runtime/transport-node.ts'
 import { createTimerWake, startSweep } from './runtime/wake-timer.ts'
 
@@ -62,7 +64,12 @@ export function exitWith(error: unknown): never {
 }
 
 /** The ways out of Node and Deno. */
-export const outside: Outside = { transport: nodeTransport, machine: nodeMachine() }
+const machine = nodeMachine()
+export const outside: Outside = {
+  transport: nodeTransport,
+  machine,
+  containerd: (name, settings) => containerd({ ...settings, name }, machine, makePipes),
+}
 
 /** How long a start waits for Slack's first hello. */
 const connectMs = 15_000

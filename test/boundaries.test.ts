@@ -42,8 +42,13 @@ const rooms: readonly Room[] = [
   // A kubeconfig is YAML: one file of this kind reads it, and Workers has no files.
   { files: /^src\/backends\/kubernetes\/kubeconfig\.ts$/, may: ['src/core/', 'own', ...ports, 'zod', 'yaml'] },
   {
-    files: /^src\/backends\/(rancher1|kubernetes|docker|containerd)\//,
+    files: /^src\/backends\/(rancher1|kubernetes|docker)\//,
     may: ['src/core/', 'own', 'src/backends/wire/', ...ports, 'zod'],
+  },
+  // containerd speaks nothing but gRPC.
+  {
+    files: /^src\/backends\/containerd\//,
+    may: ['src/core/', 'own', 'src/backends/wire/', ...ports, 'zod', '@grpc/grpc-js', '@grpc/proto-loader'],
   },
   { files: /^src\/frontends\/body\.ts$/, may: [] },
   {
@@ -70,7 +75,12 @@ const rooms: readonly Room[] = [
 ]
 
 /** Only these start processes: an engine of real processes for the pretend workplace, and never through a shell. */
-const mayStartProcesses = [/^src\/playground\//, /^src\/playground\.ts$/, /^src\/cli\.ts$/, /^src\/runtime\/machine-node\.ts$/]
+const mayStartProcesses = [
+  /^src\/playground\//,
+  /^src\/playground\.ts$/,
+  /^src\/cli\.ts$/,
+  /^src\/runtime\/(machine-node|named-pipes)\.ts$/,
+]
 /** Only where a runtime demands one. */
 const mayExportDefault = [/^src\/(worker|deno|run-object)\.ts$/]
 

@@ -15,3 +15,19 @@ export interface Machine {
     options: { readonly env: Readonly<Record<string, string>>; readonly signal: AbortSignal; readonly stdin?: string },
   ): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }>
 }
+
+/** Named pipes in a folder of their own that only drover's user may enter: what an engine beside it reads and writes by path. */
+export interface NamedPipes {
+  path(name: string): string
+  /** Is open for reading when it settles, so that nothing written from then on is lost. What is not pulled is not read. */
+  read(name: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>
+  /** Opens it for writing as soon as somebody has it open for reading. What it returns writes all, and closes; a reader that ends early is no error. */
+  write(name: string, signal: AbortSignal): Promise<(data: Uint8Array) => Promise<void>>
+  /** The engine has opened its sides: the folder goes, what is open stays open. */
+  handedOver(): void
+  /** Ends what is open, and the folder goes. Never throws. */
+  close(): void
+}
+
+/** Below `folder`, or where the system keeps such things. Throws DroverError `config` when that cannot be. */
+export type MakePipes = (names: readonly string[], folder: string | undefined, signal: AbortSignal) => Promise<NamedPipes>

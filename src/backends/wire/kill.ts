@@ -4,7 +4,8 @@ import type { Command, ExecHandle } from '../../core/model.ts'
 import type { KillResult } from '../../core/ports.ts'
 
 /*
- * Arguments: <first half of the exec id> <pid or -> <second half>: apart, so that this program does not find itself.
+ * Arguments: <first half of the exec id> <pid or -> <second half> <not empty: the engine vouches for the pid>: the halves apart, so that this
+ * program does not find itself.
  * TERM, 2 s to end, KILL, 2 s to be gone; old busybox sleeps whole seconds only.
  * A process belongs when its environment or command line holds the id, when its session is the wrapper's, or when its parent belongs (`su` makes
  * environments unreadable). `read` drops NULs in every shell, so no other program is needed. A pid counts with its start time: pids come again.
@@ -15,7 +16,7 @@ import type { KillResult } from '../../core/ports.ts'
 const KILL = `LC_ALL=C; p=$2 i=$1$3 known= other=
 get() { v=; while IFS= read -r l || [ -n "$l" ]; do v="$v $l"; done <"$1"; }
 get /proc/$$/stat 2>/dev/null; case $v in *\\)*) :;; *) echo noproc; exit;; esac
-get /proc/$p/cmdline 2>/dev/null; case $v in ''|*"$i"*) :;; *) p=-;; esac
+[ "$4" ] || { get /proc/$p/cmdline; case $v in ''|*"$i"*) :;; *) p=-;; esac; } 2>/dev/null
 scan() { h= t=
 for d in /proc/[0-9]*; do
 q=\${d#/proc/}; [ "$q" = $$ ] && continue
@@ -44,7 +45,8 @@ done 2>/dev/null
 [ ! "$h" ] || scan
 if [ "$h" ]; then echo "left$h"; else echo gone; fi`
 
-export function killCommand(exec: string, pid: number | undefined): Command {
+/** `isLeader`: the engine says that `pid` is the execution's first process, and alive. */
+export function killCommand(exec: string, pid: number | undefined, isLeader = false): Command {
   const middle = Math.ceil(exec.length / 2)
   return {
     argv: [
@@ -55,6 +57,7 @@ export function killCommand(exec: string, pid: number | undefined): Command {
       exec.slice(0, middle),
       pid === undefined ? '-' : String(pid),
       exec.slice(middle),
+      ...(isLeader ? ['leader'] : []),
     ],
   }
 }

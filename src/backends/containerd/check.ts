@@ -1,0 +1,54 @@
+/** What `drover check` says of a containerd. */
+
+import { BackendError, DroverError } from '../../core/errors.ts'
+import type { CheckLine } from '../../core/ports.ts'
+import { refusal } from './errors.ts'
+import type { Connection } from './exec.ts'
+
+/** With more execs at once in a container its shim stalls; 1.7 has no such wall. */
+const MOST_ON_1_6 = 16
+
+export async function check(
+  connection: Connection,
+  options: { readonly namespace: string; readonly parallel: number },
+  signal: AbortSignal,
+): Promise<readonly CheckLine[]> {
+  const { engine, address, makePipes, fifoDirectory } = connection
+  const { namespace, parallel } = options
+  const lines: CheckLine[] = []
+  try {
+    const { version } = await engine.version(signal)
+    lines.push({ ok: true, what: `containerd answers at ${address}`, detail: `version ${version}` })
+    lines.push({
+      ok: 'warn',
+      what: 'the way to this socket is the way to root on its machine',
+      next: 'Let nobody but drover’s own user have it, and keep rules for this backend narrow.',
+    })
+    if (/^v?1\.[0-6]\./.test(version) && parallel > MOST_ON_1_6)
+      lines.push({
+        ok: 'warn',
+        what: `parallel is ${parallel}, and this containerd stalls with more than ${MOST_ON_1_6} commands at once in a container`,
+        next: `Set parallel to ${MOST_ON_1_6} or less.`,
+      })
+    const known = (await engine.namespaces(signal)).namespaces.map(({ name }) => name)
+    const running = await engine.running(signal)
+    lines.push(
+      known.includes(namespace)
+        ? { ok: running.size > 0 ? true : 'warn', what: `${running.size} running containers in the namespace ${namespace}` }
+        : {
+            ok: false,
+            what: `there is no namespace ${namespace}`,
+            detail: `there are: ${known.join(', ') || 'none'}`,
+            next: 'Set `namespace` of this backend to one of them.',
+          },
+    )
+    const pipes = await makePipes(['stdout'], fifoDirectory, signal)
+    pipes.close()
+    lines.push({ ok: true, what: 'named pipes can be made', ...(fifoDirectory ? { detail: `in ${fifoDirectory}` } : {}) })
+  } catch (error) {
+    const shown = refusal(error, { address, about: 'its namespaces' })
+    if (!(shown instanceof BackendError) && !(shown instanceof DroverError)) throw error
+    lines.push({ ok: false, what: shown.message, ...(shown.next ? { next: shown.next } : {}) })
+  }
+  return lines
+}

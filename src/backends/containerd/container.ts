@@ -1,0 +1,118 @@
+/** A container of containerd as drover's target, and a selector as what containerd can narrow. */
+
+import * as z from 'zod'
+import type { Facet, LabelTerm, Selector, Target, TargetId } from '../../core/model.ts'
+import type { Container } from './engine.ts'
+
+/** The runtime spec (OCI), as far as drover reads it. */
+export const Spec = z.object({
+  process: z
+    .looseObject({
+      env: z.array(z.string()).optional(),
+      cwd: z.string().optional(),
+      user: z.looseObject({ uid: z.number().optional(), gid: z.number().optional() }).optional(),
+      capabilities: z.object({ bounding: z.array(z.string()).nullish() }).nullish(),
+    })
+    .optional(),
+  linux: z.object({ namespaces: z.array(z.object({ type: z.string(), path: z.string().nullish() })).nullish() }).nullish(),
+})
+export type Spec = z.infer<typeof Spec>
+
+/** Undefined: not a runtime spec of Linux, so nothing can be started there. */
+export function specOf({ spec }: Container): Spec | undefined {
+  if (spec === null) return undefined
+  try {
+    return Spec.parse(JSON.parse(new TextDecoder().decode(spec.value)))
+  } catch {
+    return undefined
+  }
+}
+
+/** Set by the kubelet, and by containerd's CRI service (pkg/cri/server). */
+const kube = {
+  namespace: 'io.kubernetes.pod.namespace',
+  pod: 'io.kubernetes.pod.name',
+  uid: 'io.kubernetes.pod.uid',
+  container: 'io.kubernetes.container.name',
+  kind: 'io.cri-containerd.kind',
+}
+/** Namespaces of the cluster's own workload: of Kubernetes, Rancher, OpenShift and common network layers. */
+const SYSTEM = /^(kube-(system|public|node-lease)|cattle-.+|fleet-.+|openshift(-.+)?|calico-system|tigera-operator)$/
+/** With these a container is as good as root on its host. */
+const STRONG_CAPABILITIES = ['CAP_SYS_ADMIN', 'CAP_SYS_MODULE']
+/** Not having one of its own, a container shares the host's. */
+const OWN_NAMESPACES = ['pid', 'ipc', 'mount', 'network']
+
+/** The containers that run. The labels of a pod are those of its sandbox: its containers count as having them. */
+export function targetsOf(containers: readonly Container[], running: ReadonlySet<string>, backend: string): readonly Target[] {
+  const sandboxes = containers.filter(({ labels }) => labels[kube.kind] === 'sandbox')
+  const podLabels = new Map(sandboxes.map(({ labels }) => [labels[kube.uid], labels]))
+  return containers
+    .filter(({ id, labels }) => running.has(id) && labels[kube.kind] !== 'sandbox')
+    .map((one) => targetOf(one, podLabels.get(one.labels[kube.uid] ?? '') ?? {}, backend))
+}
+
+function targetOf(container: Container, podLabels: Readonly<Record<string, string>>, backend: string): Target {
+  const { id, image } = container
+  const labels = { ...podLabels, ...container.labels }
+  const pod = labels[kube.pod]
+  const inPod = labels[kube.container]
+  const named = labels['nerdctl/name']
+  const name = pod !== undefined && inPod !== undefined ? `${pod}/${inPod}` : named || id
+  const facets: Record<Facet, string | undefined> = {
+    // nerdctl compose labels what it makes as Docker's does.
+    stack: labels['com.docker.compose.project'],
+    service: labels['com.docker.compose.service'],
+    namespace: labels[kube.namespace],
+    pod,
+    container: inPod ?? name,
+    image,
+    workload: undefined,
+    host: undefined,
+  }
+  return {
+    id: `${backend}/${id}` as TargetId,
+    backend,
+    kind: 'containerd',
+    native: id,
+    name,
+    engineId: id,
+    labels,
+    facets: Object.fromEntries(Object.entries(facets).filter(([, value]) => value)),
+    ...(SYSTEM.test(labels[kube.namespace] ?? '') ? { system: true } : {}),
+    ...(isPrivileged(specOf(container)) ? { privileged: true } : {}),
+  }
+}
+
+/** What cannot be read counts as privileged: policy then asks for the right. */
+function isPrivileged(spec: Spec | undefined): boolean {
+  if (spec?.linux === undefined || spec.linux === null) return true
+  const own = (spec.linux.namespaces ?? []).filter(({ path }) => !path?.startsWith('/proc/1/')).map(({ type }) => type)
+  return (
+    (spec.process?.capabilities?.bounding ?? []).some((one) => STRONG_CAPABILITIES.includes(one)) ||
+    OWN_NAMESPACES.some((type) => !own.includes(type))
+  )
+}
+
+// ---- a selector as filters -------------------------------------------------------------------
+
+/** What needs no quoting in a filter, and no escape in a quoted one. */
+const PLAIN = /^[A-Za-z0-9._/-]+$/
+
+/**
+ * Less to read; the caller matches again. In the CRI's namespace nothing is asked for: there labels are the sandbox's.
+ * filters/filter.go: a comma is "and", `==` the whole value, a bare field "is there".
+ */
+export function filtersOf(selector: Selector, namespace: string): readonly string[] {
+  if (namespace === 'k8s.io') return []
+  const terms = (selector.labels ?? []).flatMap((term) => labelFilter(term) ?? [])
+  // Ids of people who type are prefixes; `~=` is a regular expression.
+  const id = selector.id !== undefined && /^[A-Za-z0-9_-]+$/.test(selector.id) ? [`id~="^${selector.id}"`] : []
+  const all = [...id, ...terms]
+  return all.length === 0 ? [] : [all.join(',')]
+}
+
+function labelFilter(term: LabelTerm): string | undefined {
+  if (term.op === 'eq' && PLAIN.test(term.key) && PLAIN.test(term.value)) return `labels."${term.key}"=="${term.value}"`
+  return term.op === 'exists' && PLAIN.test(term.key) ? `labels."${term.key}"` : undefined
+}

@@ -1,0 +1,163 @@
+/** What containerd refuses, in words a person can act on. */
+
+import { BackendError, type Failure } from '../../core/errors.ts'
+import { EngineError } from './engine.ts'
+
+const failure = (ran: 'no' | 'maybe', code: Failure['code'], message: string, next: string, cause?: unknown) =>
+  new BackendError({ code, message, next }, { ran, cause })
+
+/** A call that starts nothing. */
+export function refusal(error: unknown, what: { readonly address: string; readonly about: string }): unknown {
+  if (!(error instanceof EngineError)) return error
+  const { code, message } = error
+  const no = (reason: Failure['code'], text: string, next: string) => failure('no', reason, text, next, error)
+  if (code === 'CANCELLED') return no('stream_broken', 'The question to containerd was given up.', 'Ask again.')
+  if (code === 'DEADLINE_EXCEEDED')
+    return no('timeout', `containerd did not answer about ${what.about} in time.`, 'Look whether its machine is overloaded.')
+  if (code === 'NOT_FOUND')
+    return no(
+      'backend_not_found',
+      `containerd does not know ${what.about}.`,
+      'It may have been removed since it was listed: ask again.',
+    )
+  if (code === 'UNAVAILABLE') return unreachable(error, what.address)
+  if (code === 'UNIMPLEMENTED')
+    return no(
+      'backend_protocol',
+      'What answers on this socket is not containerd, or one older than 1.3.',
+      'Check `address` of this backend.',
+    )
+  if (code === 'PERMISSION_DENIED')
+    return no(
+      'backend_forbidden',
+      `containerd does not allow it: ${words(message)}`,
+      'See docs/backends/containerd.md for the rights.',
+    )
+  return no(
+    'backend_protocol',
+    `containerd answered ${what.about} with ${code}: ${words(message)}`,
+    'Look into containerd’s log.',
+  )
+}
+
+function unreachable(error: EngineError, address: string): BackendError {
+  const no = (code: Failure['code'], message: string, next: string) => failure('no', code, message, next, error)
+  if (/EACCES|EPERM/.test(error.message))
+    return no(
+      'backend_forbidden',
+      `drover’s user may not open containerd’s socket ${address}.`,
+      'It belongs to root; who may open it owns the machine. See docs/backends/containerd.md.',
+    )
+  if (/ENOENT/.test(error.message))
+    return no('backend_unavailable', `There is no socket at ${address}.`, 'Start containerd, or set `address` of this backend.')
+  return no(
+    'backend_unavailable',
+    `containerd cannot be reached at ${address}: ${words(error.message)}`,
+    'Look whether it is running: `systemctl status containerd`.',
+  )
+}
+
+/** Tasks.Exec makes the process known, and runs nothing yet. */
+export function notMade(error: unknown, name: string, address: string): unknown {
+  if (!(error instanceof EngineError)) return error
+  const why = state(error, name)
+  return why ?? refusal(error, { address, about: `a process in ${name}` })
+}
+
+/** The states of a container in which nothing can be run. The texts: containerd's pkg/process and runc's `exec`. */
+function state(error: EngineError, name: string): BackendError | undefined {
+  const not = (how: string, next: string) => failure('no', 'not_running', `The container ${name} ${how}.`, next, error)
+  if (/paus(ed|ing)/.test(error.message)) return not('is paused', 'Let it go on, or choose one that runs.')
+  if (
+    error.code === 'NOT_FOUND' ||
+    /in a (stopped|deleted) state|cannot exec in a stopped container|not running/.test(error.message)
+  )
+    return not('is not running', 'Start it, or choose one that runs.')
+  return undefined
+}
+
+/** Only these words mean for certain that no process of the command's has begun. */
+const RUNTIME = /OCI runtime exec failed|(runc|crun|runsc) did not terminate|fork\/exec|exec failed/i
+
+/** Tasks.Start: what the runtime says of a program it could not start is no output and no exit code. */
+export function notStarted(
+  error: unknown,
+  command: { readonly argv: readonly string[]; readonly dir?: string },
+  name: string,
+): unknown {
+  if (!(error instanceof EngineError)) return error
+  const { code, message } = error
+  const [program = ''] = command.argv
+  const no = (reason: Failure['code'], text: string, next: string) => failure('no', reason, text, next, error)
+  if (code === 'CANCELLED') return givenUp('maybe', error)
+  if (code === 'DEADLINE_EXCEEDED')
+    return failure(
+      'maybe',
+      'timeout',
+      'The container did not begin the command in time.',
+      'Its machine may be overloaded. Look before you run it again.',
+      error,
+    )
+  if (/argument list too long/i.test(message))
+    return no(
+      'unsupported',
+      'The command is longer than the container’s system takes (128 KiB for one argument).',
+      'Make it shorter.',
+    )
+  if (/chdir to cwd|mkdir .*cwd|\bcwd\b/.test(message))
+    return no(
+      'command_not_found',
+      `The directory ${command.dir ?? 'the container starts in'} is not there, or may not be entered, so the command was not started.`,
+      'Check dir= against the files of the container.',
+    )
+  if (RUNTIME.test(message)) {
+    const stopped = state(error, name)
+    if (stopped) return stopped
+    if (/not found in \$PATH|no such file or directory/.test(message))
+      return no('command_not_found', `There is no ${program} in the container.`, 'Use a program that the image has.')
+    if (/permission denied|is a directory|exec format error/.test(message))
+      return no(
+        'command_not_found',
+        `${program} is in the container, but cannot be run there: ${reason(message)}.`,
+        'Check its rights, and what system it was made for.',
+      )
+    return no(
+      'backend_unavailable',
+      `The container’s runtime could not start it: ${words(message)}`,
+      'Look at the container on its machine.',
+    )
+  }
+  if (code === 'NOT_FOUND' || code === 'FAILED_PRECONDITION') return state(error, name) ?? lost(error)
+  return lost(error)
+}
+
+function reason(message: string): string {
+  return /permission denied|is a directory|exec format error/.exec(message)?.[0] ?? 'refused'
+}
+
+/** After the begin, the engine that can no longer be asked proves nothing (S41). */
+export function lost(error: unknown): unknown {
+  if (!(error instanceof EngineError)) return error
+  return failure(
+    'maybe',
+    'stream_broken',
+    `The connection to containerd ended before it told how the command did (${words(error.message)}); it may still run.`,
+    'Look at the container and at containerd, then decide whether to run it again.',
+    error,
+  )
+}
+
+export function givenUp(ran: 'no' | 'maybe', cause?: unknown): BackendError {
+  return new BackendError(
+    { code: 'stream_broken', message: 'The connection was given up before the command ended.' },
+    { ran, cause },
+  )
+}
+
+/** An engine's words on one line, and not too many. */
+function words(text: string): string {
+  return text
+    .replaceAll(/[\x00-\x1f\x7f]+/g, ' ')
+    .trim()
+    .slice(0, 300)
+}

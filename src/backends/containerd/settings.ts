@@ -1,0 +1,31 @@
+/** A containerd as it stands in drover.yaml. */
+
+import * as z from 'zod'
+
+/** sockaddr_un's path, unix(7). */
+const LONGEST_SOCKET_PATH = 107
+const path = z.string().regex(/^\/[^\0\n]+$/, 'an absolute path')
+
+export const containerdSettings = () =>
+  z.strictObject({
+    kind: z.literal('containerd'),
+    /** Only a socket on this machine: a command's streams are named pipes, which do not travel. */
+    address: path
+      .max(LONGEST_SOCKET_PATH, `a socket's path has at most ${LONGEST_SOCKET_PATH} characters`)
+      .default('/run/containerd/containerd.sock'),
+    namespace: z
+      .string()
+      .max(76)
+      .regex(
+        /^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$/,
+        'one namespace as `ctr namespaces list` shows them, for example k8s.io or default',
+      )
+      // dockerd deletes exec processes that are not its own at their end, and with them the proof of how they ended.
+      .refine((name) => name !== 'moby', 'the containers in moby are Docker’s own; use a backend of kind docker for them'),
+    /** Where named pipes are made, each in a private folder; containerd has to see it under the same path. */
+    fifoDirectory: path.optional(),
+    /** Commands at a time in one container; with more than 16 the shim of containerd 1.6 stalls. */
+    parallel: z.int().min(1).max(64).default(8),
+  })
+
+export type ContainerdSettings = z.output<ReturnType<typeof containerdSettings>>
