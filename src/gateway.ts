@@ -374,12 +374,14 @@ export function createSlackSocket(
   return slackSocket(options, gateway, slackServices(config, services))
 }
 
-function slackOptions({ botToken, team, botUserId, botId, apiUrl, command, shareTo, allowGuests, allowTeams }: SlackConfig) {
+function slackOptions(config: SlackConfig) {
+  const { botToken, team, botUserId, botId, apiUrl, command, rolloutCommand, shareTo, allowGuests, allowTeams } = config
   return {
     botToken: botToken.reveal(),
     teamId: team,
     apiUrl,
     command,
+    rolloutCommand,
     shareTo,
     allowGuests,
     allowTeams,

@@ -71,7 +71,10 @@ export function startProgress(request: RunRequest, house: House) {
   }
   return {
     /** Posts the parent message while the commands are on their way: `stop` waits for it, so the answer has its place. */
-    begin: go,
+    begin(): Promise<void> {
+      go()
+      return busy
+    },
     touch() {
       dirty = true
       plan()

@@ -70,7 +70,9 @@ async function perform(request: RunRequest, house: House, cancel: AbortSignal): 
   await append({ type: 'decided', decision, policy: house.policy.version, timeoutMs })
   for (const { id } of targets) if (plans?.[id]) await append({ type: 'planned', target: id, plan: plans[id] })
   const progress = startProgress(request, house)
-  progress.begin()
+  const told = progress.begin()
+  // What a rollout would change is shown before it is sent; for as long as a report may take, and no longer.
+  if (plans) await told
   const maxBytes = Math.max(65_536, Math.min(house.limits.outputBytes, Math.floor(house.limits.runOutputBytes / targets.length)))
   let broken: unknown
   let lost = false

@@ -2,39 +2,50 @@
 
 import { pointAt, rightForm } from '../../core/command-line.ts'
 import type { Failure } from '../../core/errors.ts'
-import type { Actor, RunRequest } from '../../core/model.ts'
+import type { Actor, Rollout, RunRequest } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Judgement, RunSummary, TargetsAnswer } from '../../core/ports.ts'
 import type { Redactor } from '../../core/redact.ts'
+import { rolloutForm } from '../../core/rollout-line.ts'
 import { names } from '../../core/selector.ts'
 import { bold, cut, italic, type Leaf, lines, type Message, message, plain, preformatted } from './blocks.ts'
-import { formatActor, formatDuration, formatSelector, shownArgv } from './request-text.ts'
+import { formatActor, formatDuration, formatRequest, formatSelector, shownArgv } from './request-text.ts'
+import { askedFor, judgedCards } from './rollout-views.ts'
 import { failureLines, noticeMessage } from './run-views.ts'
 
 const MAX_TARGETS_SHOWN = 40
 const MAX_RUNS_SHOWN = 10
 
 /** `text` is the text that the failure's position counts in. */
-export function lineFailure(text: string, failure: Failure, redactor: Redactor): Message {
+export function lineFailure(text: string, failure: Failure, redactor: Redactor, form = rightForm): Message {
   if (failure.position === undefined) return noticeMessage('Nothing was run.', failure)
   const pointed = cut(makeVisible(pointAt(redactor.blank(text), failure.position)), 1000)
   return message(`Nothing was run. ${failure.message}`, [
     lines([bold('Nothing was run.')]),
     preformatted(pointed),
     lines(...failureLines(failure)),
-    ...(failure.code === 'usage' && !failure.next?.includes('xample') ? [preformatted(rightForm)] : []),
+    ...(failure.code === 'usage' && !failure.next?.includes('xample') ? [preformatted(form)] : []),
   ])
 }
 
 export function queuedMessage(request: RunRequest, redactor: Redactor): Message {
   return message('Queued. The text was changed on its way; see what runs.', [
     lines([bold('Queued. '), plain('The text was changed on its way; this is what runs:')]),
-    preformatted(cut(`${formatSelector(request.selector)}\n${shownArgv(request.command.argv, redactor)}`, 2500)),
+    preformatted(
+      cut(
+        request.rollout
+          ? formatRequest(request, redactor)
+          : `${formatSelector(request.selector)}\n${shownArgv(request.command.argv, redactor)}`,
+        2500,
+      ),
+    ),
     lines(...(request.restored ?? []).slice(0, 20).map((change) => [plain(cut(change, 200))])),
   ])
 }
 
-export function helpMessage(command: string, siteTimeoutMs: number): Message {
+type Commands = { readonly command?: string; readonly rolloutCommand?: string }
+
+export function helpMessage({ command = '/exec', rolloutCommand = '/rollout' }: Commands, siteTimeoutMs: number): Message {
   const examples = [
     `${command} label=web cmd="uptime"`,
     `${command} label=app=web,tier!=canary cmd="df -h /" timeout=20s`,
@@ -44,9 +55,17 @@ export function helpMessage(command: string, siteTimeoutMs: number): Message {
     `${command} why label=web cmd="uptime"`,
     `${command} runs`,
   ]
+  const rollouts = [
+    rolloutForm(),
+    ...(['scale', 'undo', 'status'] as const).map(rolloutForm),
+    `rollout restart stack=shop service=web`,
+    rolloutForm().replace('rollout', 'rollout why'),
+  ]
   return message('How to ask drover', [
     lines([bold('How to ask drover')], [plain('Say which containers, then what to run in each of them.')]),
     preformatted(examples.join('\n')),
+    lines([plain('To change a workload, or look at one; before and after are shown before anything is sent:')]),
+    preformatted(rollouts.map((line) => line.replace('rollout', rolloutCommand)).join('\n')),
     lines(
       [plain('In a thread, mention me and write the same words. After -- the words are the arguments, and no shell is used.')],
       [plain(`A command ends after ${formatDuration(siteTimeoutMs)} unless timeout= says otherwise; a rule may say less.`)],
@@ -74,13 +93,23 @@ export function targetsMessage(answer: TargetsAnswer): Message {
 }
 
 /** What would happen, and by which rule. */
-export function whyMessage(judgement: Judgement): Message {
+export function whyMessage(judgement: Judgement, rollout?: Rollout): Message {
   if (!judgement.ok) {
     const rule = judgement.decision.rule === undefined ? [] : [[plain(`Rule: ${cut(judgement.decision.rule, 100)}`)]]
     return message('It would not run.', [lines([bold('It would not run.')], ...failureLines(judgement.failure), ...rule)])
   }
   const { targets, decision, timeoutMs, notes } = judgement
   const rule = decision.effect === 'allow' ? decision.rule : ''
+  if (rollout) {
+    const limit = `Rule: ${cut(rule, 300)} · watched for at most ${formatDuration(timeoutMs)}`
+    return message('It would be rolled out. Nothing was changed.', [
+      lines([bold('It would be rolled out: '), plain(cut(makeVisible(askedFor(rollout)), 700))]),
+      ...judgedCards(judgement),
+      lines([plain(limit)], ...notes.slice(0, 5).map((note) => [italic(cut(makeVisible(note), 300))]), [
+        plain('Nothing was changed.'),
+      ]),
+    ])
+  }
   return message('It would run. Nothing was run.', [
     lines(
       [

@@ -24,6 +24,8 @@ export type SlackOptions = {
   readonly apiUrl?: string
   /** Default `/exec`. */
   readonly command?: string
+  /** Default `/rollout`. */
+  readonly rolloutCommand?: string
   /** Ids of the channels a result may be shared to. */
   readonly shareTo: readonly string[]
   /** Read by the directory. */

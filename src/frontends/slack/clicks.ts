@@ -3,11 +3,13 @@
 import type { App, BlockAction } from '@slack/bolt'
 import * as z from 'zod'
 import type { Failure } from '../../core/errors.ts'
-import type { Actor, RunId, RunRequest, RunState } from '../../core/model.ts'
+import type { Actor, Rollout, RunId, RunRequest, RunState } from '../../core/model.ts'
+import { rolloutArgv } from '../../core/rollout.ts'
 import { isRunId, runIdFor } from '../../core/run-id.ts'
 import { buttons, lines, type Message, message, plain } from './blocks.ts'
 import { actorOf, type Desk, ephemeral, failed, slackPlace } from './desk.ts'
 import { postFullOutput } from './reporter.ts'
+import { changeModal } from './rollout-views.ts'
 import { ACTIONS, noticeMessage, SHARE_BLOCK, SHARE_SELECT, SHARE_VIEW, shareModal } from './run-views.ts'
 import { type SlackPlace, threadOf } from './spots.ts'
 
@@ -22,7 +24,14 @@ const clickSchema = z.looseObject({
   channel: z.looseObject({ id: z.string().min(1) }),
   /** Absent when the button stands in an ephemeral message. */
   message: z.looseObject({ ts: z.string().min(1), thread_ts: z.string().optional() }).optional(),
-  actions: z.tuple([z.looseObject({ value: z.string().refine(isRunId) })]).rest(z.unknown()),
+  /** A run, and where there are several buttons of one kind, which of its workloads is meant. */
+  actions: z
+    .tuple([
+      z.looseObject({
+        value: z.string().refine((value) => /^[a-z0-9]+(\.\d{1,4})?$/.test(value) && isRunId(value.split('.')[0] ?? '')),
+      }),
+    ])
+    .rest(z.unknown()),
 })
 
 const submissionSchema = z.looseObject({
@@ -45,16 +54,18 @@ type Click = {
   readonly by: Actor
   readonly place: SlackPlace
   readonly trigger: string
+  /** Which of the run's workloads. */
+  readonly index: number
 }
 /** What the presser is told, if there is anything to say. */
 type Reaction = (click: Click) => Promise<Message | undefined>
 
 export function registerClicks(app: App, desk: Desk): void {
-  const on = (action: string, react: Reaction) => {
+  const on = (action: string | RegExp, react: Reaction, starts: 'a run' | 'nothing' = 'nothing') => {
     app.action<BlockAction>({ type: 'block_actions', action_id: action }, async ({ body, ack, respond }) => {
       const click = clickOf(desk, body)
-      // A run again is recorded before the acknowledgement; everything else can be pressed once more.
-      const early = action === ACTIONS.again
+      // A new run is recorded before the acknowledgement; everything else can be pressed once more.
+      const early = starts === 'a run'
       if (!early) await ack()
       let said: Message | undefined
       try {
@@ -67,7 +78,10 @@ export function registerClicks(app: App, desk: Desk): void {
     })
   }
   on(ACTIONS.cancel, (click) => cancel(desk, click))
-  on(ACTIONS.again, (click) => again(desk, click))
+  on(ACTIONS.again, (click) => again(desk, click), 'a run')
+  on(new RegExp(`^${ACTIONS.undo}:\\d$`), (click) => goOn(desk, click, 'undo'), 'a run')
+  on(new RegExp(`^${ACTIONS.finish}:\\d$`), (click) => goOn(desk, click, 'finish'), 'a run')
+  on(ACTIONS.change, (click) => showChange(desk, click))
   on(ACTIONS.output, (click) => fullOutput(desk, click, 'first'))
   on(ACTIONS.outputRetry, (click) => fullOutput(desk, click, 'retry'))
   on(ACTIONS.share, (click) => openShare(desk, click))
@@ -98,8 +112,10 @@ function clickOf(desk: Desk, body: unknown): Click | undefined {
   if (!parsed.success) return undefined
   const { user, team, channel, message: pressed, actions, trigger_id: trigger } = parsed.data
   const threadTs = pressed?.thread_ts ?? pressed?.ts
+  const [run, index] = actions[0].value.split('.')
   return {
-    run: actions[0].value as RunId,
+    run: run as RunId,
+    index: Number(index ?? 0),
     by: actorOf(user.team_id ?? team?.id, user.id),
     place: slackPlace(desk, channel.id, threadTs),
     trigger,
@@ -113,6 +129,7 @@ function notice(text: string): Message {
 async function cancel(desk: Desk, { run, by, place }: Click): Promise<Message> {
   const failure = await desk.gateway.cancel(run, by, place)
   if (failure !== undefined) return noticeMessage('Not cancelled.', failure)
+  if ((await desk.gateway.read(run))?.request.rollout) return notice('It is no longer watched. What was sent stays.')
   return notice('Done: the message of this run says what is proved gone, and what is not.')
 }
 
@@ -120,24 +137,72 @@ async function cancel(desk: Desk, { run, by, place }: Click): Promise<Message> {
 async function again(desk: Desk, { run, by, place, trigger }: Click): Promise<Message | undefined> {
   const state = await desk.gateway.read(run)
   if (state === undefined) return noticeMessage('Nothing was run.', unknownRun)
-  const presser = by.kind === 'slack-user' ? `${by.team}/${by.user}` : ''
-  if (!(await desk.gateway.firstTime(`slack-again:${run}:${presser}`, DOUBLE_CLICK_MS))) {
-    return notice('You asked for this a moment ago; it was not run twice.')
-  }
+  if (!(await isFirst(desk, `slack-again:${run}`, by))) return notice('You asked for this a moment ago; it was not run twice.')
   const delivery = `slack:${trigger}`
-  const { selector, command, timeoutMs } = state.request
+  const { selector, command, rollout, timeoutMs } = state.request
   const request: RunRequest = {
     id: await runIdFor(delivery),
     actor: by,
     trigger: { kind: 'button', delivery },
     selector,
     command,
+    ...(rollout === undefined ? {} : { rollout }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     place,
     receivedAt: desk.services.now(),
     again: run,
   }
   await desk.gateway.submit(request)
+  return undefined
+}
+
+function isFirst(desk: Desk, key: string, by: Actor): Promise<boolean> {
+  return desk.gateway.firstTime(`${key}:${by.kind === 'slack-user' ? `${by.team}/${by.user}` : ''}`, DOUBLE_CLICK_MS)
+}
+
+/** What follows a rollout, on the workload it changed: a run of the presser, judged and planned anew. The stored plan says where back to. */
+async function goOn(
+  desk: Desk,
+  { run, by, place, trigger, index }: Click,
+  verb: 'undo' | 'finish',
+): Promise<Message | undefined> {
+  const state = await desk.gateway.read(run)
+  const { target, plan } = state?.executions[index] ?? {}
+  if (state?.request.rollout === undefined || target === undefined) return noticeMessage('Nothing was changed.', unknownRun)
+  const to = plan?.undo?.to
+  if (verb === 'undo' && to === undefined) return noticeMessage('Nothing was changed.', nothingBefore)
+  if (!(await isFirst(desk, `slack-${verb}:${run}.${index}`, by)))
+    return notice('You asked for this a moment ago; it was not done twice.')
+  const rollout: Rollout = verb === 'undo' && to !== undefined ? { verb: 'undo', to } : { verb: 'finish' }
+  const delivery = `slack:${trigger}`
+  const request: RunRequest = {
+    id: await runIdFor(delivery),
+    actor: by,
+    trigger: { kind: 'button', delivery },
+    selector: { on: target.backend, id: target.native, ...(target.system ? { system: true } : {}) },
+    command: { argv: rolloutArgv(rollout) },
+    rollout,
+    place,
+    receivedAt: desk.services.now(),
+    after: run,
+  }
+  await desk.gateway.submit(request)
+  return undefined
+}
+
+const nothingBefore: Failure = {
+  code: 'not_found',
+  message: 'This rollout recorded nothing to go back to.',
+  next: 'Name the revision: rollout undo deployment=… to=…',
+}
+
+/** All that is sent, as it was recorded before it was sent. */
+async function showChange(desk: Desk, { run, by, place, trigger }: Click): Promise<Message | undefined> {
+  const refused = await desk.gateway.mayRead(by, place, run)
+  if (refused) return noticeMessage('Nothing to show.', refused)
+  const state = await desk.gateway.read(run)
+  if (state === undefined) return noticeMessage('Nothing to show.', unknownRun)
+  await desk.client.call('views.open', { trigger_id: trigger, view: changeModal(state) })
   return undefined
 }
 

@@ -2,9 +2,10 @@
 
 import type { App } from '@slack/bolt'
 import * as z from 'zod'
-import { type ParsedLine, parseCommandLine } from '../../core/command-line.ts'
+import { type ParsedLine, parseCommandLine, rightForm } from '../../core/command-line.ts'
 import { DroverError } from '../../core/errors.ts'
 import type { Actor, Place, RunRequest, Trigger } from '../../core/model.ts'
+import { rolloutForm } from '../../core/rollout-line.ts'
 import { runIdFor } from '../../core/run-id.ts'
 import { helpMessage, lineFailure, queuedMessage, runsMessage, targetsMessage, whyMessage } from './answers.ts'
 import type { Message } from './blocks.ts'
@@ -48,32 +49,8 @@ type Asked = { readonly actor: Actor; readonly place: Place; readonly trigger: T
 type Answer = { readonly now: Message | undefined } | { readonly later: () => Promise<Message> }
 
 export function registerLines(app: App, desk: Desk): void {
-  app.command(desk.options.command ?? '/exec', async ({ body, ack, respond }) => {
-    const parsed = commandSchema.safeParse(body)
-    if (!parsed.success) {
-      await ack(ephemeral(noticeMessage('Nothing was run.', incomplete)))
-      return
-    }
-    const { text, user_id, team_id, channel_id, trigger_id } = parsed.data
-    const asked: Asked = {
-      actor: actorOf(team_id, user_id),
-      place: slackPlace(desk, channel_id),
-      trigger: { kind: 'slash', delivery: `slack:${trigger_id}` },
-    }
-    let answer: Answer
-    try {
-      answer = await take(desk, text, 'command', asked)
-    } catch (error) {
-      answer = { now: noticeMessage('Nothing was run.', failed(desk, error)) }
-    }
-    if ('now' in answer) {
-      if (answer.now === undefined) await ack()
-      else await ack(ephemeral(answer.now))
-      return
-    }
-    await ack()
-    await respond(ephemeral(await answer.later()))
-  })
+  onCommand(app, desk, desk.options.command ?? '/exec', 'exec')
+  onCommand(app, desk, desk.options.rolloutCommand ?? '/rollout', 'rollout')
 
   app.event('app_mention', async ({ body }) => {
     const parsed = mentionSchema.safeParse(body)
@@ -93,6 +70,36 @@ export function registerLines(app: App, desk: Desk): void {
     if ('now' in answer && answer.now === undefined) return
     const { user, channel, thread_ts } = event
     desk.services.keepAlive(say(desk, event_id, { user, channel, ...(thread_ts === undefined ? {} : { thread_ts }) }, answer))
+  })
+}
+
+/** One slash command; `unsaid`: what its text is about when it does not say. */
+function onCommand(app: App, desk: Desk, name: string, unsaid: 'exec' | 'rollout'): void {
+  app.command(name, async ({ body, ack, respond }) => {
+    const parsed = commandSchema.safeParse(body)
+    if (!parsed.success) {
+      await ack(ephemeral(noticeMessage('Nothing was run.', incomplete)))
+      return
+    }
+    const { text, user_id, team_id, channel_id, trigger_id } = parsed.data
+    const asked: Asked = {
+      actor: actorOf(team_id, user_id),
+      place: slackPlace(desk, channel_id),
+      trigger: { kind: 'slash', delivery: `slack:${trigger_id}` },
+    }
+    let answer: Answer
+    try {
+      answer = await take(desk, text, 'command', asked, unsaid)
+    } catch (error) {
+      answer = { now: noticeMessage('Nothing was run.', failed(desk, error)) }
+    }
+    if ('now' in answer) {
+      if (answer.now === undefined) await ack()
+      else await ack(ephemeral(answer.now))
+      return
+    }
+    await ack()
+    await respond(ephemeral(await answer.later()))
   })
 }
 
@@ -124,7 +131,13 @@ async function say(
 }
 
 /** Throws only what could not be recorded: then nothing runs. */
-async function take(desk: Desk, typed: string, source: 'command' | 'event', asked: Asked): Promise<Answer> {
+async function take(
+  desk: Desk,
+  typed: string,
+  source: 'command' | 'event',
+  asked: Asked,
+  unsaid: 'exec' | 'rollout' = 'exec',
+): Promise<Answer> {
   let restored: RestoredText
   try {
     restored = restoreSlackText(typed, source)
@@ -133,16 +146,17 @@ async function take(desk: Desk, typed: string, source: 'command' | 'event', aske
   }
   let line: ParsedLine
   try {
-    line = parseCommandLine(restored.text)
+    line = parseCommandLine(restored.text, unsaid)
   } catch (error) {
-    return { now: lineFailure(restored.text, failed(desk, error), desk.redactor) }
+    const form = unsaid === 'rollout' || /^\s*rollout\s/.test(restored.text) ? rolloutForm() : rightForm
+    return { now: lineFailure(restored.text, failed(desk, error), desk.redactor, form) }
   }
   switch (line.verb) {
     case 'exec':
     case 'rollout':
       return { now: await submit(desk, line, restored.changes, asked) }
     case 'help':
-      return { now: helpMessage(desk.options.command ?? '/exec', desk.services.siteTimeoutMs) }
+      return { now: helpMessage(desk.options, desk.services.siteTimeoutMs) }
     case 'targets': {
       const { selector } = line
       return {
@@ -160,7 +174,7 @@ async function take(desk: Desk, typed: string, source: 'command' | 'event', aske
       }
     case 'why': {
       const request = await requestOf(desk, line, restored.changes, asked)
-      return { later: () => look(desk, async () => whyMessage(await desk.gateway.why(request))) }
+      return { later: () => look(desk, async () => whyMessage(await desk.gateway.why(request), request.rollout)) }
     }
     default:
       return line satisfies never

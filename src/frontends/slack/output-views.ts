@@ -1,9 +1,10 @@
 /** What the containers wrote, folded, as thread messages while it is short and as one text file when it is not. */
 
-import { describeEnding, type Fold } from '../../core/fold.ts'
+import { describeEnding, type Fold, succeeded } from '../../core/fold.ts'
 import type { RunState } from '../../core/model.ts'
 import { joinChunks, makeVisible } from '../../core/output.ts'
 import type { Redactor } from '../../core/redact.ts'
+import { describeRollout, formatFacts } from '../../core/rollout-words.ts'
 import {
   type Block,
   bold,
@@ -20,6 +21,7 @@ import {
   splitForBlocks,
 } from './blocks.ts'
 import { formatDuration, formatRequest } from './request-text.ts'
+import { rolloutVerdict } from './rollout-views.ts'
 import { failureLines } from './run-views.ts'
 
 /** All output up to this is shown in the thread; above it, beginnings are shown and a file holds the whole. */
@@ -40,22 +42,26 @@ export type ThreadAnswer = { readonly messages: readonly Message[]; readonly fil
 export function threadAnswer(state: RunState, folds: readonly Fold[], redactor: Redactor): ThreadAnswer {
   const told = interruption(state)
   if (folds.length === 0) return { messages: pack(state, told) }
-  const total = state.executions.length
   const chars = folds.reduce((sum, one) => sum + escapedLength(textOf(one)), 0)
   if (chars <= MAX_INLINE_CHARS && folds.length <= MAX_INLINE_FOLDS) {
-    const whole = folds.map((one) => ({ head: headOf(one, total), body: bodyOf(textOf(one)) }))
+    const { rollout } = state.request
+    // The parent has the facts already: only what went otherwise needs a message of its own.
+    if (rollout?.verb === 'status' && chars === 0 && told.length === 0 && folds.every(({ ending }) => succeeded(ending)))
+      return { messages: [] }
+    const isQuiet = (one: Fold) => rollout !== undefined && textOf(one) === ''
+    const whole = folds.map((one) => ({ head: headOf(one, state), body: isQuiet(one) ? [] : bodyOf(textOf(one)) }))
     return { messages: pack(state, [...told, ...whole]) }
   }
-  const excerpts = folds.slice(0, MAX_EXCERPTS).map((one) => ({ head: headOf(one, total), body: excerptOf(textOf(one)) }))
+  const excerpts = folds.slice(0, MAX_EXCERPTS).map((one) => ({ head: headOf(one, state), body: excerptOf(textOf(one)) }))
   const more = folds.length - excerpts.length
   const rest = more > 0 ? [{ head: lines([italic(`${more} more groups of equal outputs are in the file.`)]), body: [] }] : []
   return { messages: pack(state, [...told, ...excerpts, ...rest]), file: outputFile(state, folds, redactor) }
 }
 
 /** Said in the thread too: who waits for an answer there may not look at the parent again. */
-function interruption({ outcome }: RunState): readonly Section[] {
+function interruption({ outcome, request }: RunState): readonly Section[] {
   if (outcome?.status !== 'interrupted') return []
-  const again = plain(' drover never repeats a command by itself.')
+  const again = plain(` drover never repeats a ${request.rollout ? 'change' : 'command'} by itself.`)
   return [{ head: lines([bold('⚠️ This run was interrupted.'), again], ...failureLines(outcome.failure)), body: [] }]
 }
 
@@ -83,15 +89,18 @@ export function outputFile(state: RunState, folds: readonly Fold[], redactor: Re
     `received ${new Date(request.receivedAt).toISOString()}`,
     'Control codes are shown as visible characters; secrets that drover recognised are masked.',
   ]
+  const plans = state.executions.flatMap(({ target, plan }) =>
+    plan ? [`==== ${makeVisible(target.name)}\n${makeVisible([formatFacts(plan), plan.change].filter(Boolean).join('\n'))}`] : [],
+  )
   const parts = folds.map((one) => {
     const names = one.executions.map((execution) => execution.target.name).join(', ')
-    const said = [endingOf(one), ...notesOf(one)].join(' · ')
+    const said = [endingOf(one, state), ...notesOf(one)].join(' · ')
     return `==== ${makeVisible(names)}\n==== ${makeVisible(said)}\n${textOf(one) || '(no output)'}`
   })
   return {
     name: `drover-${request.id}.txt`,
     title: `Output of run ${request.id}`,
-    text: `${[...head, '', ...parts].join('\n').trimEnd()}\n`,
+    text: `${[...head, '', ...plans, ...parts].join('\n').trimEnd()}\n`,
   }
 }
 
@@ -103,19 +112,24 @@ function textOf(one: Fold): string {
   return joinChunks(one.chunks)
 }
 
-function headOf(one: Fold, total: number): Block {
+function headOf(one: Fold, state: RunState): Block {
   const names = one.executions.slice(0, MAX_NAMES).map((execution) => cut(makeVisible(execution.target.name), 80))
   const more = one.executions.length - names.length
   const notes = notesOf(one)
   const leaves: readonly (readonly Leaf[])[] = [
-    [bold(`${one.executions.length} of ${total}: `), plain(`${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`)],
-    [bold(cut(makeVisible(endingOf(one)), 800)), ...(notes.length === 0 ? [] : [italic(` · ${notes.join(' · ')}`)])],
+    [
+      bold(`${one.executions.length} of ${state.executions.length}: `),
+      plain(`${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`),
+    ],
+    [bold(cut(makeVisible(endingOf(one, state)), 800)), ...(notes.length === 0 ? [] : [italic(` · ${notes.join(' · ')}`)])],
   ]
   return lines(...leaves)
 }
 
 /** The ending in one phrase; a run that is over has no container that is still "running". */
-function endingOf(one: Fold): string {
+function endingOf(one: Fold, { request: { rollout }, timeoutMs }: RunState): string {
+  const [first] = one.executions
+  if (rollout && first && one.ending) return describeRollout(first, rollout, timeoutMs)
   if (one.ending !== undefined) return describeEnding(one.ending)
   return one.executions.every((execution) => execution.status === 'pending')
     ? 'not started'
@@ -172,5 +186,11 @@ function pack(state: RunState, sections: readonly Section[]): readonly Message[]
       size += blockSize
     }
   }
-  return messages.map((blocks) => message(`Output of run ${state.request.id}`, blocks))
+  return messages.map((blocks) => message(titleOf(state), blocks))
+}
+
+/** What a screen reader and a notification say: no output, for that may be anything. */
+function titleOf(state: RunState): string {
+  const { id, rollout } = state.request
+  return rollout ? `${rolloutVerdict(state, rollout, Date.now())} (run ${id})` : `Output of run ${id}`
 }

@@ -1,6 +1,6 @@
 /** A request in the words it could have been typed with, for readers: masked, control codes visible. */
 
-import type { Actor, Argv, Command, LabelTerm, RunRequest, Selector } from '../../core/model.ts'
+import type { Actor, Argv, Command, LabelTerm, Rollout, RunRequest, Selector } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import { maskArgv, type Redactor } from '../../core/redact.ts'
 import { formatArgv, quoteWord } from '../../core/words.ts'
@@ -81,8 +81,17 @@ export function formatActor(actor: Actor): string {
 }
 
 export function formatRequest(request: RunRequest, redactor: Redactor): string {
+  if (request.rollout) return formatRollout(request, request.rollout, redactor)
   const options = formatOptions(request.command, request.timeoutMs)
   return [formatSelector(request.selector), options, '--', shownArgv(request.command.argv, redactor)]
     .filter((part) => part !== '')
     .join(' ')
+}
+
+/** As it could have been typed. */
+function formatRollout({ selector, timeoutMs, command }: RunRequest, rollout: Rollout, redactor: Redactor): string {
+  const { verb, ...rest } = rollout
+  const parameters = Object.entries(rest).map(([key, value]) => `${key}=${quoteWord(String(value))}`)
+  const line = ['rollout', verb, formatSelector(selector), ...parameters, formatOptions(command, timeoutMs)]
+  return makeVisible(redactor.text(line.filter((part) => part !== '').join(' ')).text)
 }

@@ -2,13 +2,28 @@
 
 import type { Failure } from '../../core/errors.ts'
 import { succeeded } from '../../core/fold.ts'
-import type { Actor, Execution, RunState } from '../../core/model.ts'
+import type { Actor, Execution, Rollout, RunState } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Redactor } from '../../core/redact.ts'
-import { type Block, bold, buttons, cut, italic, type Leaf, lines, type Message, message, plain, preformatted } from './blocks.ts'
+import {
+  type Block,
+  type Button,
+  bold,
+  buttons,
+  cut,
+  italic,
+  type Leaf,
+  lines,
+  type Message,
+  message,
+  plain,
+  preformatted,
+} from './blocks.ts'
 import { formatActor, formatDuration, formatOptions, formatRequest, formatSelector, shownArgv } from './request-text.ts'
+import { askedFor, cardsOf, progressLines, ROLLOUT_ACTIONS, rolloutButtons, rolloutVerdict, unwatched } from './rollout-views.ts'
 
 export const ACTIONS = {
+  ...ROLLOUT_ACTIONS,
   cancel: 'drover:cancel',
   again: 'drover:again',
   output: 'drover:output',
@@ -30,6 +45,7 @@ export type ViewOptions = {
 
 export function parentMessage(state: RunState, now: number, options: ViewOptions): Message {
   const { request } = state
+  if (request.rollout) return rolloutMessage(state, request.rollout, now, options)
   const verdict = verdictOf(state, now)
   const argv = shownArgv(request.command.argv, options.redactor)
   const shown = cut(argv, 2500)
@@ -54,6 +70,65 @@ export function parentMessage(state: RunState, now: number, options: ViewOptions
   const actions = options.withoutButtons === true ? [] : buttonsOf(state, options)
   if (actions.length > 0) blocks.push(buttons(actions))
   return message(`${cut(argv, 150)} on ${countOf(state)}: ${verdict}`, blocks)
+}
+
+/** Shown before anything is sent, and kept true until it has ended. */
+function rolloutMessage(state: RunState, rollout: Rollout, now: number, options: ViewOptions): Message {
+  const { request, decision } = state
+  const verdict = rolloutVerdict(state, rollout, now)
+  const asked = cut(makeVisible(options.redactor.text(askedFor(rollout)).text), 700)
+  const { blocks: cards, isWhole } = cardsOf(state.executions)
+  const extra = formatOptions(request.command, state.timeoutMs ?? request.timeoutMs)
+  const earlier =
+    request.again !== undefined
+      ? ` (run ${request.again} again)`
+      : request.after !== undefined
+        ? ` (${rollout.verb === 'finish' ? 'ends' : 'takes back'} run ${request.after})`
+        : ''
+  const where = cut(makeVisible(formatSelector(request.selector)), 500)
+  const rule = decision?.effect === 'allow' ? ` · rule ${cut(decision.rule, 200)}` : ''
+  const blocks: Block[] = [
+    ...(options.preface === undefined ? [] : [lines(options.preface)]),
+    lines([...person(request.actor), plain(': '), bold(asked), plain(earlier)]),
+    ...cards,
+    lines(
+      [plain(`${where} · ${workloadsOf(state)} · run ${request.id}${extra === '' ? '' : ` · ${extra}`}${rule}`)],
+      ...state.notes.slice(0, 5).map((note) => [italic(cut(makeVisible(note), 300))]),
+      ...(request.restored === undefined || request.restored.length === 0
+        ? []
+        : [[italic(cut(`Slack had changed the text: ${request.restored.join('; ')}.`, 300))]]),
+    ),
+    lines([bold(verdict)], ...progressLines(state), ...unwatched(state), ...aftermath(state)),
+  ]
+  const actions = options.withoutButtons === true ? [] : buttonsForRollout(state, rollout, isWhole, options)
+  if (actions.length > 0) blocks.push(buttons(actions))
+  const names = state.executions.map(({ target }) => target.name)
+  return message(`${asked} (${names.length === 1 ? makeVisible(names[0] ?? '') : workloadsOf(state)}): ${verdict}`, blocks)
+}
+
+function workloadsOf({ executions }: RunState): string {
+  return executions.length === 1 ? '1 workload' : `${executions.length} workloads`
+}
+
+function buttonsForRollout(state: RunState, rollout: Rollout, isWhole: boolean, options: ViewOptions): readonly Button[] {
+  const value = state.request.id
+  const change = isWhole ? [] : [{ action: ACTIONS.change, label: 'Show what is sent', value }]
+  if (state.status !== 'finished') {
+    return [{ action: ACTIONS.cancel, label: 'Stop watching', value }, ...rolloutButtons(state), ...change]
+  }
+  if (state.outcome?.status === 'refused') return []
+  const isRepeatable = rollout.verb === 'status' || rollout.verb === 'restart' || !isSuccess(state)
+  const what = formatRequest(state.request, options.redactor)
+  const confirm = { title: 'Do it again?', text: `You ask, with your own rights: ${what}`, yes: 'Do it' }
+  return [
+    ...rolloutButtons(state),
+    ...(isRepeatable
+      ? [{ action: ACTIONS.again, label: rollout.verb === 'status' ? 'Look again' : 'Do it again', value, confirm }]
+      : []),
+    ...change,
+    ...(rollout.verb === 'status' ? [] : [{ action: ACTIONS.output, label: 'Full output', value }]),
+    ...(options.shareTo.length === 0 ? [] : [{ action: ACTIONS.share, label: 'Share to…', value }]),
+  ]
 }
 
 function person(actor: Actor): readonly Leaf[] {
@@ -197,7 +272,7 @@ export function refusalMessage(state: RunState, failure: Failure, options: ViewO
   const allowed = state.decision?.effect === 'deny' ? (state.decision.allowedFor ?? []) : []
   const rule = state.decision?.effect === 'deny' && state.decision.rule !== undefined ? ` (rule ${state.decision.rule})` : ''
   return message(`Refused: ${failure.message}`, [
-    lines([bold('🚫 Nothing was run'), plain(rule)]),
+    lines([bold(state.request.rollout ? '🚫 Nothing was changed' : '🚫 Nothing was run'), plain(rule)]),
     preformatted(cut(`${formatSelector(state.request.selector)}\n${argv}`, 1500)),
     lines(
       ...failureLines(failure),
