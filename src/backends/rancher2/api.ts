@@ -7,8 +7,8 @@ import { Page } from './resources.ts'
 
 export type RancherApi = {
   readonly base: string
-  /** For every request, also those to clusters: never an Origin, never a browser's name (rancher-2.md §2, §4). */
-  readonly headers: Readonly<Record<string, string>>
+  /** The key, for requests to clusters. No Accept, which the Kubernetes client sends with its own: the runtime's websocket answers 406 to one (recorded). */
+  readonly credentials: Readonly<Record<string, string>>
   /** Any status is an answer. `anonymous`: without the key. */
   get(path: string, signal: AbortSignal, how?: 'anonymous'): Promise<HttpResponse>
   one<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal): Promise<T>
@@ -21,8 +21,9 @@ const MAX_PAGES = 50
 const REQUEST_MS = 30_000
 
 export function rancherApi(base: string, token: string, transport: Transport): RancherApi {
+  // Never an Origin, never a browser's name: Rancher asks such callers for more (rancher-2.md §2, §4).
   const anonymous = { accept: 'application/json', 'user-agent': 'drover' }
-  const headers = { ...anonymous, authorization: `Bearer ${token}` }
+  const credentials = { authorization: `Bearer ${token}` }
 
   async function send(url: string, signal: AbortSignal, how?: 'anonymous'): Promise<HttpResponse> {
     const deadline = AbortSignal.timeout(REQUEST_MS)
@@ -30,7 +31,7 @@ export function rancherApi(base: string, token: string, transport: Transport): R
       const response = await transport.http({
         method: 'GET',
         url,
-        headers: how === 'anonymous' ? anonymous : headers,
+        headers: how === 'anonymous' ? anonymous : { ...anonymous, ...credentials },
         signal: AbortSignal.any([signal, deadline]),
       })
       if (response.status >= 300 && response.status < 400) throw redirected(response.headers.get('location'))
@@ -53,7 +54,7 @@ export function rancherApi(base: string, token: string, transport: Transport): R
 
   return {
     base,
-    headers,
+    credentials,
     get: (path, signal, how) => send(`${base}${path}`, signal, how),
     one: async (path, schema, signal) => checked(await send(`${base}${path}`, signal), schema),
     async list(path, item, signal) {

@@ -49,7 +49,7 @@ export function rancher2(options: Rancher2Options, ways: Ways): Backend {
 
   const connectTo = (cluster: string): Connect => ({
     server: `${rancher.base}/k8s/clusters/${cluster}`,
-    headers: async () => rancher.headers,
+    headers: async () => rancher.credentials,
     transport,
     refusal: (answer, { ran }) => refusal(answer, { cluster, ran }),
   })

@@ -14,6 +14,8 @@ export type Upstream = {
   readonly token?: string
   /** PEM of its CA. */
   readonly ca?: string
+  /** False: its owner may not, and speaks for itself. */
+  readonly impersonate?: false
 }
 
 export type ProxyFaults = {
@@ -32,8 +34,12 @@ export function passedHeaders(headers: http.IncomingHttpHeaders, key: PeerKey, u
   return {
     ...passed,
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-    'impersonate-user': key.user,
-    'impersonate-group': [...(key.groups ?? []), 'system:authenticated', 'system:cattle:authenticated'],
+    ...(upstream.impersonate === false
+      ? {}
+      : {
+          'impersonate-user': key.user,
+          'impersonate-group': [...(key.groups ?? []), 'system:authenticated', 'system:cattle:authenticated'],
+        }),
   }
 }
 
