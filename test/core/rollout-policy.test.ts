@@ -1,0 +1,187 @@
+/** Who may roll out what, where: `rollouts` in rules, apart from `commands` both ways. */
+
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { Actor, Argv, Place, Rollout, Target, TargetId } from '../../src/core/model.ts'
+import { decide, mayReach, type Policy, type Question, type Rule } from '../../src/core/policy.ts'
+import { rolloutArgv } from '../../src/core/rollout.ts'
+
+const ann: Actor = { kind: 'slack-user', team: 'T1', user: 'U1' }
+const ops: Place = { kind: 'slack', team: 'T1', channel: 'C1' }
+const policy = (...rules: readonly Rule[]): Policy => ({ rules, version: 'test' })
+const rule = (more: Partial<Rule> = {}): Rule => ({ id: 'ops', effect: 'allow', who: { users: ['T1/U1'] }, ...more })
+const forbid = (more: Partial<Rule> = {}): Rule => ({ id: 'no', effect: 'deny', who: {}, ...more })
+const words = (text: string) => text.split(' ')
+
+const base: Omit<Question['request'], 'command'> = {
+  actor: ann,
+  place: ops,
+  selector: { name: 'api' },
+  trigger: { kind: 'slash', delivery: 'd' },
+}
+const rolls = (rollout: Rollout, more: Partial<Question['request']> = {}): Question => ({
+  request: { ...base, command: { argv: rolloutArgv(rollout) }, rollout, ...more },
+  groups: [],
+})
+const runs = (argv: Argv): Question => ({ request: { ...base, command: { argv } }, groups: [] })
+
+const api: Target = {
+  id: 'kube/shop:api' as TargetId,
+  backend: 'kube',
+  kind: 'kubernetes',
+  native: 'shop:api',
+  name: 'deployment/api',
+  labels: {},
+  facets: { workload: 'deployment/api', service: 'api', namespace: 'shop' },
+}
+const effect = (rules: readonly Rule[], question: Question, target = api) => decide(policy(...rules), question, [target]).effect
+const image: Rollout = { verb: 'image', container: 'main', image: 'r.example.com/shop/api:2' }
+
+describe('[default-deny] patterns', () => {
+  it.each<[string, Rollout, boolean]>([
+    ['image main=r.example.com/shop/*', image, true],
+    ['image main=r.example.com/shop/*', { verb: 'image', image: 'r.example.com/shop/api:2' }, false],
+    ['image main=r.example.com/shop/*', { ...image, image: 'evil.example.com/shop/api:2' }, false],
+    ['image main=r.example.com/shop/*', { ...image, image: 'r.example.com/shop/../evil:2' }, false],
+    ['image main=r.example.com/shop/*', { ...image, container: 'side' }, false],
+    ['image *', image, true],
+    ['image', image, false],
+    ['restart', { verb: 'restart' }, true],
+    ['restart', { verb: 'undo' }, false],
+    ['scale ...', { verb: 'scale', replicas: 0 }, true],
+    ['scale ?', { verb: 'scale', replicas: 30 }, false],
+    ['undo', { verb: 'undo' }, true],
+    ['undo', { verb: 'undo', to: '3' }, false],
+    ['undo ...', { verb: 'undo', to: '3' }, true],
+    ['...', image, true],
+    ['rollout ...', image, false],
+  ])('%j and %j: %j', (pattern, rollout, allowed) => {
+    expect(effect([rule({ rollouts: [words(pattern)] })], rolls(rollout))).toBe(allowed ? 'allow' : 'deny')
+  })
+
+  it('a rule without rollouts never allows one, and commands do not cover them, however they are written', () => {
+    const commands = [['...'], ['rollout', '...'], [...rolloutArgv(image)]]
+    expect(effect([rule({ commands })], rolls(image))).toBe('deny')
+    expect(effect([rule()], rolls(image))).toBe('deny')
+  })
+
+  it('[exact-argv] a command that begins with the word rollout is a command, and rollouts do not cover it', () => {
+    const rollouts = [['...'], ['image', '...']]
+    expect(effect([rule({ rollouts })], runs(['rollout', 'image', 'main=x']))).toBe('deny')
+    expect(effect([rule({ rollouts })], runs(rolloutArgv(image)))).toBe('deny')
+    expect(effect([rule({ commands: [['rollout', '...']] })], runs(rolloutArgv(image)))).toBe('allow')
+  })
+
+  it('[exact-argv] what is judged is the rollout that the backend gets, whatever words stand beside it', () => {
+    const question = rolls(image, { command: { argv: ['rollout', 'status'] } })
+    expect(effect([rule({ rollouts: [['status']] })], question)).toBe('deny')
+  })
+
+  it('a rollout needs no right to a shell, and the other rights as before', () => {
+    const rollouts = [['...']]
+    expect(effect([rule({ rollouts })], rolls(image))).toBe('allow')
+    expect(effect([rule({ rollouts })], rolls(image, { selector: { all: 3 } }))).toBe('deny')
+    expect(effect([rule({ rollouts, rights: ['all'] })], rolls(image, { selector: { all: 3 } }))).toBe('allow')
+    expect(effect([rule({ rollouts })], rolls(image), { ...api, system: true })).toBe('deny')
+    expect(effect([rule({ rollouts, rights: ['system'] })], rolls(image), { ...api, system: true })).toBe('allow')
+  })
+
+  it('targets, triggers and limits hold as for commands; the answer names the rule', () => {
+    const narrow = rule({
+      id: 'narrow',
+      rollouts: [['...']],
+      targets: { facets: { workload: ['deployment/*'] } },
+      limits: { maxTargets: 1 },
+    })
+    expect(decide(policy(narrow), rolls(image), [api])).toEqual({ effect: 'allow', rule: 'narrow', limits: { maxTargets: 1 } })
+    expect(effect([narrow], rolls(image), { ...api, facets: { workload: 'statefulset/api' } })).toBe('deny')
+    expect(effect([rule({ rollouts: [['...']], triggers: ['mention'] })], rolls(image))).toBe('deny')
+    const denied = decide(policy(narrow), rolls(image, { actor: { ...ann, user: 'U2' } }), [api])
+    expect(denied).toMatchObject({ effect: 'deny', allowedFor: ['T1/U1'] })
+    expect(denied.effect === 'deny' && denied.failure.message).toContain('to roll this out on deployment/api (kube)')
+  })
+})
+
+describe('deny rules', () => {
+  const all = rule({ commands: [['...']], rollouts: [['...']], rights: ['shell'] })
+  it('one that lists neither forbids both, one that lists either leaves the other alone', () => {
+    expect([effect([all, forbid()], rolls(image)), effect([all, forbid()], runs(['id']))]).toEqual(['deny', 'deny'])
+    const noCommands = forbid({ commands: [['...']] })
+    expect([effect([all, noCommands], rolls(image)), effect([all, noCommands], runs(['id']))]).toEqual(['allow', 'deny'])
+    const noRollouts = forbid({ rollouts: [['...']] })
+    expect([effect([all, noRollouts], rolls(image)), effect([all, noRollouts], runs(['id']))]).toEqual(['deny', 'allow'])
+  })
+
+  it.each<[string, Rollout, boolean]>([
+    ['image main=evil/*', { verb: 'image', container: 'main', image: 'evil/x:1' }, true],
+    ['image main=evil/*', { verb: 'image', image: 'evil/x:1' }, true],
+    ['image main=evil/*', { verb: 'image', container: 'side', image: 'evil/x:1' }, false],
+    ['image evil/*', { verb: 'image', container: 'side', image: 'evil/x:1' }, true],
+    ['image evil/*', { verb: 'image', image: 'good/x:1' }, false],
+    ['scale 0', { verb: 'scale', replicas: 0 }, true],
+    ['scale 0', { verb: 'scale', replicas: 10 }, false],
+  ])('S15 %j stops %j: %j; leaving out the container is no way around it', (pattern, rollout, stopped) => {
+    expect(effect([all, forbid({ rollouts: [words(pattern)] })], rolls(rollout))).toBe(stopped ? 'deny' : 'allow')
+  })
+})
+
+describe('what may be seen', () => {
+  const asker = { actor: ann, place: ops, groups: [] }
+  it('a rule for rollouts alone shows no container, and one for commands alone no workload', () => {
+    const rollouts = policy(rule({ rollouts: [['...']] }))
+    const commands = policy(rule({ commands: [['...']] }))
+    expect([mayReach(rollouts, asker, api), mayReach(rollouts, asker, api, 'rollouts')]).toEqual([false, true])
+    expect([mayReach(commands, asker, api), mayReach(commands, asker, api, 'rollouts')]).toEqual([true, false])
+  })
+
+  it('a deny rule for rollouts alone hides no container', () => {
+    const rules = policy(rule({ commands: [['...']] }), forbid({ rollouts: [['...']] }))
+    expect(mayReach(rules, asker, api)).toBe(true)
+    expect(mayReach(policy(rule({ commands: [['...']] }), forbid()), asker, api)).toBe(false)
+  })
+})
+
+describe('for any rules', () => {
+  const part = fc.constantFrom('...', '*', 'image', 'rollout', 'restart', 'scale', 'main=*', '3')
+  const patterns = fc.option(fc.array(fc.array(part, { minLength: 1, maxLength: 3 }), { maxLength: 3 }), { nil: undefined })
+  const rules = fc.array(
+    fc.record({ effect: fc.constantFrom('allow' as const, 'deny' as const), commands: patterns, rollouts: patterns }),
+    { maxLength: 4 },
+  )
+  const toRules = (
+    drafts: readonly { effect: 'allow' | 'deny'; commands: string[][] | undefined; rollouts: string[][] | undefined }[],
+  ) =>
+    drafts.map(({ effect: kind, commands, rollouts }, i): Rule => {
+      const what = { ...(commands ? { commands } : {}), ...(rollouts ? { rollouts } : {}) }
+      return { id: `r${i}`, effect: kind, who: kind === 'allow' ? { users: ['T1/U1'] } : {}, ...what }
+    })
+  const asked = fc.constantFrom<Rollout>(
+    image,
+    { verb: 'restart' },
+    { verb: 'scale', replicas: 3 },
+    { verb: 'image', image: 'x' },
+  )
+
+  it('what rules say of commands never decides a rollout, and the other way round', () => {
+    fc.assert(
+      fc.property(rules, asked, (drafts, rollout) => {
+        const without = drafts.map((one) => ({ ...one, commands: one.commands && one.rollouts ? [['never']] : one.commands }))
+        expect(effect(toRules(drafts), rolls(rollout))).toBe(effect(toRules(without), rolls(rollout)))
+        const others = drafts.map((one) => ({ ...one, rollouts: one.commands && one.rollouts ? [['never']] : one.rollouts }))
+        expect(effect(toRules(drafts), runs(rolloutArgv(rollout)))).toBe(effect(toRules(others), runs(rolloutArgv(rollout))))
+      }),
+      { numRuns: 2_000 },
+    )
+  })
+
+  it('a rollout that is allowed was named by rollouts of some rule', () => {
+    fc.assert(
+      fc.property(rules, asked, (drafts, rollout) => {
+        const made = toRules(drafts)
+        if (effect(made, rolls(rollout)) === 'deny') return
+        expect(made.some((one) => one.effect === 'allow' && (one.rollouts?.length ?? 0) > 0)).toBe(true)
+      }),
+      { numRuns: 2_000 },
+    )
+  })
+})
