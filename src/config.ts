@@ -109,6 +109,11 @@ const rule = z
       .optional(),
     commands: z.array(command).min(1).optional(),
     rollouts: z.array(rollout).min(1).optional(),
+    /** New containers may be made from these: globs, in which a star reaches over `/` only as a last part of its own. */
+    images: z
+      .array(z.string().regex(/^[A-Za-z0-9*?._:/@-]+$/, 'an image or a glob, like alpine:3 or registry.example.com/tools/*'))
+      .min(1)
+      .optional(),
     rights: z.array(z.enum(rights)).optional(),
     limits: z
       .strictObject({ targets: z.int().min(1), timeout: duration })
@@ -131,6 +136,8 @@ const rule = z
         path: ['commands'],
         message: 'an allow rule has to say which commands, or which rollouts; "..." means any',
       })
+    else if (value.images && !value.commands)
+      context.addIssue({ code: 'custom', path: ['images'], message: 'images says where commands may run; say commands too' })
   })
 
 const parameter = z.strictObject({

@@ -1,7 +1,8 @@
 /** What people type, as a request: `label=web cmd="uptime"`. Errors point at the character and show the right form. */
 
-import type { Argv, Command, Rollout, Selector } from './model.ts'
-import { type Pair, parseDuration, parsePair, refuseTwice, selectorOf, usage, workloadKinds } from './pairs.ts'
+import type { Argv, Command, NewContainer, Rollout, Selector } from './model.ts'
+import { newContainerKeys, newContainerOf } from './new-container.ts'
+import { filled, type Pair, parseDuration, parsePair, refuseTwice, selectorOf, usage, workloadKinds } from './pairs.ts'
 import { parseRollout } from './rollout-line.ts'
 import { facetNames } from './selector.ts'
 import { givenWord, needsShell, splitWords, type Word } from './words.ts'
@@ -14,6 +15,7 @@ export type ParsedLine =
       readonly timeoutMs?: number
       /** `why rollout …` */
       readonly rollout?: Rollout
+      readonly newContainer?: NewContainer
     }
   | {
       readonly verb: 'rollout'
@@ -45,6 +47,7 @@ const keys = [
   'stdin',
   'tty',
   ...workloadKinds,
+  ...newContainerKeys,
 ]
 /** Longest text taken, in UTF-16 units: Slack itself cuts near 40,000; nothing a person types is near this. */
 const maxText = 16_384
@@ -105,11 +108,24 @@ function parseWords(all: readonly Word[], { unsaid = 'exec', split = false }: Ma
   }
   if (verb === 'runs') return { verb }
   refuseTwice(pairs)
-  const selector = selectorOf(pairs, verb === 'targets' ? 'look' : 'run')
-  if (verb === 'targets') return { verb, selector }
+  if (verb === 'targets') return { verb, selector: selectorOf(pairs, 'look') }
+  const newContainer = newContainerOf(pairs)
+  // Of a container that is not there yet nothing but its engine can be said: whoever drops `newContainer` is left with no selector.
+  const selector = newContainer ? engineOf(pairs) : selectorOf(pairs, 'run')
   const timeout = pairs.find((pair) => pair.key === 'timeout')
   const command = commandOf(pairs, after, dashes >= 0, all)
-  return { verb, selector, command, ...(timeout ? { timeoutMs: parseDuration(timeout) } : {}) }
+  return {
+    verb,
+    selector,
+    command,
+    ...(newContainer ? { newContainer } : {}),
+    ...(timeout ? { timeoutMs: parseDuration(timeout) } : {}),
+  }
+}
+
+function engineOf(pairs: readonly Pair[]): Selector {
+  const on = pairs.find(({ key }) => key === 'on')
+  return on ? { on: filled(on) } : {}
 }
 
 /** Where the next word would be missed. */

@@ -3,7 +3,7 @@
 import { DroverError, type Failure } from './errors.ts'
 import { within } from './fan-out.ts'
 import { backendOf, type House, maskFailure, shown } from './house.ts'
-import type { Command, Decision, Rollout, RunRequest, Selector, Target, Traits } from './model.ts'
+import type { Command, Decision, NewContainer, Rollout, RunRequest, Selector, Target, Traits } from './model.ts'
 import { malformed, planAll } from './plan.ts'
 import { decide, groupsNamed } from './policy.ts'
 import type { Backend, Judgement } from './ports.ts'
@@ -78,11 +78,11 @@ export async function groupsOf(request: Pick<RunRequest, 'actor' | 'place'>, hou
 
 /** Lists every backend that is meant. One that cannot be read refuses the whole: a shorter list would be a lie. */
 export async function find(
-  request: Pick<RunRequest, 'selector' | 'rollout'> & { readonly command?: Command },
+  request: Pick<RunRequest, 'selector' | 'rollout' | 'newContainer'> & { readonly command?: Command },
   house: House,
   visible?: (target: Target) => boolean,
 ) {
-  const { selector, command, rollout } = request
+  const { selector, command, rollout, newContainer } = request
   const meant = house.backends.filter((backend) => selector.on === undefined || matchesGlob(selector.on, backend.name))
   if (meant.length === 0) {
     const failure: Failure = {
@@ -93,13 +93,7 @@ export async function find(
     return { ok: false as const, failure }
   }
   if (rollout) return await findWorkloads(selector, rollout, meant)
-  const lists = await Promise.all(
-    meant.map((backend) => listOne(backend, meant.length, (signal) => backend.list(selector, signal))),
-  )
-  const listed = new Map(lists.flat().map((target) => [target.id, target]))
-  const known = [...listed.values()]
-  // To look is not to run: an empty selector shows all that may be seen, and only that.
-  const selection = visible ? select(selector, known.filter(visible), 'look') : select(selector, known)
+  const selection = newContainer ? makerOf(newContainer, meant) : await findContainers(selector, meant, visible)
   if (!selection.ok || !command) return selection
   for (const target of selection.targets) {
     const missing = lacks(backendOf(target, house).traits, command)
@@ -113,6 +107,40 @@ export async function find(
     }
   }
   return selection
+}
+
+async function findContainers(
+  selector: Selector,
+  meant: readonly Backend[],
+  visible?: (target: Target) => boolean,
+): Promise<Selection> {
+  const lists = await Promise.all(
+    meant.map((backend) => listOne(backend, meant.length, (signal) => backend.list(selector, signal))),
+  )
+  const listed = new Map(lists.flat().map((target) => [target.id, target]))
+  const known = [...listed.values()]
+  // To look is not to run: an empty selector shows all that may be seen, and only that.
+  return visible ? select(selector, known.filter(visible), 'look') : select(selector, known)
+}
+
+/** The one backend that makes it: which engine a container lands on is never left to chance. */
+function makerOf(wanted: NewContainer, meant: readonly Backend[]): Selection {
+  const makers = meant.filter((backend) => backend.newContainer !== undefined)
+  const refuse = (failure: Failure): Selection => ({ ok: false, failure })
+  const [maker] = makers
+  if (maker?.newContainer === undefined)
+    return refuse({
+      code: 'unsupported',
+      message: `No new container can be made on ${meant.map(({ name, kind }) => `${name} (${kind})`).join(', ')}.`,
+      next: 'Name a docker backend with on=, or say which running containers are meant: label=, name=.',
+    })
+  if (makers.length > 1)
+    return refuse({
+      code: 'ambiguous',
+      message: `A new container could be made on ${makers.map(({ name }) => name).join(', ')}.`,
+      next: `Say on which: on=${maker.name}.`,
+    })
+  return { ok: true, targets: [maker.newContainer(wanted)], notes: [] }
 }
 
 /** Kinds that have no workloads are left out, unless they are all that is meant. */

@@ -98,7 +98,16 @@ export type Plan = {
   readonly finishes?: true
 }
 
+/** A container made for one command, and removed after it. Mounts and what else it has come from the configuration alone. */
+export type NewContainer = {
+  readonly image: string
+  readonly network?: string
+  readonly memoryBytes?: number
+  readonly cpus?: number
+}
+
 /**
+ * With `newContainer`, `selector` holds no more than `on`: there is one target, and it does not exist yet.
  * With `rollout`, targets are workloads, and `command.argv` is the same request in words (`rolloutArgv`): policy judges it, the
  * ledger lists it.
  */
@@ -109,6 +118,7 @@ export type RunRequest = {
   readonly selector: Selector
   readonly command: Command
   readonly rollout?: Rollout
+  readonly newContainer?: NewContainer
   /** The command's own time limit in ms, as asked for; policy and site limits may lower it. */
   readonly timeoutMs?: number
   readonly place: Place
@@ -141,6 +151,8 @@ export type Target = {
   /** Part of the platform, not of the user's workload: runs there need a right of their own. */
   readonly system?: boolean
   readonly privileged?: boolean
+  /** It does not exist yet: `exec` makes it, runs the command as its first process, and removes it. */
+  readonly creates?: NewContainer
 }
 
 /** What a backend can do. A request that needs more is refused before anything leaves. */

@@ -77,7 +77,7 @@ function said(pair: Pair): string {
   return value
 }
 
-function filled({ key, value, valueAt }: Pair): string {
+export function filled({ key, value, valueAt }: Pair): string {
   if (value.trim() === '') {
     throw new DroverError({
       code: 'empty_selector',

@@ -1,7 +1,20 @@
 /** Who may run what, where: deny by default, any matching deny wins, the first matching allow gives the limits. */
 
 import type { Failure } from './errors.ts'
-import type { Actor, Argv, Decision, Facet, LabelTerm, Limits, Place, Rollout, RunRequest, Target, Trigger } from './model.ts'
+import type {
+  Actor,
+  Argv,
+  Decision,
+  Facet,
+  LabelTerm,
+  Limits,
+  NewContainer,
+  Place,
+  Rollout,
+  RunRequest,
+  Target,
+  Trigger,
+} from './model.ts'
 import { rolloutArgv } from './rollout.ts'
 import { matchesGlob, matchesLabels, names } from './selector.ts'
 
@@ -35,6 +48,8 @@ export type Rule = {
   readonly commands?: readonly ArgvPattern[]
   /** Patterns of what follows the word `rollout`: `image main=registry.example.com/*`, `restart`, `scale ...`. */
   readonly rollouts?: readonly ArgvPattern[]
+  /** Globs of images that new containers may be made from, by name or digest. None: no new container. */
+  readonly images?: readonly string[]
   readonly rights?: readonly Right[]
   readonly limits?: Limits
   readonly reason?: string
@@ -53,7 +68,7 @@ export function groupsNamed(policy: Policy): readonly string[] {
 
 /** What policy judges: the request, the groups its actor is in, and one target or none yet. */
 export type Question = {
-  readonly request: Pick<RunRequest, 'actor' | 'trigger' | 'place' | 'selector' | 'command' | 'rollout'>
+  readonly request: Pick<RunRequest, 'actor' | 'trigger' | 'place' | 'selector' | 'command' | 'rollout' | 'newContainer'>
   readonly groups: readonly string[]
 }
 
@@ -134,16 +149,31 @@ function matchesRequest(rule: Rule, { request, groups }: Question): boolean {
   if (!isPlace(rule, actor, place)) return false
   if (rule.triggers && !rule.triggers.includes(trigger.kind)) return false
   // A deny rule that lists neither means both; one that lists either leaves the other alone.
-  if (!rule.commands && !rule.rollouts) return deny
+  if (!rule.commands && !rule.rollouts) return deny && matchesImage(rule, request.newContainer)
   return matchesWhat(rule, request)
 }
 
 /** A rollout is matched by `rollouts` alone and a command by `commands` alone, whatever words the other is made of. */
-function matchesWhat(rule: Rule, { command, rollout }: Pick<RunRequest, 'command' | 'rollout'>): boolean {
+function matchesWhat(rule: Rule, { command, rollout, newContainer }: Question['request']): boolean {
   const deny = rule.effect === 'deny'
+  if (!matchesImage(rule, newContainer)) return false
   if (rollout === undefined)
     return rule.commands?.some((pattern) => (deny ? isDenied : matchesArgv)(pattern, command.argv)) ?? false
   return rule.rollouts?.some((pattern) => (deny ? isRolloutDenied(pattern, rollout) : matchesRollout(pattern, rollout))) ?? false
+}
+
+/** An allow rule without images makes no container; a deny rule with images is about new containers of those alone. */
+function matchesImage({ effect, images }: Rule, newContainer: NewContainer | undefined): boolean {
+  if (newContainer === undefined) return effect === 'allow' || images === undefined
+  if (images === undefined) return effect === 'deny'
+  return images.some((glob) => matchesImageName(glob, newContainer.image))
+}
+
+/** `alpine:*` must not match `alpine:5000/other`, a registry: a glob reaches over `/` only where it ends in one and a star, or is a star. */
+function matchesImageName(glob: string, image: string): boolean {
+  const depth = (text: string) => text.split('/').length
+  const isOpen = glob === '*' || glob.endsWith('/*')
+  return (isOpen || depth(glob) === depth(image)) && matchesGlob(glob, image)
 }
 
 function matchesRollout(pattern: ArgvPattern, rollout: Rollout): boolean {
@@ -250,7 +280,7 @@ function decideOne(policy: Policy, question: Question, target: Target | undefine
   const where = target ? ` on ${target.name} (${target.backend})` : ''
   const message = shortOfRights
     ? `The rule ${shortOfRights.rule.id} allows this, but not ${shortOfRights.missing.map(rightName).join(' and ')}${where}.`
-    : `No rule allows ${isPerson ? 'you' : 'this caller'} to ${question.request.rollout ? 'roll this out' : 'run this'}${where} here${needed.includes('shell') ? '; it needs a shell (pipes, globs, $variables), which is a right of its own' : ''}.`
+    : `No rule allows ${isPerson ? 'you' : 'this caller'} to ${question.request.rollout ? 'roll this out' : question.request.newContainer ? 'run this in a new container of that image' : 'run this'}${where} here${needed.includes('shell') ? '; it needs a shell (pipes, globs, $variables), which is a right of its own' : ''}.`
   return { ...deny(question, target, { message }), allowedFor: whoElse(policy, question, target, needed) } as Decision
 }
 
@@ -310,6 +340,7 @@ export function mayReach(
       rule.effect === 'deny' &&
       !rule.commands &&
       !rule.rollouts &&
+      !rule.images &&
       !rule.triggers &&
       (Object.keys(rule.who).length === 0 || isMeant(rule, actor, groups)) &&
       isPlace(rule, actor, asker.place) &&

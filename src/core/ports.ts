@@ -9,6 +9,7 @@ import type {
   ExecEvent,
   ExecHandle,
   Instant,
+  NewContainer,
   OutputChunk,
   Owner,
   Place,
@@ -46,6 +47,8 @@ export interface Backend {
   kill(target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult>
   /** Says whether this connection works and what its key may do, for `drover check`. */
   check(signal: AbortSignal): Promise<readonly CheckLine[]>
+  /** The target that stands for a container to be made, with this site's defaults filled in; absent where none can be made. Throws DroverError for what is not allowed here. */
+  newContainer?(wanted: NewContainer): Target
   /** What `rollout` works on; absent where this kind has no workloads. */
   readonly workloads?: Workloads
 }

@@ -1,0 +1,147 @@
+/** New containers in the core: what a line means by `image=`, which images a rule covers, and which engine makes it. */
+
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { parseCommandLine } from '../../src/core/command-line.ts'
+import type { Actor, NewContainer, Target, TargetId } from '../../src/core/model.ts'
+import { imageFault } from '../../src/core/new-container.ts'
+import { decide, type Policy, type Question, type Rule } from '../../src/core/policy.ts'
+
+const parse = (text: string) => parseCommandLine(text)
+const failure = (text: string) => {
+  try {
+    parse(text)
+  } catch (error) {
+    return error as { code: string; message: string; position: number }
+  }
+  throw new Error('it parsed')
+}
+
+describe('what image= means', () => {
+  it('a lone image is one to make a container from, with what a container can be given', () => {
+    expect(parse('image=alpine:3 on=docker network=none memory=256m cpus=0.5 env=A=b dir=/srv timeout=5s -- wc -c')).toEqual({
+      verb: 'exec',
+      selector: { on: 'docker' },
+      newContainer: { image: 'alpine:3', network: 'none', memoryBytes: 256 * 1024 ** 2, cpus: 0.5 },
+      command: { argv: ['wc', '-c'], env: { A: 'b' }, dir: '/srv' },
+      timeoutMs: 5000,
+    })
+  })
+
+  it.each(['label=web', 'name=web-1', 'id=1i1', 'service=web', 'namespace=shop', 'any=1', 'all=3'])(
+    'beside %s it narrows running containers, and no container is made',
+    (other) => {
+      const line = parse(`image=alpine:3 ${other} -- uptime`)
+      expect(line).not.toHaveProperty('newContainer')
+      expect(line).toMatchObject({ selector: { facets: { image: 'alpine:3' } } })
+    },
+  )
+
+  it('a glob names no image to make a container from: it narrows running ones', () => {
+    expect(parse('image=nginx* -- uptime')).not.toHaveProperty('newContainer')
+  })
+
+  it('[no-empty-selector] S44 whoever loses newContainer is left with no selector, not with every container of the image', () => {
+    expect(parse('image=alpine:3 -- id')).toMatchObject({ selector: {} })
+  })
+
+  it.each([
+    ['label=web network=none -- id', 'network='],
+    ['name=web-1 memory=1g -- id', 'memory='],
+    ['image=Not an image -- id', ''],
+    ['image=-v/:/host -- id', 'image='],
+    ['image=a$(id) -- id', 'image='],
+    ['image=alpine memory=1 -- id', 'memory='],
+    ['image=alpine memory=1m -- id', 'memory='],
+    ['image=alpine cpus=0 -- id', 'cpus='],
+    ['image=alpine network=--privileged -- id', 'network='],
+  ])('%s is a mistake, and says where', (text, key) => {
+    expect(failure(text)).toMatchObject({ code: 'usage' })
+    expect(failure(text).message).toContain(key)
+  })
+
+  it('a targets line looks at running containers: it makes none', () => {
+    expect(parse('targets image=alpine:3')).toEqual({ verb: 'targets', selector: { facets: { image: 'alpine:3' } } })
+  })
+
+  it('an image never begins with a dash or holds a space or a shell’s signs', () => {
+    fc.assert(
+      fc.property(fc.string(), (text) => {
+        if (imageFault(text) === undefined) expect(text).toMatch(/^[A-Za-z0-9][\w.:/@-]*$/)
+      }),
+    )
+  })
+})
+
+const ann: Actor = { kind: 'slack-user', team: 'T1', user: 'U1' }
+const asks = (image?: string): Question => ({
+  request: {
+    actor: ann,
+    place: { kind: 'slack', team: 'T1', channel: 'C1' },
+    trigger: { kind: 'slash', delivery: 'd' },
+    selector: image === undefined ? { name: 'web' } : {},
+    command: { argv: ['id'] },
+    ...(image === undefined ? {} : { newContainer: { image } satisfies NewContainer }),
+  },
+  groups: [],
+})
+const target = (image = 'alpine:3'): Target => ({
+  id: 'docker/new' as TargetId,
+  backend: 'docker',
+  kind: 'docker',
+  native: 'new',
+  name: 'new',
+  labels: {},
+  facets: { image },
+  creates: { image },
+})
+const allow = (more: Partial<Rule> = {}): Rule => ({
+  ...{ id: 'ops', effect: 'allow', who: { users: ['T1/U1'] }, commands: [['...']] },
+  ...more,
+})
+const forbid = (more: Partial<Rule> = {}): Rule => ({ id: 'no', effect: 'deny', who: {}, ...more })
+const effect = (rules: readonly Rule[], image?: string) => {
+  const policy: Policy = { rules, version: 'test' }
+  return decide(policy, asks(image), [target(image)]).effect
+}
+
+describe('which images a rule covers', () => {
+  it('[default-deny] a rule without images lets no container be made, whatever its commands and rights', () => {
+    const rights = ['shell', 'env', 'all', 'system', 'privileged', 'user'] as const
+    expect(effect([allow({ rights: [...rights] })], 'alpine:3')).toBe('deny')
+  })
+
+  it('a rule with images still needs the command', () => {
+    expect(effect([allow({ images: ['*'], commands: [['uptime']] })], 'alpine:3')).toBe('deny')
+    expect(effect([allow({ images: ['*'], commands: [['id']] })], 'alpine:3')).toBe('allow')
+  })
+
+  it.each<[string, string, 'allow' | 'deny']>([
+    ['alpine:3', 'alpine:3', 'allow'],
+    ['alpine:3', 'alpine:3.1', 'deny'],
+    ['alpine:*', 'alpine:edge', 'allow'],
+    ['alpine:*', 'alpine:5000/evil', 'deny'],
+    ['alpine*', 'alpine.evil.com/x', 'deny'],
+    ['*', 'anything.example.com/a/b:1', 'allow'],
+    ['registry.example.com/*', 'registry.example.com/tools/dig:1', 'allow'],
+    ['registry.example.com/*', 'registry.example.com.evil.com/x', 'deny'],
+    ['registry.example.com/tools/*', 'registry.example.com/other:1', 'deny'],
+    ['registry.example.com/tools@sha256:*', 'registry.example.com/tools:latest', 'deny'],
+    ['registry.example.com/tools@sha256:ab', 'registry.example.com/tools@sha256:ab', 'allow'],
+  ])('images: [%s] and image=%s: %s', (glob, image, wanted) => {
+    expect(effect([allow({ images: [glob] })], image)).toBe(wanted)
+  })
+
+  it('a deny rule without images forbids its commands in new containers too; one with images is about those alone', () => {
+    const open = allow({ images: ['*'] })
+    expect(effect([forbid({ commands: [['id']] }), open], 'alpine:3')).toBe('deny')
+    expect(effect([forbid(), open], 'alpine:3')).toBe('deny')
+    expect(effect([forbid({ images: ['alpine:*'] }), open], 'alpine:3')).toBe('deny')
+    expect(effect([forbid({ images: ['alpine:*'] }), open], 'busybox:1')).toBe('allow')
+    expect(effect([forbid({ images: ['*'] }), open])).toBe('allow')
+  })
+
+  it('images take nothing away from running containers', () => {
+    expect(effect([allow({ images: ['alpine:*'] })])).toBe('allow')
+  })
+})
