@@ -1,10 +1,10 @@
-import { readdirSync, readFileSync } from 'node:fs'
 import { expect, vi } from 'vitest'
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
 import { startRancherPeer } from '../../src/playground/rancher/peer.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { backendContract } from '../contract/backend.ts'
 import { processEngine } from '../peers/engine-process.ts'
+import { localProcesses } from '../peers/local-processes.ts'
 
 for (const generation of ['A', 'B0', 'B'] as const) {
   backendContract(`Rancher 1.x, generation ${generation}, real processes`, async () => {
@@ -40,19 +40,4 @@ for (const generation of ['A', 'B0', 'B'] as const) {
       },
     }
   })
-}
-
-/** The engine's "container" is this machine. */
-function localProcesses(needle: string): string[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((pid) => {
-      try {
-        const isZombie = /\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-        const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()
-        return !isZombie && line.includes(needle) ? [`${pid} ${line}`] : []
-      } catch {
-        return []
-      }
-    })
 }

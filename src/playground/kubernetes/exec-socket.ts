@@ -1,0 +1,289 @@
+/** Exec over websockets as API server, kubelet and runtime do it together: v4 of all of them, v5 of the newer (kubernetes.md §1–§6). */
+
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type RawData, type WebSocket, WebSocketServer } from 'ws'
+import type { PeerEnd, PeerEngine, PeerProcess } from '../rancher/engine.ts'
+import type { Asked } from './access.ts'
+import type { Faults } from './faults.ts'
+import type { PeerContainer, PeerPod } from './pods.ts'
+import { type Answer, badRequest, notFound, statusAnswer, textAnswer } from './status.ts'
+import type { World } from './world.ts'
+
+const V5 = 'v5.channel.k8s.io'
+const V4 = 'v4.channel.k8s.io'
+/** The first protocol, without a status: a success says nothing at all. */
+const V1 = 'channel.k8s.io'
+/** Largest piece of output in a message. */
+const PIECE_BYTES = 32 * 1024
+/** Bytes in flight to one client above which its process waits. */
+const CLIENT_BUFFER = 256 * 1024
+
+export type ExecSeen = {
+  readonly user: string
+  readonly groups: readonly string[]
+  readonly namespace: string
+  readonly pod: string
+  readonly container: string
+  readonly argv: readonly string[]
+  readonly protocol: string
+}
+
+export type SocketSeen = { readonly execs: ExecSeen[]; pings: number; emptyMessages: number; resizes: number }
+
+type Ask = {
+  readonly container: string | undefined
+  readonly argv: readonly string[]
+  readonly stdin: boolean
+  readonly stdout: boolean
+  readonly stderr: boolean
+  readonly tty: boolean
+}
+type Place = { readonly pod: PeerPod; readonly container: PeerContainer; readonly ask: Ask }
+
+export type Caller = { readonly name: string; readonly groups: readonly string[]; refused(asked: Asked): Answer | undefined }
+
+export function createExecSocket(options: {
+  readonly world: World
+  readonly engine: PeerEngine
+  readonly faults: Faults
+  readonly minor: () => number
+  readonly seen: SocketSeen
+}) {
+  const { world, engine, faults, seen } = options
+  const isNew = () => options.minor() >= 30
+  const server = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    handleProtocols: (offered) => faults.protocol ?? chosen(offered) ?? false,
+  })
+  const sockets = new Set<WebSocket>()
+
+  function chosen(offered: ReadonlySet<string>): string | undefined {
+    if (isNew() && offered.has(V5)) return V5
+    return [V4, V1].find((one) => offered.has(one))
+  }
+
+  /** All that is looked at before the upgrade, in the API server's order; what is wrong is the answer. */
+  function look(url: URL, caller: Caller): Place | Answer {
+    const [, namespace = '', name = ''] = EXEC_PATH.exec(url.pathname) ?? []
+    const ask = askOf(url.search)
+    for (const verb of options.minor() >= 35 ? ['get', 'create'] : ['get']) {
+      const no = caller.refused({ verb, group: '', resource: 'pods/exec', name, namespace })
+      if (no) return no
+    }
+    const pod = world.find(namespace, name)
+    if (pod === undefined) return notFound('pods', name)
+    const regular = pod.containers.filter(({ kind }) => kind === undefined)
+    const wanted = ask.container ?? (regular.length === 1 ? regular[0]?.name : undefined)
+    if (wanted === undefined)
+      return badRequest(
+        `a container name must be specified for pod ${name}, choose one of: [${regular.map((one) => one.name).join(' ')}]`,
+      )
+    const container = pod.containers.find((one) => one.name === wanted)
+    if (container === undefined) return badRequest(`container ${wanted} is not valid for pod ${name}`)
+    if (pod.node === undefined) return badRequest(`pod ${name} does not have a host assigned`)
+    return { pod, container, ask }
+  }
+
+  async function serve(ws: WebSocket, protocol: string, { pod, container, ask }: Place, caller: Caller): Promise<void> {
+    const send = (channel: number, data: Uint8Array | string) => {
+      if (ws.readyState === ws.OPEN) ws.send(Buffer.concat([Buffer.from([channel]), Buffer.from(data)]), { binary: true })
+    }
+    const tell = (status: unknown) => {
+      if (protocol !== V1 && protocol !== '') send(3, JSON.stringify(status))
+      ws.close(1000)
+    }
+    send(ask.stdout ? 1 : ask.stderr ? 2 : 3, '')
+    // The API server has said yes by now: what the kubelet says comes in-band.
+    if (isNew() && !runs(container))
+      return tell(internalError(`unable to upgrade connection: container not found ("${container.name}")`))
+    if (isNew() && noStream(ask)) return tell(internalError('you must specify at least 1 of stdin, stdout, stderr'))
+
+    const inputs: Buffer[] = []
+    let process: PeerProcess | undefined
+    let isClientGone = false
+    let resizes = 0
+    const take = (message: Buffer): void => {
+      const [channel] = message
+      const data = message.subarray(1)
+      if (message.length <= 1 && channel === 0) seen.emptyMessages += 1
+      // Two of them without a terminal stall the reader of v5 for good [R5].
+      if (resizes >= 2 && !ask.tty && protocol === V5) return
+      if (channel === 4) {
+        seen.resizes += 1
+        resizes += 1
+      }
+      if (channel === 255) {
+        if (protocol !== V5) return
+        if (data.length === 1 && data[0] === 0) {
+          process?.endInput()
+          inputs.push(Buffer.alloc(0))
+        } else ws.terminate()
+      } else if (channel === 0 && data.length > 0 && ask.stdin) {
+        if (process) void process.write(data)
+        else inputs.push(data)
+      }
+    }
+    ws.on('message', (data) => take(asBuffer(data)))
+    ws.on('ping', () => {
+      seen.pings += 1
+    })
+    ws.on('error', () => {})
+    ws.on('close', () => {
+      // The process lives on: only its stdin learns of it [R].
+      isClientGone = true
+      process?.resume()
+      process?.endInput()
+    })
+    if (faults.deaf) ws.pause()
+
+    seen.execs.push({
+      user: caller.name,
+      groups: caller.groups,
+      namespace: pod.namespace,
+      pod: pod.name,
+      container: container.name,
+      argv: ask.argv,
+      protocol,
+    })
+    while (faults.stallStart) await new Promise((resolve) => setTimeout(resolve, 10))
+    process = engine.exec(container.engine, { argv: ask.argv, tty: ask.tty, stdin: ask.stdin })
+    const started = process
+    let bytes = 0
+    let isLost = false
+    started.onOutput((stream, data) => {
+      if (isClientGone || isLost) return
+      const isWanted = stream === 'stdout' ? ask.stdout : ask.stderr && !ask.tty
+      if (!isWanted) return
+      for (let at = 0; at < data.byteLength; at += PIECE_BYTES)
+        send(stream === 'stdout' ? 1 : 2, data.subarray(at, at + PIECE_BYTES))
+      bytes += data.byteLength
+      isLost = interfere(ws, bytes, tell)
+      if (ws.bufferedAmount > CLIENT_BUFFER) {
+        started.pause()
+        resumeWhenDrained(ws, started)
+      }
+    })
+    for (const data of inputs.splice(0)) {
+      if (data.length === 0) started.endInput()
+      else void started.write(data)
+    }
+    if (isClientGone) started.endInput()
+    const end = await started.ended
+    if (!isLost) tell(statusOf(end, protocol, ask.argv))
+  }
+
+  /** True: the client hears no more. */
+  function interfere(ws: WebSocket, bytes: number, tell: (status: unknown) => void): boolean {
+    const passed = (limit: number | undefined) => limit !== undefined && bytes > limit
+    if (passed(faults.dropAfterBytes)) ws.terminate()
+    else if (passed(faults.closeAfterBytes)) ws.close(1000)
+    else if (passed(faults.loseKubeletAfterBytes)) tell(internalError('error reading from error stream: stream broken'))
+    else return false
+    return true
+  }
+
+  return {
+    owns: (url: URL) => EXEC_PATH.test(url.pathname),
+    /** A request without an upgrade: everything is looked at, and nothing runs. */
+    answer(url: URL, caller: Caller): Answer {
+      const place = look(url, caller)
+      return 'status' in place ? place : badRequest('Upgrade request required')
+    },
+    upgrade(url: URL, request: IncomingMessage, socket: Duplex, head: Buffer, caller: Caller): Answer | undefined {
+      if (request.method !== 'GET')
+        return statusAnswer(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource')
+      const place = look(url, caller)
+      if ('status' in place) return place
+      if (!isNew() && noStream(place.ask)) return textAnswer(400, 'you must specify at least 1 of stdin, stdout, stderr')
+      const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((one) => one.trim())
+      const protocol = chosen(new Set(offered))
+      if (protocol === undefined && offered.some((one) => one !== '')) return { status: 403, body: '' }
+      if (!isNew() && !runs(place.container)) return textAnswer(500, `container not found ("${place.container.name}")`)
+      server.handleUpgrade(request, socket, head, (ws) => {
+        sockets.add(ws)
+        ws.once('close', () => sockets.delete(ws))
+        void serve(ws, protocol ?? '', place, caller)
+      })
+      return undefined
+    },
+    openSockets: () => sockets.size,
+    close() {
+      for (const ws of sockets) ws.terminate()
+      server.close()
+    },
+  }
+}
+
+export const EXEC_PATH = /^\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/]+)\/exec$/
+
+function resumeWhenDrained(ws: WebSocket, process: PeerProcess): void {
+  const timer = setInterval(() => {
+    if (ws.readyState === ws.OPEN && ws.bufferedAmount > CLIENT_BUFFER / 2) return
+    clearInterval(timer)
+    process.resume()
+  }, 5)
+}
+
+function runs({ state }: PeerContainer): boolean {
+  return state === 'running'
+}
+
+function noStream({ stdin, stdout, stderr }: Ask): boolean {
+  return !stdin && !stdout && !stderr
+}
+
+/** As Go reads a query: a parameter with a raw `;` is dropped whole; of a boolean any value but 0 and false is true [R]. */
+function askOf(search: string): Ask {
+  const kept = search
+    .replace(/^\?/, '')
+    .split('&')
+    .filter((one) => !one.includes(';'))
+  const query = new URLSearchParams(kept.join('&'))
+  const is = (name: string) => query.has(name) && !/^(0|false)$/i.test(query.get(name) ?? '')
+  return {
+    container: query.get('container') || undefined,
+    argv: query.getAll('command'),
+    stdin: is('stdin'),
+    stdout: is('stdout'),
+    stderr: is('stderr'),
+    tty: is('tty'),
+  }
+}
+
+function statusOf(end: PeerEnd, protocol: string, argv: readonly string[]): unknown {
+  if ('startError' in end)
+    return internalError(
+      `error executing command in container: failed to exec in container: failed to start exec "0123abcd": ${end.startError.trim()}`,
+    )
+  if (end.code === 0) return { metadata: {}, status: 'Success' }
+  // v4 quotes the command, whatever it holds.
+  const how =
+    protocol === V5
+      ? `command terminated with exit code ${end.code}`
+      : `error executing command [${argv.join(' ')}], exit code ${end.code}`
+  return {
+    metadata: {},
+    status: 'Failure',
+    message: `command terminated with non-zero exit code: ${how}`,
+    reason: 'NonZeroExitCode',
+    details: { causes: [{ reason: 'ExitCode', message: String(end.code) }] },
+  }
+}
+
+function internalError(message: string): unknown {
+  return {
+    metadata: {},
+    status: 'Failure',
+    message: `Internal error occurred: ${message}`,
+    reason: 'InternalError',
+    details: { causes: [{ message }] },
+    code: 500,
+  }
+}
+
+function asBuffer(data: RawData): Buffer {
+  if (Array.isArray(data)) return Buffer.concat(data)
+  return Buffer.isBuffer(data) ? data : Buffer.from(data)
+}
