@@ -5,10 +5,12 @@ import { fanOut } from '../../core/fan-out.ts'
 import type { Actor, BackendKind, ExecHandle, Selector, Target, Traits } from '../../core/model.ts'
 import type { Backend, KillResult } from '../../core/ports.ts'
 import { KILL_WORDS_BYTES, killCommand, killResult } from '../wire/kill.ts'
+import type { Pace } from '../wire/rollout.ts'
 import { type Api, type Connect, type Connecting, kubernetesApi } from './api.ts'
 import { check } from './check.ts'
 import { type Connection, execPath, execute, executeBare } from './exec.ts'
 import { namespacesFor, Pod, podQuery, runningIn, targetsOf } from './pod.ts'
+import { kubernetesWorkloads } from './workloads.ts'
 
 export type KubernetesOptions = {
   /** `on=<name>`. */
@@ -27,6 +29,8 @@ export type KubernetesOptions = {
   readonly startTimeoutMs?: number
   /** Between keep-alive messages; default 20 s. */
   readonly keepAliveIntervalMs?: number
+  /** How a rollout is watched. */
+  readonly pace?: Pace
   /** Further lines of `check`, before those of Kubernetes. */
   readonly checkFirst?: Backend['check']
 }
@@ -65,6 +69,11 @@ export function kubernetesOver(connect: Connect | Connecting, options: Kubernete
     list: (selector, signal) => list(api, { ...of, namespaces: options.namespaces }, selector, signal),
     exec: (target, command, exec, signal, by) => execute(connection, { target, command, exec, signal, by }),
     kill: (target, handle, signal) => kill(connection, target, handle, signal),
+    workloads: kubernetesWorkloads(api, {
+      ...of,
+      pace: options.pace,
+      scope: (signal) => scopeOf(api, options.namespaces, signal),
+    }),
     async check(signal) {
       return [...((await options.checkFirst?.(signal)) ?? []), ...(await check(api, options, signal))]
     },

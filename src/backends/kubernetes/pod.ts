@@ -57,7 +57,7 @@ export type Pod = z.infer<typeof Pod>
 /** With these a container is as good as root on its node. */
 const STRONG_CAPABILITIES = ['ALL', 'SYS_ADMIN']
 /** Namespaces of the cluster's own workload: of Kubernetes, Rancher, OpenShift and common network layers. */
-const SYSTEM = /^(kube-(system|public|node-lease)|cattle-.+|fleet-.+|openshift(-.+)?|calico-system|tigera-operator)$/
+export const SYSTEM = /^(kube-(system|public|node-lease)|cattle-.+|fleet-.+|openshift(-.+)?|calico-system|tigera-operator)$/
 /** Says which container of a pod is meant when none is named (kubectl pkg/cmd/util/podcmd). */
 const DEFAULT_CONTAINER = 'kubectl.kubernetes.io/default-container'
 
@@ -135,7 +135,7 @@ function targetOf(
   }
 }
 
-function isPrivileged({ spec }: Pod, container: z.infer<typeof Container> | undefined): boolean {
+export function isPrivileged({ spec }: Pick<Pod, 'spec'>, container: z.infer<typeof Container> | undefined): boolean {
   const security = container?.securityContext
   return (
     spec.hostPID === true ||
