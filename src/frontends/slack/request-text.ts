@@ -1,11 +1,11 @@
 /** A request in the words it could have been typed with, for readers: masked, control codes visible. */
 
-import type { Actor, Argv, Command, LabelTerm, Rollout, RunRequest, Selector } from '../../core/model.ts'
+import type { Actor, Argv, Command, LabelTerm, NewContainer, Rollout, RunRequest, Selector } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import { maskArgv, type Redactor } from '../../core/redact.ts'
 import { formatArgv, quoteWord } from '../../core/words.ts'
 
-export function formatSelector(selector: Selector): string {
+function formatSelector(selector: Selector): string {
   const { on, name, id, labels = [], facets = {}, any, all, system } = selector as Selector & { readonly system?: boolean }
   const pairs: readonly (readonly [string, string | number | undefined])[] = [
     ['on', on],
@@ -83,15 +83,32 @@ export function formatActor(actor: Actor): string {
 export function formatRequest(request: RunRequest, redactor: Redactor): string {
   if (request.rollout) return formatRollout(request, request.rollout, redactor)
   const options = formatOptions(request.command, request.timeoutMs)
-  return [formatSelector(request.selector), options, '--', shownArgv(request.command.argv, redactor)]
-    .filter((part) => part !== '')
-    .join(' ')
+  return [formatWhere(request), options, '--', shownArgv(request.command.argv, redactor)].filter((part) => part !== '').join(' ')
+}
+
+/** Which containers are meant: those that run, or one to be made. */
+export function formatWhere({ selector, newContainer }: Pick<RunRequest, 'selector' | 'newContainer'>): string {
+  const made = newContainer ? [formatNewContainer(newContainer)] : []
+  return [formatSelector(selector), ...made].filter((part) => part !== '').join(' ')
+}
+
+function formatNewContainer(wanted: NewContainer): string {
+  const { image, network, memoryBytes, cpus } = wanted
+  return [
+    `image=${quoteWord(image)}`,
+    ...(network === undefined ? [] : [`network=${quoteWord(network)}`]),
+    ...(memoryBytes === undefined ? [] : [`memory=${Math.ceil(memoryBytes / 1024)}k`]),
+    ...(cpus === undefined ? [] : [`cpus=${cpus}`]),
+  ].join(' ')
 }
 
 /** As it could have been typed. */
 function formatRollout({ selector, timeoutMs, command }: RunRequest, rollout: Rollout, redactor: Redactor): string {
-  const { verb, ...rest } = rollout
-  const parameters = Object.entries(rest).map(([key, value]) => `${key}=${quoteWord(String(value))}`)
+  const { verb } = rollout
+  const { container, image, replicas, to }: Partial<Record<string, string | number>> = rollout
+  const parameters = Object.entries({ container, image, replicas, to }).flatMap(([key, value]) =>
+    value === undefined ? [] : [`${key}=${quoteWord(String(value))}`],
+  )
   const line = ['rollout', verb, formatSelector(selector), ...parameters, formatOptions(command, timeoutMs)]
   return makeVisible(redactor.text(line.filter((part) => part !== '').join(' ')).text)
 }
