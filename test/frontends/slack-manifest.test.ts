@@ -73,5 +73,8 @@ test('commands, clicks and events go to the one route there is', () => {
     new Set(['https://drover.example.com/slack/events']),
   )
   expect(interactivity.is_enabled).toBe(true)
-  expect(manifest.features.slash_commands).toMatchObject([{ command: '/exec', should_escape: false }])
+  expect(manifest.features.slash_commands).toMatchObject([
+    { command: '/exec', should_escape: false },
+    { command: '/rollout', should_escape: false },
+  ])
 })

@@ -63,15 +63,17 @@ export async function checkSlackWay(options: {
   readonly apiUrl: string
   readonly signingSecret: boolean
   readonly appToken: string | undefined
+  /** The slash commands that the app has to have; Slack tells nobody which it has. */
+  readonly commands?: readonly string[]
 }): Promise<readonly CheckLine[]> {
   const { apiUrl, signingSecret, appToken } = options
+  const commands = (options.commands ?? ['/exec', '/rollout']).join(' and ')
   if (appToken === undefined) {
     return [
       {
         ok: true,
         what: 'slack way in',
-        detail:
-          'HTTP: Slack has to reach https://<your host>/slack/events, the request URL of the command, of interactivity and of events; if it cannot, set slack.appToken for Socket Mode',
+        detail: `HTTP: Slack has to reach https://<your host>/slack/events, the request URL of ${commands}, of interactivity and of events; if it cannot, set slack.appToken for Socket Mode`,
       },
     ]
   }
@@ -86,7 +88,7 @@ export async function checkSlackWay(options: {
       }
   const detail = signingSecret
     ? 'Socket Mode while it is on in the app’s settings, HTTP at /slack/events while it is off'
-    : 'Socket Mode: drover connects to Slack, and nothing has to reach drover; it has to be on in the app’s settings (slack-manifest.socket.yml)'
+    : `Socket Mode: drover connects to Slack, and nothing has to reach drover; it has to be on in the app’s settings, with the commands ${commands} (slack-manifest.socket.yml)`
   return [{ ok: true, what: 'slack way in', detail }, socketMode]
 }
 
