@@ -3,6 +3,7 @@
 import { type Document, parseDocument } from 'yaml'
 import * as z from 'zod'
 import { containerdSettings } from './backends/containerd/settings.ts'
+import { dockerSettings } from './backends/docker/settings.ts'
 import { kubernetesSettings } from './backends/kubernetes/settings.ts'
 import { rancher1Settings } from './backends/rancher1/settings.ts'
 import { rancher2Settings } from './backends/rancher2/settings.ts'
@@ -153,6 +154,7 @@ function backend(context: SettingsContext) {
     rancher1Settings(context),
     rancher2Settings(context),
     kubernetesSettings(context),
+    dockerSettings(),
     containerdSettings(),
   ])
 }

@@ -2,6 +2,7 @@
 
 import { Hono } from 'hono'
 import type { ContainerdSettings } from './backends/containerd/settings.ts'
+import { docker } from './backends/docker/backend.ts'
 import { kubernetes } from './backends/kubernetes/connect.ts'
 import type { Machine } from './backends/machine.ts'
 import { rancher1 } from './backends/rancher1/backend.ts'
@@ -104,6 +105,8 @@ function createBackend(name: string, settings: BackendConfig, { transport, machi
       return rancher2({ name, ...settings, token: settings.token.reveal() }, { transport, machine })
     case 'kubernetes':
       return kubernetes(name, settings, { transport, machine })
+    case 'docker':
+      return docker({ name, ...settings }, { transport, machine })
     case 'containerd':
       if (!containerd)
         throw new DroverError({

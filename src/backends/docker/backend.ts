@@ -1,0 +1,124 @@
+/** A Docker Engine as a backend: containers by its list, commands by its exec, and a kill that Docker does not offer. */
+
+import * as z from 'zod'
+import { BackendError } from '../../core/errors.ts'
+import { fanOut } from '../../core/fan-out.ts'
+import type { Selector, Target, Traits } from '../../core/model.ts'
+import type { Backend } from '../../core/ports.ts'
+import { matches } from '../../core/selector.ts'
+import type { Machine } from '../machine.ts'
+import type { Transports } from '../transport.ts'
+import { type Api, dockerApi, parsed } from './api.ts'
+import { check } from './check.ts'
+import { Inspected, isPrivileged, Listed, listPath, targetOf } from './container.ts'
+import { type EndpointSettings, endpointOf, refuseWithoutMachine } from './endpoint.ts'
+import { type Connection, execute } from './exec.ts'
+import { kill } from './kill.ts'
+
+export type DockerOptions = EndpointSettings & {
+  /** `on=<name>`. */
+  readonly name: string
+  readonly helperImage?: string | undefined
+  /** One HTTP request; default 60 s. */
+  readonly requestTimeoutMs?: number
+}
+
+/** Throws DroverError `config` for what this runtime cannot reach. */
+export function docker(
+  options: DockerOptions,
+  outside: { readonly transport: Transports; readonly machine?: Machine | undefined },
+): Backend {
+  const { machine, transport } = outside
+  refuseWithoutMachine(options, machine)
+  const api = dockerApi({
+    endpoint: () => endpointOf(options, machine),
+    transports: transport,
+    ...(options.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: options.requestTimeoutMs }),
+  })
+  const helper = options.helperImage === undefined ? {} : { helperImage: options.helperImage }
+  const connection: Connection = { api, begun: new Map() }
+  const hostName = once((signal) => hostOf(api, signal))
+  return {
+    name: options.name,
+    kind: 'docker',
+    traits: { ...traits, stdin: 'upgrade' in transport({}) },
+    list: (selector, signal) => list(api, { backend: options.name, host: hostName, selector, signal }),
+    exec: (target, command, exec, signal) => execute(connection, { target, command, exec, signal }),
+    kill: (target, handle, signal) => kill({ ...connection, ...helper }, target, handle, signal),
+    check: (signal) => check(api, helper, signal),
+  }
+}
+
+const traits: Traits = {
+  exitCode: true,
+  separateStderr: true,
+  stdin: true,
+  env: true,
+  dir: true,
+  user: true,
+  tty: true,
+  kill: true,
+}
+
+type Asked = {
+  readonly backend: string
+  readonly host: (signal: AbortSignal) => Promise<string | undefined>
+  readonly selector: Selector
+  readonly signal: AbortSignal
+}
+
+/** Inspections at a time. */
+const PARALLEL = 8
+
+async function list(api: Api, { backend, host, selector, signal }: Asked): Promise<readonly Target[]> {
+  const response = await api.request({ method: 'GET', path: listPath(selector), signal })
+  const listed = parsed(response, z.array(Listed), 'the list of containers')
+  const name = await host(signal)
+  const about = { backend, kind: 'docker' as const, ...(name === undefined ? {} : { host: name }) }
+  const candidates = listed
+    .filter((one) => one.State === 'running')
+    .map((one) => targetOf(one, about))
+    .filter((target) => matches(selector, target))
+  // The list does not say who is privileged.
+  const inspected = new Map<string, Target>()
+  let failure: unknown
+  await fanOut(candidates, PARALLEL, async (target) => {
+    if (failure !== undefined) return
+    try {
+      const found = await inspect(api, target, signal)
+      if (found?.State.Running && !found.State.Paused)
+        inspected.set(target.id, isPrivileged(found) ? { ...target, privileged: true } : target)
+    } catch (error) {
+      failure = error
+    }
+  })
+  if (failure !== undefined) throw failure
+  return candidates.flatMap((target) => inspected.get(target.id) ?? [])
+}
+
+/** Undefined: it has gone since it was listed. */
+async function inspect(api: Api, target: Target, signal: AbortSignal): Promise<Inspected | undefined> {
+  const response = await api.request({ method: 'GET', path: `/containers/${target.native}/json`, signal })
+  return response.status === 404 ? undefined : parsed(response, Inspected, `the container ${target.name}`)
+}
+
+const Info = z.object({ Name: z.string().nullish() })
+
+/** Undefined where a proxy before the engine keeps it back. */
+async function hostOf(api: Api, signal: AbortSignal): Promise<string | undefined> {
+  try {
+    return parsed(await api.request({ method: 'GET', path: '/info', signal }), Info, '/info').Name ?? undefined
+  } catch (error) {
+    if (error instanceof BackendError && error.code === 'backend_forbidden') return undefined
+    throw error
+  }
+}
+
+/** Asked until it is answered, then known. */
+function once<T>(ask: (signal: AbortSignal) => Promise<T>): (signal: AbortSignal) => Promise<T> {
+  let known: { readonly value: T } | undefined
+  return async (signal) => {
+    known ??= { value: await ask(signal) }
+    return known.value
+  }
+}

@@ -1,0 +1,105 @@
+/** A container of a Docker Engine as drover's target. */
+
+import * as z from 'zod'
+import type { BackendKind, Facet, Selector, Target, TargetId } from '../../core/model.ts'
+
+export const Listed = z.object({
+  Id: z.string().regex(/^[0-9a-f]{64}$/),
+  Names: z.array(z.string()).nullish(),
+  Image: z.string().nullish(),
+  Labels: z.record(z.string(), z.string()).nullish(),
+  State: z.string(),
+})
+export type Listed = z.infer<typeof Listed>
+
+export const Inspected = z.object({
+  State: z.object({ Running: z.boolean(), Paused: z.boolean().nullish(), Status: z.string().nullish() }),
+  HostConfig: z
+    .object({
+      Privileged: z.boolean().nullish(),
+      PidMode: z.string().nullish(),
+      NetworkMode: z.string().nullish(),
+      IpcMode: z.string().nullish(),
+      UsernsMode: z.string().nullish(),
+      CapAdd: z.array(z.string()).nullish(),
+      Devices: z.array(z.unknown()).nullish(),
+    })
+    .nullish(),
+  Mounts: z.array(z.object({ Source: z.string().nullish(), Type: z.string().nullish() })).nullish(),
+})
+export type Inspected = z.infer<typeof Inspected>
+
+/** On containers that drover itself made. */
+export const HELPER_LABEL = 'drover.helper'
+
+/** With these a container is as good as root on its host. */
+const STRONG_CAPABILITIES = ['ALL', 'SYS_ADMIN', 'SYS_MODULE', 'SYS_RAWIO', 'SYS_PTRACE', 'DAC_READ_SEARCH', 'BPF']
+/** Who may write to one of these starts what it likes on the host. */
+const ENGINE_SOCKET = /\/(docker|containerd|podman|crio|cri-dockerd)\.sock$|^\/$|^\/(run|var\/run|etc|root|proc|sys|dev)\/?$/
+
+export function targetOf(
+  listed: Listed,
+  about: { readonly backend: string; readonly kind: BackendKind; readonly host?: string },
+): Target {
+  const labels = listed.Labels ?? {}
+  const name = nameOf(listed)
+  const stack = labels['com.docker.compose.project'] ?? labels['com.docker.stack.namespace']
+  const swarmService = labels['com.docker.swarm.service.name']
+  // `docker stack deploy` calls the service web of the stack shop `shop_web`.
+  const shortService = stack && swarmService?.startsWith(`${stack}_`) ? swarmService.slice(stack.length + 1) : swarmService
+  const facets: Partial<Record<Facet, string | undefined>> = {
+    stack,
+    service: labels['com.docker.compose.service'] ?? shortService,
+    container: name,
+    image: listed.Image ?? undefined,
+    host: about.host,
+  }
+  return {
+    id: `${about.backend}/${listed.Id}` as TargetId,
+    backend: about.backend,
+    kind: about.kind,
+    native: listed.Id,
+    name,
+    engineId: listed.Id,
+    labels,
+    facets: Object.fromEntries(Object.entries(facets).filter(([, value]) => value)),
+    ...(HELPER_LABEL in labels ? { system: true } : {}),
+  }
+}
+
+/** Links of the old kind give further names, with a slash inside. */
+function nameOf({ Id, Names }: Listed): string {
+  const own = Names?.find((name) => !name.slice(1).includes('/')) ?? Names?.[0]
+  return own?.replace(/^\//, '') || Id.slice(0, 12)
+}
+
+/** Rights over the host, by what Docker was told when it was made (S45). */
+export function isPrivileged({ HostConfig: host, Mounts }: Inspected): boolean {
+  return (
+    host?.Privileged === true ||
+    [host?.PidMode, host?.NetworkMode, host?.IpcMode, host?.UsernsMode].includes('host') ||
+    (host?.CapAdd ?? []).some((one) => STRONG_CAPABILITIES.includes(one.toUpperCase().replace(/^CAP_/, ''))) ||
+    (host?.Devices ?? []).length > 0 ||
+    (Mounts ?? []).some(({ Type, Source }) => Type === 'bind' && ENGINE_SOCKET.test(Source ?? ''))
+  )
+}
+
+/** What the engine can narrow without leaving any out [§2.2]; the caller matches again. */
+export function listPath(selector: Selector): string {
+  const labels = (selector.labels ?? []).flatMap((term) =>
+    term.op === 'eq' ? [`${term.key}=${term.value}`] : term.op === 'exists' ? [term.key] : [],
+  )
+  const filters = {
+    status: ['running'],
+    ...(labels.length > 0 ? { label: labels } : {}),
+    ...(selector.name ? { name: [namePattern(selector.name)] } : {}),
+    ...(selector.id && /^[0-9a-f]{1,64}$/.test(selector.id) ? { id: [`^${selector.id}`] } : {}),
+  }
+  return `/containers/json?${new URLSearchParams({ filters: JSON.stringify(filters) })}`
+}
+
+/** Docker matches with RE2, with and without the slash; Podman without. */
+function namePattern(glob: string): string {
+  const escaped = glob.replaceAll(/[.+^${}()|[\]\\]/g, '\\$&')
+  return `^/?${escaped.replaceAll('*', '.*').replaceAll('?', '.')}$`
+}
