@@ -8,9 +8,9 @@ import process from 'node:process'
 import { styleText } from 'node:util'
 import { type Config, parseConfig, secretsOf } from './config.ts'
 import { maskState } from './core/answer.ts'
-import { parseArguments, rightForm } from './core/command-line.ts'
+import { parseArguments, rightForm, wantedOf } from './core/command-line.ts'
 import { DroverError } from './core/errors.ts'
-import type { Actor, Argv, Place, RunRequest, TargetId } from './core/model.ts'
+import type { Actor, Argv, Command, Place, RunRequest, TargetId } from './core/model.ts'
 import type { CheckLine, Gateway, Judgement, RunSummary } from './core/ports.ts'
 import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
 import { rolloutForm } from './core/rollout-line.ts'
@@ -188,10 +188,7 @@ async function exec({ flags, words }: Options): Promise<number> {
     id,
     actor: me(),
     trigger: { kind: 'cli', delivery },
-    selector: line.selector,
-    command: line.command,
-    ...(line.rollout === undefined ? {} : { rollout: line.rollout }),
-    ...(line.timeoutMs === undefined ? {} : { timeoutMs: line.timeoutMs }),
+    ...wantedOf({ ...line, command: withFile(line.command) }),
     place: here,
     receivedAt: Date.now(),
   }
@@ -205,6 +202,22 @@ async function exec({ flags, words }: Options): Promise<number> {
     return state ? worstExitCode(state) : 125
   } finally {
     await local.stop(5_000)
+  }
+}
+
+const mostStdin = 1024 * 1024
+
+/** `stdin=@file` is the file's text, and `stdin=@-` what this program reads: here alone, for in chat it would be the gateway's file. */
+function withFile(command: Command): Command {
+  if (!command.stdin?.startsWith('@')) return command
+  const path = command.stdin.slice(1)
+  try {
+    const bytes = readFileSync(path === '-' ? 0 : path)
+    if (bytes.byteLength > mostStdin) throw usage(`${path} is larger than 1 MiB, the most that stdin= takes.`)
+    return { ...command, stdin: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes) }
+  } catch (error) {
+    if (error instanceof DroverError) throw error
+    throw usage(error instanceof TypeError ? `${path} is not UTF-8 text, and stdin= takes text.` : `${path} cannot be read.`)
   }
 }
 
@@ -239,14 +252,12 @@ async function why({ flags, words }: Options): Promise<number> {
   if (line.verb !== 'why') throw usage('why takes a selector and a command.')
   return ask(flags, async (gateway) => {
     const delivery = `cli:${crypto.randomUUID()}`
-    const { selector, command, rollout } = line
+    const { rollout } = line
     const request = {
       id: await runIdFor(delivery),
       actor: me(),
       trigger: { kind: 'cli' as const, delivery },
-      selector,
-      command,
-      ...(rollout ? { rollout } : {}),
+      ...wantedOf(line),
       place: here,
       receivedAt: Date.now(),
     }

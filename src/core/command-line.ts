@@ -1,6 +1,6 @@
 /** What people type, as a request: `label=web cmd="uptime"`. Errors point at the character and show the right form. */
 
-import type { Argv, Command, NewContainer, Rollout, Selector } from './model.ts'
+import type { Argv, Command, NewContainer, Rollout, RunRequest, Selector } from './model.ts'
 import { newContainerKeys, newContainerOf } from './new-container.ts'
 import { filled, type Pair, parseDuration, parsePair, refuseTwice, selectorOf, usage, workloadKinds } from './pairs.ts'
 import { parseRollout } from './rollout-line.ts'
@@ -26,6 +26,19 @@ export type ParsedLine =
     }
   | { readonly verb: 'targets'; readonly selector: Selector }
   | { readonly verb: 'runs' | 'help' }
+
+/** What a line, or an earlier request, asks for: all of it, so that no part is lost on the way to a new request. */
+export function wantedOf({ selector, command, rollout, newContainer, timeoutMs }: Wanted): Wanted {
+  return {
+    selector,
+    command,
+    ...(rollout ? { rollout } : {}),
+    ...(newContainer ? { newContainer } : {}),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  }
+}
+
+type Wanted = Pick<RunRequest, 'selector' | 'command' | 'rollout' | 'newContainer' | 'timeoutMs'>
 
 export const rightForm = 'label=web cmd="uptime"   or   name=shop-web-* -- ls -la "/srv/my dir"'
 

@@ -9,7 +9,7 @@ import type { Redactor } from '../../core/redact.ts'
 import { rolloutForm } from '../../core/rollout-line.ts'
 import { names } from '../../core/selector.ts'
 import { bold, cut, italic, type Leaf, lines, type Message, message, plain, preformatted } from './blocks.ts'
-import { formatActor, formatDuration, formatRequest, formatSelector, shownArgv } from './request-text.ts'
+import { formatActor, formatDuration, formatRequest, formatWhere, shownArgv } from './request-text.ts'
 import { askedFor, judgedCards } from './rollout-views.ts'
 import { failureLines, noticeMessage } from './run-views.ts'
 
@@ -35,7 +35,7 @@ export function queuedMessage(request: RunRequest, redactor: Redactor): Message 
       cut(
         request.rollout
           ? formatRequest(request, redactor)
-          : `${formatSelector(request.selector)}\n${shownArgv(request.command.argv, redactor)}`,
+          : `${formatWhere(request)}\n${shownArgv(request.command.argv, redactor)}`,
         2500,
       ),
     ),

@@ -2,6 +2,7 @@
 
 import type { App, BlockAction } from '@slack/bolt'
 import * as z from 'zod'
+import { wantedOf } from '../../core/command-line.ts'
 import type { Failure } from '../../core/errors.ts'
 import type { Actor, Rollout, RunId, RunRequest, RunState } from '../../core/model.ts'
 import { rolloutArgv } from '../../core/rollout.ts'
@@ -139,15 +140,11 @@ async function again(desk: Desk, { run, by, place, trigger }: Click): Promise<Me
   if (state === undefined) return noticeMessage('Nothing was run.', unknownRun)
   if (!(await isFirst(desk, `slack-again:${run}`, by))) return notice('You asked for this a moment ago; it was not run twice.')
   const delivery = `slack:${trigger}`
-  const { selector, command, rollout, timeoutMs } = state.request
   const request: RunRequest = {
     id: await runIdFor(delivery),
     actor: by,
     trigger: { kind: 'button', delivery },
-    selector,
-    command,
-    ...(rollout === undefined ? {} : { rollout }),
-    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...wantedOf(state.request),
     place,
     receivedAt: desk.services.now(),
     again: run,

@@ -2,14 +2,14 @@
 
 import type { App } from '@slack/bolt'
 import * as z from 'zod'
-import { type ParsedLine, parseCommandLine, rightForm } from '../../core/command-line.ts'
+import { type ParsedLine, parseCommandLine, rightForm, wantedOf } from '../../core/command-line.ts'
 import { DroverError } from '../../core/errors.ts'
 import type { Actor, Place, RunRequest, Trigger } from '../../core/model.ts'
 import { rolloutForm } from '../../core/rollout-line.ts'
 import { runIdFor } from '../../core/run-id.ts'
 import { helpMessage, lineFailure, queuedMessage, runsMessage, targetsMessage, whyMessage } from './answers.ts'
 import type { Message } from './blocks.ts'
-import { actorOf, type Desk, ephemeral, failed, slackPlace } from './desk.ts'
+import { actorOf, type Desk, ephemeral, failed, REPEATED, slackPlace } from './desk.ts'
 import { noticeMessage } from './run-views.ts'
 import { type RestoredText, restoreSlackText } from './text.ts'
 
@@ -46,7 +46,7 @@ const mentionSchema = z.looseObject({
 
 type Asked = { readonly actor: Actor; readonly place: Place; readonly trigger: Trigger }
 /** `now`: can be said at once, if anything. `later`: has to be looked up first. */
-type Answer = { readonly now: Message | undefined } | { readonly later: () => Promise<Message> }
+type Answer = { readonly now: Message | undefined; readonly isRepeated?: true } | { readonly later: () => Promise<Message> }
 
 export function registerLines(app: App, desk: Desk): void {
   onCommand(app, desk, desk.options.command ?? '/exec', 'exec')
@@ -94,11 +94,14 @@ function onCommand(app: App, desk: Desk, name: string, unsaid: 'exec' | 'rollout
       answer = { now: noticeMessage('Nothing was run.', failed(desk, error)) }
     }
     if ('now' in answer) {
-      if (answer.now === undefined) await ack()
+      if (answer.isRepeated) await ack(REPEATED as never)
+      else if (answer.now === undefined) await ack()
       else await ack(ephemeral(answer.now))
       return
     }
     await ack()
+    // What becomes a run is remembered as one; what only asks is remembered here.
+    if (!(await desk.gateway.firstTime(`slack-asked:${trigger_id}`, SAID_MS))) return
     await respond(ephemeral(await answer.later()))
   })
 }
@@ -154,7 +157,7 @@ async function take(
   switch (line.verb) {
     case 'exec':
     case 'rollout':
-      return { now: await submit(desk, line, restored.changes, asked) }
+      return await submit(desk, line, restored.changes, asked)
     case 'help':
       return { now: helpMessage(desk.options, desk.services.siteTimeoutMs) }
     case 'targets': {
@@ -182,10 +185,11 @@ async function take(
 }
 
 /** Recorded before it is acknowledged. Says what will run when Slack had changed the text. */
-async function submit(desk: Desk, line: CommandLine, changes: readonly string[], asked: Asked): Promise<Message | undefined> {
+async function submit(desk: Desk, line: CommandLine, changes: readonly string[], asked: Asked): Promise<Answer> {
   const request = await requestOf(desk, line, changes, asked)
   const result = await desk.gateway.submit(request)
-  return result === 'accepted' && changes.length > 0 ? queuedMessage(request, desk.redactor) : undefined
+  if (result === 'duplicate') return { now: undefined, isRepeated: true }
+  return { now: changes.length > 0 ? queuedMessage(request, desk.redactor) : undefined }
 }
 
 type CommandLine = Extract<ParsedLine, { verb: 'exec' | 'why' | 'rollout' }>
@@ -196,10 +200,7 @@ async function requestOf(desk: Desk, line: CommandLine, changes: readonly string
     id: await runIdFor(trigger.delivery),
     actor,
     trigger,
-    selector: line.selector,
-    command: line.command,
-    ...(line.rollout === undefined ? {} : { rollout: line.rollout }),
-    ...(line.timeoutMs === undefined ? {} : { timeoutMs: line.timeoutMs }),
+    ...wantedOf(line),
     place,
     receivedAt: desk.services.now(),
     ...(changes.length === 0 ? {} : { restored: changes }),

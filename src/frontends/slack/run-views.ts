@@ -19,7 +19,7 @@ import {
   plain,
   preformatted,
 } from './blocks.ts'
-import { formatActor, formatDuration, formatOptions, formatRequest, formatSelector, shownArgv } from './request-text.ts'
+import { formatActor, formatDuration, formatOptions, formatRequest, formatWhere, shownArgv } from './request-text.ts'
 import { askedFor, cardsOf, progressLines, ROLLOUT_ACTIONS, rolloutButtons, rolloutVerdict, unwatched } from './rollout-views.ts'
 
 export const ACTIONS = {
@@ -56,7 +56,7 @@ export function parentMessage(state: RunState, now: number, options: ViewOptions
     preformatted(shown),
     lines(
       [
-        plain(cut(makeVisible(formatSelector(request.selector)), 500)),
+        plain(cut(makeVisible(formatWhere(request)), 500)),
         plain(` · ${countOf(state)} · run ${request.id}${extra === '' ? '' : ` · ${cut(makeVisible(extra), 500)}`}`),
       ],
       ...(shown === argv ? [] : [[italic(`The command is ${argv.length} characters long; Full output shows all of it.`)]]),
@@ -85,7 +85,7 @@ function rolloutMessage(state: RunState, rollout: Rollout, now: number, options:
       : request.after !== undefined
         ? ` (${rollout.verb === 'finish' ? 'ends' : 'takes back'} run ${request.after})`
         : ''
-  const where = cut(makeVisible(formatSelector(request.selector)), 500)
+  const where = cut(makeVisible(formatWhere(request)), 500)
   const rule = decision?.effect === 'allow' ? ` · rule ${cut(decision.rule, 200)}` : ''
   const blocks: Block[] = [
     ...(options.preface === undefined ? [] : [lines(options.preface)]),
@@ -273,7 +273,7 @@ export function refusalMessage(state: RunState, failure: Failure, options: ViewO
   const rule = state.decision?.effect === 'deny' && state.decision.rule !== undefined ? ` (rule ${state.decision.rule})` : ''
   return message(`Refused: ${failure.message}`, [
     lines([bold(state.request.rollout ? '🚫 Nothing was changed' : '🚫 Nothing was run'), plain(rule)]),
-    preformatted(cut(`${formatSelector(state.request.selector)}\n${argv}`, 1500)),
+    preformatted(cut(`${formatWhere(state.request)}\n${argv}`, 1500)),
     lines(
       ...failureLines(failure),
       ...(allowed.length === 0 ? [] : [[plain('Who may: '), ...allowed.slice(0, 10).flatMap(personOrGroup)]]),

@@ -1,7 +1,7 @@
 /** Signed webhooks: a monitoring system asks for the one request that the configuration ties to its hook. */
 
 import { Hono } from 'hono'
-import { parseCommandLine } from '../../core/command-line.ts'
+import { parseCommandLine, wantedOf } from '../../core/command-line.ts'
 import { DroverError } from '../../core/errors.ts'
 import type { Argv, Place, RunRequest } from '../../core/model.ts'
 import type { Gateway } from '../../core/ports.ts'
@@ -178,9 +178,8 @@ async function requestOf(
     id: await runIdFor(key),
     actor: { kind: 'webhook', name },
     trigger: { kind: 'webhook', delivery: key },
-    selector: line.selector,
+    ...wantedOf(line),
     command: { ...line.command, argv: argv as unknown as Argv },
-    ...(line.timeoutMs === undefined ? {} : { timeoutMs: line.timeoutMs }),
     place,
     receivedAt: now,
     typed: hook.request,
