@@ -62,6 +62,7 @@ export function kubernetesOver(connect: Connect | Connecting, options: Kubernete
     },
     headersFor: options.headersFor ?? (() => ({})),
   }
+  const scope = (signal: AbortSignal) => scopeOf(api, options.namespaces, signal)
   const of = { name: options.name, kind: options.kind ?? 'kubernetes' }
   return {
     ...of,
@@ -69,13 +70,9 @@ export function kubernetesOver(connect: Connect | Connecting, options: Kubernete
     list: (selector, signal) => list(api, { ...of, namespaces: options.namespaces }, selector, signal),
     exec: (target, command, exec, signal, by) => execute(connection, { target, command, exec, signal, by }),
     kill: (target, handle, signal) => kill(connection, target, handle, signal),
-    workloads: kubernetesWorkloads(api, {
-      ...of,
-      pace: options.pace,
-      scope: (signal) => scopeOf(api, options.namespaces, signal),
-    }),
+    workloads: kubernetesWorkloads(api, { ...of, pace: options.pace, scope }),
     async check(signal) {
-      return [...((await options.checkFirst?.(signal)) ?? []), ...(await check(api, options, signal))]
+      return [...((await options.checkFirst?.(signal)) ?? []), ...(await check(api, scope, signal))]
     },
   }
 }

@@ -8,7 +8,7 @@ import type { Machine } from '../machine.ts'
 import type { Reach, Transport, Transports } from '../transport.ts'
 import type { Connect, Connecting } from './api.ts'
 import { kubernetesOver } from './backend.ts'
-import { type Credential, execPlugin, FILE_MS, fromBase64, oidc, type Source, tokenFile } from './credentials.ts'
+import { type Credential, execPlugin, expiryOf, FILE_MS, fromBase64, oidc, type Source, tokenFile } from './credentials.ts'
 import { type Entry, mistake, readEntry } from './kubeconfig.ts'
 import type { KubernetesSettings } from './settings.ts'
 
@@ -44,7 +44,7 @@ type Way = {
 
 export type KubernetesConnect = Connecting & {
   /** For the reader. */
-  says(signal: AbortSignal): Promise<{ readonly says: string; readonly insecure: boolean; readonly token?: string | undefined }>
+  says(signal: AbortSignal): Promise<{ readonly says: string; readonly insecure: boolean; readonly expires?: number | undefined }>
 }
 
 export function kubernetesConnect(settings: KubernetesSettings, ways: Ways): KubernetesConnect {
@@ -97,7 +97,9 @@ export function kubernetesConnect(settings: KubernetesSettings, ways: Ways): Kub
   return Object.assign(connect, {
     async says(signal: AbortSignal) {
       const { way: found, credential } = await open(signal)
-      return { says: found.plan.says, insecure: found.plan.reach.insecure ?? false, token: credential.token }
+      // Of what drover renews itself nobody has to know.
+      const expires = found.source === undefined && credential.token !== undefined ? expiryOf(credential.token) : undefined
+      return { says: found.plan.says, insecure: found.plan.reach.insecure ?? false, expires }
     },
   })
 }
@@ -284,7 +286,7 @@ async function checkWay(
   signal: AbortSignal,
 ): Promise<readonly CheckLine[]> {
   try {
-    const { says, insecure } = await connect.says(signal)
+    const { says, insecure, expires } = await connect.says(signal)
     const { server } = await connect(signal)
     return [
       { ok: true, what: 'its way', detail: says === server ? server : `${says}: ${server}` },
@@ -306,6 +308,7 @@ async function checkWay(
             },
           ]
         : []),
+      ...expiry(expires),
       ...(settings.impersonate === 'actor'
         ? [
             {
@@ -320,4 +323,19 @@ async function checkWay(
     // The first request of the check meets the same, and says it.
     return []
   }
+}
+
+const EXPIRY_WARN_MS = 14 * 24 * 3_600_000
+
+function expiry(at: number | undefined): readonly CheckLine[] {
+  if (at === undefined) return []
+  const isOver = at <= Date.now()
+  return [
+    {
+      ok: isOver ? false : at - Date.now() < EXPIRY_WARN_MS ? 'warn' : true,
+      what: `the token ${isOver ? 'has expired' : 'is good until'}`,
+      detail: new Date(at).toISOString(),
+      next: 'Make a new one: kubectl create token --duration=… or a Secret of type kubernetes.io/service-account-token.',
+    },
+  ]
 }

@@ -242,10 +242,10 @@ function fitting<T>(schema: z.ZodType<T>, body: string): T | undefined {
   }
 }
 
-const Claims = z.object({ exp: z.number().nullish(), sub: z.string().nullish() })
+const Claims = z.object({ exp: z.number().nullish() })
 
 /** What a token says of itself; not verified, for that is the server's part. */
-export function claimsOf(token: string): z.infer<typeof Claims> | undefined {
+function claimsOf(token: string): z.infer<typeof Claims> | undefined {
   const [, payload, signature] = token.split('.')
   if (!payload || signature === undefined) return undefined
   try {
@@ -256,7 +256,7 @@ export function claimsOf(token: string): z.infer<typeof Claims> | undefined {
   }
 }
 
-function expiryOf(token: string): number | undefined {
+export function expiryOf(token: string): number | undefined {
   const exp = claimsOf(token)?.exp
   return exp === undefined || exp === null ? undefined : exp * 1000
 }
