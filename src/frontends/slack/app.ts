@@ -55,7 +55,7 @@ export function slackRoutes(
   const receive = createReceiver({
     verify: createVerifier(options.signingSecret),
     firstTime: (key, ttlMs) => gateway.firstTime(key, ttlMs),
-    createApp: listeners(options, gateway, services),
+    app: listeners(options, gateway, services),
     now: () => services.now(),
     log: (event) => services.log(event),
     keepAlive: (promise) => services.keepAlive(promise),
@@ -74,7 +74,7 @@ export function slackSocket(
   const { appToken, connect, apiUrl, fetch: request, socket } = options
   const log = (event: object) => services.log(event)
   const take = createTake({
-    createApp: listeners(options, gateway, services),
+    app: listeners(options, gateway, services),
     firstTime: (key, ttlMs) => gateway.firstTime(key, ttlMs),
     log,
     keepAlive: (promise) => services.keepAlive(promise),
@@ -90,7 +90,10 @@ export function slackSocket(
   })
 }
 
-/** Makes an App with every listener. Throws `config` when a credential is missing. */
+/**
+ * One App with every listener, made when it is first asked for. Throws `config` when a credential is missing.
+ * In workerd the routes are made for each request, and the App with them: its client and its queue must not be shared there.
+ */
 function listeners(options: SlackOptions, gateway: Gateway, services: SlackServices): () => App {
   if (options.botToken.trim() === '' || options.teamId.trim() === '') {
     throw new DroverError({
@@ -103,7 +106,7 @@ function listeners(options: SlackOptions, gateway: Gateway, services: SlackServi
   // workerd knows no redirect 'error', and calling its fetch as a method of another object is illegal.
   const boltFetch: typeof fetch = (input, init) =>
     request(input, { ...init, redirect: 'manual', signal: AbortSignal.timeout(RESPOND_TIMEOUT_MS) })
-  return () => {
+  const make = (): App => {
     const app = new App({
       receiver: idleReceiver,
       authorize: async () => ({
@@ -131,6 +134,11 @@ function listeners(options: SlackOptions, gateway: Gateway, services: SlackServi
     registerLines(app, desk)
     registerClicks(app, desk)
     return app
+  }
+  let made: App | undefined
+  return () => {
+    made ??= make()
+    return made
   }
 }
 

@@ -37,6 +37,9 @@ export function failed(desk: Desk, error: unknown): Failure {
   })
 }
 
+/** For Bolt's `ack`: the run of this command is there already. Over HTTP that is a replay; Slack sends a command once. */
+export const REPEATED = Symbol('repeated')
+
 /** For Bolt's `ack` and `respond`: for the person alone, beside the message that was clicked. */
 export function ephemeral(message: Message) {
   return {

@@ -2,15 +2,15 @@
 
 import type { App, Receiver } from '@slack/bolt'
 import * as z from 'zod'
-import { readCapped } from '../body.ts'
+import { readRequest } from '../body.ts'
+import { REPEATED } from './desk.ts'
 import type { Verify } from './signature.ts'
 
 export type ReceiverOptions = {
   readonly verify: Verify
   /** True the first time a key is seen: remembered across restarts and replicas. */
   readonly firstTime: (key: string, ttlMs: number) => Promise<boolean>
-  /** A new App for each request: its client and its queue must not be shared between requests in workerd. */
-  readonly createApp: () => App
+  readonly app: () => App
   readonly now: () => number
   readonly log: (event: object) => void
   readonly keepAlive: (promise: Promise<unknown>) => void
@@ -29,8 +29,7 @@ export function createReceiver(options: ReceiverOptions): (request: Request) => 
   const { log, now } = options
 
   return async (request) => {
-    if (Number(request.headers.get('content-length') ?? 0) > MAX_BODY_BYTES) return status(413)
-    const bytes = await readCapped(request.body, MAX_BODY_BYTES)
+    const bytes = await readRequest(request, MAX_BODY_BYTES)
     if (bytes === 'too_large') return status(413)
     const verdict = await options.verify({ headers: request.headers, body: bytes }, now())
     if (verdict !== 'genuine') {
@@ -41,7 +40,9 @@ export function createReceiver(options: ReceiverOptions): (request: Request) => 
     if (body === undefined) return status(400)
     // Slack may repeat an event within the second, signed alike; those are told apart by event_id, which lives as long.
     const isEvent = body.type === 'event_callback'
-    if (!isEvent && !(await options.firstTime(`slack-sig:${request.headers.get('x-slack-signature')}`, SEEN_MS))) {
+    // A command is remembered by the run that it becomes, named after its trigger_id: one write on disk before the answer, not two.
+    const isCommand = typeof body.command === 'string'
+    if (!isEvent && !isCommand && !(await options.firstTime(`slack-sig:${request.headers.get('x-slack-signature')}`, SEEN_MS))) {
       log({ event: 'slack.request-refused', reason: 'replayed' })
       return status(401)
     }
@@ -60,13 +61,14 @@ export function createReceiver(options: ReceiverOptions): (request: Request) => 
       answer = resolve
     })
     const ack = async (response?: unknown) => {
-      acknowledged ??= responseOf(response)
+      if (response === REPEATED) log({ event: 'slack.request-refused', reason: 'replayed' })
+      acknowledged ??= response === REPEATED ? status(401) : responseOf(response)
       if (!isEvent) answer(acknowledged)
     }
     const retryNum = Number(request.headers.get('x-slack-retry-num') ?? Number.NaN)
     const retryReason = request.headers.get('x-slack-retry-reason')
     const done = options
-      .createApp()
+      .app()
       .processEvent({
         body,
         ack,

@@ -19,7 +19,7 @@ export type Acknowledgement = { readonly payload?: object }
 export type Take = (envelope: Envelope) => Promise<Acknowledgement | undefined>
 
 export type TakeOptions = {
-  readonly createApp: () => App
+  readonly app: () => App
   /** True the first time a key is seen, across restarts. */
   readonly firstTime: (key: string, ttlMs: number) => Promise<boolean>
   readonly log: (event: object) => void
@@ -60,7 +60,7 @@ export function createTake(options: TakeOptions): Take {
     let acknowledged: Acknowledgement | undefined
     const { promise: early, resolve } = Promise.withResolvers<Acknowledgement>()
     const done = options
-      .createApp()
+      .app()
       .processEvent({
         body: envelope.payload,
         async ack(response) {

@@ -92,7 +92,26 @@ test('an empty signing secret is refused when the routes are built', () => {
 test('[once] S27: the very same signed request is taken once', async () => {
   const first = await bench.peer.slash('U0ALEX', 'C0OPS', 'label=web cmd=uptime')
   expect((await bench.peer.resend(first)).status).toBe(401)
-  expect(bench.memory.submits()).toBe(1)
+  expect(bench.memory.requests()).toHaveLength(1)
+})
+
+test('S27 a question that is sent again by somebody else is not answered again', async () => {
+  const first = await bench.peer.slash('U0ALEX', 'C0OPS', 'targets label=web')
+  const asked = () => bench.memory.asked.filter(({ call }) => call === 'targets').map(({ args }) => JSON.stringify(args[0]))
+  await expect.poll(asked).toHaveLength(1)
+  await bench.peer.resend(first)
+  await bench.peer.slash('U0ALEX', 'C0OPS', 'targets label=db')
+  await expect.poll(() => asked().join()).toContain('db')
+  expect(asked()).toHaveLength(2)
+})
+
+test('S27 a click that is sent again by somebody else is refused before it is looked at', async () => {
+  const body = new URLSearchParams({
+    payload: JSON.stringify({ type: 'block_actions', trigger_id: '1.2', actions: [] }),
+  }).toString()
+  const headers = signed(body, seconds())
+  await post(body, headers)
+  expect(await post(body, headers)).toBe(401)
 })
 
 test('the signature covers the raw bytes: a body that is not UTF-8 is verified first, then refused as unreadable', async () => {
