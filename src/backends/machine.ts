@@ -21,12 +21,18 @@ export interface NamedPipes {
   path(name: string): string
   /** Is open for reading when it settles, so that nothing written from then on is lost. What is not pulled is not read. */
   read(name: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>
-  /** Opens it for writing as soon as somebody has it open for reading. What it returns writes all, and closes; a reader that ends early is no error. */
-  write(name: string, signal: AbortSignal): Promise<(data: Uint8Array) => Promise<void>>
+  /** Opens it for writing as soon as somebody has it open for reading. */
+  write(name: string, signal: AbortSignal): Promise<PipeWriter>
   /** The engine has opened its sides: the folder goes, what is open stays open. */
   handedOver(): void
   /** Ends what is open, and the folder goes. Never throws. */
   close(): void
+}
+
+export type PipeWriter = {
+  /** Settles when all of it was taken. A reader that ends early is no error. */
+  send(data: Uint8Array): Promise<void>
+  end(): void
 }
 
 /** Below `folder`, or where the system keeps such things. Throws DroverError `config` when that cannot be. */

@@ -7,6 +7,7 @@ import { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
+import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { MakePipes } from '../backends/machine.ts'
@@ -50,6 +51,7 @@ export const makePipes: MakePipes = async (names, folder, signal) => {
     // Does not wait for a writer; and until one has come and gone, the kernel tells of no end.
     const fd = await open(path(name), constants.O_RDONLY | constants.O_NONBLOCK)
     const socket = new Socket({ fd, readable: true, writable: false })
+    socket.on('error', () => {})
     ends.push(() => socket.destroy())
     return socket
   }
@@ -61,7 +63,8 @@ export const makePipes: MakePipes = async (names, folder, signal) => {
     // That it can be written to shows that `cat` has it open.
     const fd = await openForWriting(path(name), until)
     keepers.push(() => closeSync(fd))
-    return child.stdout
+    // A child's own stream is thrown away at its exit when nobody reads it yet.
+    return child.stdout.pipe(new PassThrough())
   }
 
   return {
@@ -75,17 +78,17 @@ export const makePipes: MakePipes = async (names, folder, signal) => {
         isOpen = false
       }
       ends.push(end)
-      return async (data) => {
+      const send = async (data: Uint8Array) => {
         let at = 0
         for (let wait = lookMs.first; isOpen && at < data.byteLength; ) {
           const taken = writeSome(fd, data, at)
-          if (taken === undefined) break
+          if (taken === undefined) return
           at += taken
           wait = taken > 0 ? lookMs.first : Math.min(wait * 2, lookMs.most)
           if (at < data.byteLength) await sleep(wait)
         }
-        end()
       }
+      return { send, end }
     },
     handedOver,
     close,

@@ -102,7 +102,7 @@ export function backendContract(name: string, setUp: () => Promise<BackendFixtur
 
     test('says started first and the exit last, both once', async () => {
       const { events, handle } = await sh('echo hi')
-      expect(events[0]?.type).toBe('started')
+      expect(events.find((e) => e.type !== 'connected')?.type).toBe('started')
       expect(events.at(-1)?.type).toBe('exit')
       expect(events.filter((e) => e.type === 'started' || e.type === 'exit')).toHaveLength(2)
       expect(handle?.target).toBe(f.target.id)
@@ -178,7 +178,8 @@ export function backendContract(name: string, setUp: () => Promise<BackendFixtur
     test('S46 nothing of drover’s environment reaches the command', async () => {
       process.env.DROVER_CANARY = `canary-${newExec()}`
       try {
-        const ran = await sh('env; tr "\\0" "\\n" </proc/self/environ; tr "\\0" " " </proc/$PPID/cmdline')
+        // What an engine starts itself has no parent in there.
+        const ran = await sh('env; tr "\\0" "\\n" </proc/self/environ; [ $PPID = 0 ] || tr "\\0" " " </proc/$PPID/cmdline')
         expect(`${ran.out}`).not.toContain(process.env.DROVER_CANARY)
         expect(`${ran.out}`).not.toContain('canary')
         expect(ran.code).toBe(0)

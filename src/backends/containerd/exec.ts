@@ -2,7 +2,7 @@
 
 import { BackendError, DroverError } from '../../core/errors.ts'
 import type { Command, ExecEvent, Stream, Target } from '../../core/model.ts'
-import type { MakePipes, NamedPipes } from '../machine.ts'
+import type { MakePipes, NamedPipes, PipeWriter } from '../machine.ts'
 import { specOf } from './container.ts'
 import { type Engine, EngineError } from './engine.ts'
 import { givenUp, lost, notMade, notStarted, refusal } from './errors.ts'
@@ -110,7 +110,7 @@ async function* executeInPlace(connection: Connection, what: What): AsyncGenerat
     const { pid } = await unlessAborted(starting, signal).catch((error: unknown) => {
       throw notStarted(error, command, target.name)
     })
-    const send = input && (await pipes.write('stdin', AbortSignal.any([signal, AbortSignal.timeout(OPEN_MS)])))
+    const stdin = input && (await pipes.write('stdin', AbortSignal.any([signal, AbortSignal.timeout(OPEN_MS)])))
     pipes.handedOver()
     connection.live.add(exec)
     const inside = await connection.pidInside(pid, target.native)
@@ -118,7 +118,8 @@ async function* executeInPlace(connection: Connection, what: What): AsyncGenerat
       type: 'started',
       handle: { target: target.id, exec: handleOf(exec, ids), ...(inside === undefined ? {} : { pid: inside }) },
     }
-    if (send && input) feed(connection, id, send, input, signal)
+    if (stdin && command.tty) void stdin.send(input)
+    else if (stdin) feed(engine, id, stdin, input, signal)
     const { code, isWhole } = yield* together(sources, { exit: waited, signal, restMs: REST_MS })
     isOver = true
     pipes.close()
@@ -209,15 +210,14 @@ async function pipesFor(
 
 type ExecId = { readonly containerId: string; readonly execId: string }
 
-/** In the background; what goes wrong shows in how the command ends. Without CloseIO the command never reads the end (shim v2). */
-function feed(
-  { engine }: Connection,
-  id: ExecId,
-  send: (data: Uint8Array) => Promise<void>,
-  input: Uint8Array,
-  signal: AbortSignal,
-): void {
-  send(input)
+/**
+ * In the background; what goes wrong shows in how the command ends. Without CloseIO the command never reads the end (shim v2).
+ * A terminal's input stays open instead: at its end the shim shuts the whole terminal, and output is lost (pkg/process, console).
+ */
+function feed(engine: Engine, id: ExecId, stdin: PipeWriter, input: Uint8Array, signal: AbortSignal): void {
+  stdin
+    .send(input)
+    .then(() => stdin.end())
     .then(() => engine.closeStdin(id, signal))
     .catch(() => {})
 }
