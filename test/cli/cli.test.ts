@@ -29,7 +29,7 @@ describe('drover', () => {
   })
 
   /** Without the environment of this process: only what is given. */
-  async function drover(args: readonly string[], options: { env?: Record<string, string>; signalAfterMs?: number } = {}) {
+  async function drover(args: readonly string[], options: { env?: Record<string, string>; signalWhen?: () => boolean } = {}) {
     const child = spawn(process.execPath, [cli, ...args], {
       cwd: folder,
       env: { PATH: process.env.PATH, HOME: folder, ...(options.env ?? env) },
@@ -43,7 +43,10 @@ describe('drover', () => {
     child.stderr.on('data', (data: Buffer) => {
       err += data.toString()
     })
-    if (options.signalAfterMs !== undefined) setTimeout(() => child.kill('SIGINT'), options.signalAfterMs)
+    if (options.signalWhen) {
+      await until(() => options.signalWhen?.() || undefined)
+      child.kill('SIGINT')
+    }
     const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
     return { code, out, err }
   }
@@ -99,7 +102,9 @@ describe('drover', () => {
   })
 
   it('[gone-is-gone] Ctrl-C cancels, and leaves no process', async () => {
-    const { code, out } = await drover(['exec', 'name=shop-web-1', '--', 'sleep', '72'], { signalAfterMs: 2_500 })
+    const { code, out } = await drover(['exec', 'name=shop-web-1', '--', 'sleep', '72'], {
+      signalWhen: () => running('sleep 72'),
+    })
     expect(out).toContain('cancelled, proved gone')
     expect(code).toBe(130)
     expect(running('sleep 72')).toBe(false)
