@@ -38,8 +38,8 @@ export function changed(who: string): BackendError {
 export function containerRefused(who: string, wanted: string | undefined, names: readonly string[]): BackendError {
   const list = names.join(', ')
   return wanted === undefined
-    ? refused('usage', `${who} has several containers: ${list}.`, `Say which one: ${names[0]}=<image>.`)
-    : refused('usage', `${who} has no container named ${quote(wanted)}. It has: ${list}.`, `For example ${names[0]}=<image>.`)
+    ? refused('usage', `${who} has several containers: ${list}.`, `Say which one: container=${names[0]}.`)
+    : refused('usage', `${who} has no container named ${quote(wanted)}. It has: ${list}.`, `For example container=${names[0]}.`)
 }
 
 /** What a failure means once the change has left: it may have been taken. */

@@ -117,23 +117,26 @@ function printFold(group: Fold, { request: { rollout }, executions, timeoutMs }:
 /** One run as JSON: the shape that scripts rely on. */
 export async function asJson(state: RunState, output: ReadOutput) {
   const { request, decision, outcome } = state
+  const { rollout } = request
   const text = (chunks: readonly OutputChunk[], stream: OutputChunk['stream']) =>
     chunks.map((chunk) => (chunk.stream === stream ? chunk.text : '')).join('')
   return {
     run: request.id,
     argv: request.command.argv,
-    ...(request.rollout ? { rollout: request.rollout } : {}),
+    ...(rollout ? { rollout } : {}),
     outcome: outcome ?? null,
     rule: decision?.effect === 'allow' ? decision.rule : null,
     notes: state.notes,
     executions: await Promise.all(
-      state.executions.map(async ({ target, plan, ending, count }) => {
+      state.executions.map(async (execution) => {
+        const { target, plan, ending, count } = execution
         const chunks = await output(target.id)
         return {
           target: target.name,
           id: target.id,
           ...(plan ? { plan: { facts: plan.facts, change: plan.change, undo: plan.undo ?? null } } : {}),
           ending: ending ?? null,
+          ...(rollout ? { said: describeRollout(execution, rollout, state.timeoutMs) } : {}),
           stdout: text(chunks, 'stdout'),
           stderr: text(chunks, 'stderr'),
           count: count ?? null,
