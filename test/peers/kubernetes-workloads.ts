@@ -174,7 +174,7 @@ export function kubernetesFixture(
       const answer = await ask(cluster, 'PATCH', `${base}/${nameOf(target)}`, { spec }, type)
       if (answer.status !== 200) throw new Error(`the edit was refused with ${answer.status}`)
     },
-    lastWords: crashing,
+    lastWords: options.lastWords ?? crashing,
     ...(options.conflict ? { conflict: options.conflict } : {}),
     ...(options.loseAnswer ? { loseAnswer: options.loseAnswer } : {}),
     async tearDown() {

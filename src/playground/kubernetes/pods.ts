@@ -14,6 +14,10 @@ export type ContainerSpec = {
   readonly capabilities?: readonly string[]
   /** `init`: an init container that stays, as sidecars do; `ephemeral`: one that `kubectl debug` has added. */
   readonly kind?: 'init' | 'ephemeral'
+  /** Why it waits; with an exit code it has run before. */
+  readonly problem?: { readonly reason: string; readonly message: string; readonly exitCode?: number }
+  /** What it has written so far, or before it ended last. */
+  readonly logs?: readonly string[]
 }
 
 export type PodSpec = {
@@ -120,17 +124,22 @@ export function podJson(pod: PeerPod): Readonly<Record<string, unknown>> {
         : {}),
     }))
   const statuses = (kind: ContainerSpec['kind']) =>
-    of(kind).map(({ name, image, state, engine }) => ({
+    of(kind).map(({ name, image, state, engine, problem }) => ({
       name,
       image: image ?? DEFAULT_IMAGE,
       ready: state === 'running',
-      restartCount: 0,
+      restartCount: problem?.exitCode === undefined ? 0 : 3,
+      ...(problem?.exitCode === undefined
+        ? {}
+        : {
+            lastState: { terminated: { exitCode: problem.exitCode, reason: 'Error', startedAt: STARTED, finishedAt: STARTED } },
+          }),
       ...(state === 'waiting' ? {} : { containerID: `containerd://${engine.engineId}` }),
       state:
         state === 'running'
           ? { running: { startedAt: STARTED } }
           : state === 'waiting'
-            ? { waiting: { reason: 'ContainerCreating' } }
+            ? { waiting: problem ? { reason: problem.reason, message: problem.message } : { reason: 'ContainerCreating' } }
             : { terminated: { exitCode: 0, reason: 'Completed', startedAt: STARTED, finishedAt: STARTED } },
     }))
   const flags = Object.fromEntries(
