@@ -115,7 +115,9 @@ export function processEngine(
     async close() {
       process.off('exit', killAll)
       killAll()
-      await Promise.all([...children].map((child) => new Promise((resolve) => child.once('exit', resolve))))
+      // One that has exited already says so no second time, though its pipes may still be open.
+      const running = [...children].filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null)
+      await Promise.all(running.map((child) => new Promise((resolve) => child.once('exit', resolve))))
       rmSync(dir, { recursive: true, force: true })
     },
   }

@@ -2,10 +2,10 @@
 
 import { DroverError } from '../../core/errors.ts'
 import { fanOut } from '../../core/fan-out.ts'
-import type { Command, ExecEvent, Selector, Target, TargetId } from '../../core/model.ts'
-import type { Backend } from '../../core/ports.ts'
+import type { ExecEvent, Selector, Target, TargetId } from '../../core/model.ts'
+import type { Backend, Workloads } from '../../core/ports.ts'
 import { type Connect, kubernetesApi } from '../kubernetes/api.ts'
-import { kubernetesOver, kubernetesTraits } from '../kubernetes/backend.ts'
+import { type KubernetesOptions, kubernetesOver, kubernetesTraits } from '../kubernetes/backend.ts'
 import { readAddress } from './address.ts'
 import { rancherApi } from './api.ts'
 import { check } from './check.ts'
@@ -13,23 +13,20 @@ import { inRancherWords, no, refusal } from './errors.ts'
 import { type Trust, type Ways, wayTo } from './reach.ts'
 import { clustersOf, namespacesOf, type Place } from './scope.ts'
 
-export type Rancher2Options = Trust & {
-  /** `on=<name>`. */
-  readonly name: string
-  /** `https://rancher.example.com`, or the address of one of its pages: a cluster's, a project's. */
-  readonly url: string
-  /** `token-xxxxx:secret`. */
-  readonly token: string
-  /** `c-abc12`; absent: all active ones that the key sees. */
-  readonly cluster?: string | undefined
-  /** `p-def34`, with or without its cluster. */
-  readonly project?: string | undefined
-  readonly namespaces?: readonly string[] | undefined
-  /** As for Kubernetes. */
-  readonly connectTimeoutMs?: number
-  readonly startTimeoutMs?: number
-  readonly keepAliveIntervalMs?: number
-}
+export type Rancher2Options = Trust &
+  Pick<KubernetesOptions, 'connectTimeoutMs' | 'startTimeoutMs' | 'keepAliveIntervalMs' | 'pace'> & {
+    /** `on=<name>`. */
+    readonly name: string
+    /** `https://rancher.example.com`, or the address of one of its pages: a cluster's, a project's. */
+    readonly url: string
+    /** `token-xxxxx:secret`. */
+    readonly token: string
+    /** `c-abc12`; absent: all active ones that the key sees. */
+    readonly cluster?: string | undefined
+    /** `p-def34`, with or without its cluster. */
+    readonly project?: string | undefined
+    readonly namespaces?: readonly string[] | undefined
+  }
 
 /** What one server has to answer at a time. */
 const PARALLEL_CLUSTERS = 4
@@ -53,12 +50,12 @@ export function rancher2(options: Rancher2Options, ways: Ways): Backend {
     transport,
     refusal: (answer, { ran }) => refusal(answer, { cluster, ran }),
   })
-  const over = (cluster: string, namespaces: readonly string[] | 'all'): Backend => {
-    const { connectTimeoutMs, startTimeoutMs, keepAliveIntervalMs } = options
-    const times = { connectTimeoutMs, startTimeoutMs, keepAliveIntervalMs }
-    const given = Object.fromEntries(Object.entries(times).filter(([, ms]) => ms !== undefined))
-    return kubernetesOver(connectTo(cluster), { name, kind: 'rancher2', namespaces, ...given })
-  }
+  const { connectTimeoutMs, startTimeoutMs, keepAliveIntervalMs, pace } = options
+  const given = Object.fromEntries(
+    Object.entries({ connectTimeoutMs, startTimeoutMs, keepAliveIntervalMs, pace }).filter(([, value]) => value !== undefined),
+  )
+  const over = (cluster: string, namespaces: readonly string[] | 'all'): Backend =>
+    kubernetesOver(connectTo(cluster), { name, kind: 'rancher2', namespaces, ...given })
   const scopeIn = (cluster: string, signal: AbortSignal) =>
     namespacesOf(
       rancher,
@@ -70,30 +67,46 @@ export function rancher2(options: Rancher2Options, ways: Ways): Backend {
   /** A refusal as the reader needs it: with the person's name, and with Rancher's own remedy. */
   const told = (error: unknown): Promise<unknown> => inRancherWords(error, rancher)
 
-  async function list(selector: Selector, signal: AbortSignal): Promise<readonly Target[]> {
+  /** Of every cluster that is meant; a list that could not be read whole is no list. */
+  async function listWith(list: List, selector: Selector, signal: AbortSignal): Promise<readonly Target[]> {
     const targets: Target[] = []
     let failure: { readonly error: unknown } | undefined
-    await fanOut(await clustersOf(rancher, place, selector, signal), PARALLEL_CLUSTERS, async (cluster) => {
-      if (failure) return
-      try {
-        const inside = withinCluster(selector, cluster)
-        if (inside === undefined) return
-        const found = await over(cluster, await scopeIn(cluster, signal)).list(inside, signal)
-        targets.push(...found.map((one) => outer(one, cluster)))
-      } catch (error) {
-        failure ??= { error }
-      }
-    })
-    // A list that could not be read whole is no list.
-    if (failure) throw failure.error
-    return targets
+    const look = async (cluster: string) => {
+      const inside = withinCluster(selector, cluster)
+      if (failure || inside === undefined) return
+      const found = await list(over(cluster, await scopeIn(cluster, signal)), inside)
+      targets.push(...found.map((one) => outer(one, cluster)))
+    }
+    try {
+      await fanOut(await clustersOf(rancher, place, selector, signal), PARALLEL_CLUSTERS, (cluster) =>
+        look(cluster).catch((error: unknown) => {
+          failure ??= { error }
+        }),
+      )
+      if (failure) throw failure.error
+      return targets
+    } catch (error) {
+      throw await told(error)
+    }
   }
 
-  async function* exec(target: Target, command: Command, id: string, signal: AbortSignal): AsyncGenerator<ExecEvent> {
+  async function* eventsOf(
+    target: Target,
+    run: (backend: Backend, inside: Target) => AsyncIterable<ExecEvent>,
+  ): AsyncGenerator<ExecEvent> {
     const { cluster, inside } = inner(target)
     try {
-      for await (const event of over(cluster, []).exec(inside, command, id, signal))
+      for await (const event of run(over(cluster, []), inside))
         yield event.type === 'started' ? { ...event, handle: { ...event.handle, target: target.id } } : event
+    } catch (error) {
+      throw await told(error)
+    }
+  }
+
+  async function answerOf<T>(target: Target, ask: (backend: Backend, inside: Target) => Promise<T>): Promise<T> {
+    const { cluster, inside } = inner(target)
+    try {
+      return await ask(over(cluster, []), inside)
     } catch (error) {
       throw await told(error)
     }
@@ -103,21 +116,28 @@ export function rancher2(options: Rancher2Options, ways: Ways): Backend {
     name,
     kind: 'rancher2',
     traits: kubernetesTraits,
-    list: (selector, signal) =>
-      list(selector, signal).catch(async (error: unknown) => {
-        throw await told(error)
-      }),
-    exec,
-    async kill(target, handle, signal) {
-      const { cluster, inside } = inner(target)
-      try {
-        return await over(cluster, []).kill(inside, { ...handle, target: inside.id }, signal)
-      } catch (error) {
-        throw await told(error)
-      }
-    },
+    list: (selector, signal) => listWith((backend, inside) => backend.list(inside, signal), selector, signal),
+    exec: (target, command, exec, signal, by) =>
+      eventsOf(target, (backend, inside) => backend.exec(inside, command, exec, signal, by)),
+    kill: (target, handle, signal) =>
+      answerOf(target, (backend, inside) => backend.kill(inside, { ...handle, target: inside.id }, signal)),
     check: (signal) => check({ rancher, place, options, scopeIn, over }, signal),
+    workloads: {
+      verbs: workloadsOf(over('local', [])).verbs,
+      list: (selector, signal) => listWith((backend, inside) => workloadsOf(backend).list(inside, signal), selector, signal),
+      plan: (target, rollout, signal) =>
+        answerOf(target, (backend, inside) => workloadsOf(backend).plan(inside, rollout, signal)),
+      apply: (target, rollout, plan, exec, signal) =>
+        eventsOf(target, (backend, inside) => workloadsOf(backend).apply(inside, rollout, plan, exec, signal)),
+    },
   }
+}
+
+type List = (backend: Backend, selector: Selector) => Promise<readonly Target[]>
+
+function workloadsOf({ workloads }: Backend): Workloads {
+  if (!workloads) throw no('unsupported', 'This kind of backend has no workloads.', 'Use drover exec.')
+  return workloads
 }
 
 /** `c-abc12/namespace/pod/container`: with the cluster always, for the same names are in many. */

@@ -137,10 +137,16 @@ async function inside({ scopeIn, over }: Checked, cluster: Cluster, signal: Abor
           : { ok: true, what: `${namespaces.length} namespaces are in scope`, detail: shortened(namespaces) }
     const looked = namespaces === 'all' ? namespaces : namespaces.slice(0, MAX_NAMESPACES)
     const found = looked.length === 0 ? [] : await over(cluster.id, looked).check(signal)
-    return [scope, ...found].map(named)
+    return [scope, ...found.map(remedied)].map(named)
   } catch (error) {
     return [named(failed(error))]
   }
+}
+
+/** Rancher hands out rights by project: a Role of one's own is the second choice. */
+function remedied(line: CheckLine): CheckLine {
+  if (line.ok === true || !line.next?.startsWith('Apply this')) return line
+  return { ...line, next: `In Rancher, make the key’s user a Project Member. Or: ${line.next}` }
 }
 
 const shortened = (names: readonly string[]): string =>
