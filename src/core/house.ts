@@ -67,7 +67,8 @@ export function follow(run: RunId, house: House): Live {
     meanwhile = []
     try {
       for (const event of await house.ledger.read(run)) take(event)
-      isBehind = false
+      // Where there is no run yet, there may be one later.
+      isBehind = seq === 0
       for (const event of meanwhile) take(event)
     } finally {
       meanwhile = undefined

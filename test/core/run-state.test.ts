@@ -67,17 +67,20 @@ it('a run in hand is read once, and again only when somebody else has written to
   const db = openSqlite(':memory:')
   const [mine, another] = await Promise.all([createLedger(db), createLedger(db)])
   let reads = 0
-  const read = (id: RunId) => {
+  let afterReading = async (): Promise<unknown> => undefined
+  const read = async (id: RunId) => {
     reads++
-    return mine.read(id)
+    const events = await mine.read(id)
+    await afterReading()
+    return events
   }
   const live = follow(run, { ledger: { ...mine, read } } as unknown as House)
   expect(await live.state()).toBeUndefined()
   await mine.accept(request)
-  const first = live.state()
-  // Written while it is read.
-  await mine.append(run, { type: 'resolved', targets: [targetOf('a'), targetOf('b')] })
-  await first
+  // Written while what was read is on its way.
+  afterReading = () => mine.append(run, { type: 'resolved', targets: [targetOf('a'), targetOf('b')] })
+  expect((await live.state())?.executions).toHaveLength(2)
+  afterReading = async () => undefined
   expect((await live.state())?.executions).toHaveLength(2)
   expect(reads).toBe(2)
   await mine.claim(run, idOf('a'), 'o' as never)

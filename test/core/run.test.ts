@@ -615,14 +615,18 @@ describe('the answer', () => {
   it('progress is reported by one call at a time, and the first is there before the answer although no command waits for it', {
     timeout: 30_000,
   }, async () => {
-    const { backend, ran } = backendOf('prod', [targetOf('a'), targetOf('b')])
+    const { backend, ran } = backendOf('prod', [targetOf('a'), targetOf('b')], async function* (target) {
+      yield { type: 'started', handle: { target: target.id, exec: 'e' } }
+      await new Promise((resolve) => setTimeout(resolve, 2_500))
+      yield { type: 'exit', code: 0 }
+    })
     let open = 0
     let most = 0
     let ranBefore = 0
     const progress = async () => {
       most = Math.max(most, ++open)
       await new Promise((resolve) => setTimeout(resolve, 1_500))
-      ranBefore = ran.length
+      ranBefore ||= ran.length
       open--
       return [{ part: 'parent', ref: '1' }]
     }

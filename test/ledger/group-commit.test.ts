@@ -132,6 +132,35 @@ test('[once] [true-ending] a claim that is lost and an event that came too late 
   await ledger.close()
 })
 
+test('[once] a claim that is lost among others leaves no gap in the run’s numbers', async () => {
+  const ledger = await createLedger(openSqlite(':memory:'))
+  await ledger.accept(request(run))
+  await ledger.append(run, { type: 'resolved', targets: [target('1i1'), target('1i2')] })
+  await ledger.append(run, ended('1i1'))
+  const answers = await Promise.all([
+    ledger.claim(run, target('1i1').id, 'o' as never),
+    ledger.append(run, { type: 'posted', part: 'a', ref: '1' }),
+    ledger.claim(run, target('1i2').id, 'o' as never),
+  ])
+  expect(answers).toEqual([false, 4, true])
+  expect(await ledger.verify()).toMatchObject({ ok: true, events: 5 })
+  await ledger.close()
+})
+
+test('[once] of two ledgers that claim the same targets in the same millisecond for the same owner, one wins all and one none', async () => {
+  const db = openSqlite(':memory:')
+  const [one, another] = await Promise.all([createLedger(db, { now: () => 1 }), createLedger(db, { now: () => 1 })])
+  await one.accept(request(run))
+  await one.append(run, { type: 'resolved', targets: [target('1i1'), target('1i2')] })
+  const asked = [one, another].flatMap((ledger) => [
+    ...['1i1', '1i2'].map((native) => ledger.claim(run, target(native).id, 'o' as never)),
+    ledger.append(run, { type: 'posted', part: 'a', ref: '1' }),
+  ])
+  expect(await Promise.all(asked)).toEqual([true, true, 5, false, false, 6])
+  expect(await another.verify()).toMatchObject({ ok: true, events: 6 })
+  await db.close()
+})
+
 test('[nothing-lost] events that were kept together although the answer was lost are not written again', async () => {
   const real = openSqlite(':memory:')
   let lose = false
