@@ -19,14 +19,15 @@ export type Collector = {
   readonly waiting: number
 }
 
-type Lane = { decoder: TextDecoder; held: string; redact: RedactStream }
+/** `isOpen`: the decoder may hold the begin of a character. */
+type Lane = { readonly decoder: TextDecoder; held: string; isOpen: boolean; readonly redact: RedactStream }
 
 /** `maxBytes`: cap on the kept text in UTF-16 units, three quarters of it for the head. */
 export function createCollector(options: { redactor: Redactor; maxBytes?: number }): Collector {
   const maxBytes = options.maxBytes ?? defaultMaxBytes
   const headMax = Math.floor((maxBytes * 3) / 4)
   const tailMax = maxBytes - headMax
-  const lane = (): Lane => ({ decoder: new TextDecoder('utf-8'), held: '', redact: options.redactor.stream() })
+  const lane = (): Lane => ({ decoder: new TextDecoder('utf-8'), held: '', isOpen: false, redact: options.redactor.stream() })
   const lanes: Record<Stream, Lane> = { stdout: lane(), stderr: lane() }
   const seen: Record<Stream, number> = { stdout: 0, stderr: 0 }
   const ready: OutputChunk[] = []
@@ -37,6 +38,7 @@ export function createCollector(options: { redactor: Redactor; maxBytes?: number
   let dropped = 0
 
   function keep(stream: Stream, text: string): void {
+    if (text === '') return
     const room = headMax - headSize
     if (room > 0) {
       const part = cut(text, room)
@@ -49,23 +51,31 @@ export function createCollector(options: { redactor: Redactor; maxBytes?: number
     if (text === '') return
     push(tail, stream, text)
     tailSize += text.length
-    while (tailSize > tailMax) {
-      const first = tail[0]!
-      const excess = tailSize - tailMax
-      if (first.text.length <= excess) {
-        tail.shift()
-        tailSize -= first.text.length
-        dropped += byteLength(first.text)
-      } else {
-        // Cut at a line end where one is near, so that the tail starts with a whole line.
-        const newline = first.text.indexOf('\n', excess - 1)
-        const at = newline >= 0 && newline < excess + 1_000 ? newline + 1 : excess
-        const from = isLowSurrogate(first.text.charCodeAt(at)) ? at + 1 : at
-        dropped += byteLength(first.text.slice(0, from))
-        tailSize -= from
-        tail[0] = { stream: first.stream, text: first.text.slice(from) }
-      }
+    // Whole pieces only: the exact cut is made once, at the end.
+    while (tailSize - tail[0]!.text.length >= tailMax) dropFirst()
+  }
+
+  function dropFirst(): void {
+    const { text } = tail.shift()!
+    tailSize -= text.length
+    dropped += byteLength(text)
+  }
+
+  function trimTail(): void {
+    const first = tail[0]
+    const excess = tailSize - tailMax
+    if (!first || excess <= 0) return
+    if (first.text.length <= excess) {
+      dropFirst()
+      return
     }
+    // Cut at a line end where one is near, so that the tail starts with a whole line.
+    const newline = first.text.indexOf('\n', excess - 1)
+    const at = newline >= 0 && newline < excess + 1_000 ? newline + 1 : excess
+    const from = isLowSurrogate(first.text.charCodeAt(at)) ? at + 1 : at
+    dropped += byteLength(first.text.slice(0, from))
+    tailSize -= from
+    tail[0] = { stream: first.stream, text: first.text.slice(from) }
   }
 
   function accept(stream: Stream, decoded: string, last: boolean): void {
@@ -73,7 +83,7 @@ export function createCollector(options: { redactor: Redactor; maxBytes?: number
     const [text, held] = last ? [it.held + decoded, ''] : splitUnfinished(it.held + decoded)
     it.held = held
     const shown = it.redact.write(makeVisible(text)) + (last ? it.redact.end() : '')
-    if (shown !== '') keep(stream, shown)
+    keep(stream, shown)
   }
 
   return {
@@ -82,7 +92,16 @@ export function createCollector(options: { redactor: Redactor; maxBytes?: number
     },
     write(stream, data) {
       seen[stream] += data.byteLength
-      accept(stream, lanes[stream].decoder.decode(data, { stream: true }), false)
+      const it = lanes[stream]
+      // Most output needs nothing done to it: one pass over its bytes tells.
+      const bits = it.isOpen || it.held !== '' ? undefined : it.redact.look(data)
+      const text = it.decoder.decode(data, { stream: true })
+      if (bits !== undefined) {
+        keep(stream, it.redact.write(text, bits))
+        return
+      }
+      if (data.byteLength > 0) it.isOpen = data.at(-1)! > 0x7f
+      accept(stream, text, false)
     },
     take() {
       waiting = 0
@@ -90,6 +109,7 @@ export function createCollector(options: { redactor: Redactor; maxBytes?: number
     },
     end() {
       for (const stream of ['stdout', 'stderr'] as const) accept(stream, lanes[stream].decoder.decode(), true)
+      trimTail()
       if (dropped > 0) ready.push({ stream: tail[0]?.stream ?? 'stdout', text: `\n[drover: ${dropped} bytes dropped here]\n` })
       ready.push(...tail.splice(0))
       waiting = 0

@@ -1,5 +1,6 @@
 /** Masks secrets: values that drover knows from its configuration, and tokens of well-known shapes. Linear, also on hostile text. */
 
+import { createHints } from './hints.ts'
 import type { Argv } from './model.ts'
 
 export type Redactor = {
@@ -12,42 +13,78 @@ export type Redactor = {
 }
 
 export type RedactStream = {
-  /** What can be shown by now. */
-  write(piece: string): string
+  /**
+   * Looks at the bytes of what `write` is given next, where they are text that needs nothing done to it: tabs, line ends and printable
+   * ASCII. Undefined when they are not: then `write` looks itself.
+   */
+  look(data: Uint8Array): number | undefined
+  /** What can be shown by now. `seen`: what `look` said of this piece. */
+  write(piece: string, seen?: number): string
   end(): string
   readonly masked: number
 }
 
-/** Shapes whose match is the secret itself, or whose named group `secret` is. Each is a prefix and a bounded run: no backtracking. */
-const shapes: readonly (readonly [name: string, pattern: RegExp])[] = [
-  ['aws-key', /\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b/g],
-  ['github-token', /\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,255})/g],
-  ['gitlab-token', /\bgl(?:pat|dt|rt|ft|cbt)-[A-Za-z0-9_.-]{20,200}/g],
-  ['slack-token', /\bxox[abeprs]-[A-Za-z0-9-]{10,250}|\bxapp-[0-9]-[A-Za-z0-9-]{10,250}/g],
-  ['slack-webhook', /hooks\.slack\.com\/(?:services|workflows|triggers|commands|actions|app)\/[A-Za-z0-9/_-]{20,200}/g],
+type Shape = readonly [name: string, hints: readonly string[], pattern: RegExp]
+
+/** Words by which a value is called; a text without one of them is not searched for the shapes that need them. */
+const words = ['passw', 'passphrase', 'secret', 'token', 'key']
+
+/**
+ * Shapes whose match is the secret itself, or whose named group `secret` is. Each is a prefix and a bounded run: no backtracking.
+ * `hints`: there is no match without one of them, in whatever case; a text without any is not searched.
+ */
+const shapes: readonly Shape[] = [
+  ['aws-key', ['akia', 'asia', 'abia', 'acca'], /\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b/g],
+  [
+    'github-token',
+    ['ghp_', 'gho_', 'ghu_', 'ghs_', 'ghr_', 'github_pat_'],
+    /\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,255})/g,
+  ],
+  ['gitlab-token', ['glpat-', 'gldt-', 'glrt-', 'glft-', 'glcbt-'], /\bgl(?:pat|dt|rt|ft|cbt)-[A-Za-z0-9_.-]{20,200}/g],
+  ['slack-token', ['xox', 'xapp-'], /\bxox[abeprs]-[A-Za-z0-9-]{10,250}|\bxapp-[0-9]-[A-Za-z0-9-]{10,250}/g],
+  [
+    'slack-webhook',
+    ['hooks.slack.com/'],
+    /hooks\.slack\.com\/(?:services|workflows|triggers|commands|actions|app)\/[A-Za-z0-9/_-]{20,200}/g,
+  ],
   // No start inside a run of its own characters: else `-eyJ-eyJ…` would be read once for each.
-  ['jwt', /(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{8,2000}/g],
+  ['jwt', ['.eyj'], /(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{8,2000}/g],
   [
     'api-key',
+    ['k_live_', 'k_test_', 'sk-', 'aiza', 'sg.', 'npm_', 'dop_v1_'],
     /\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,200}|\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{20,200}|\bAIza[A-Za-z0-9_-]{35}|\bSG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}|\bnpm_[A-Za-z0-9]{36}|\bdop_v1_[a-f0-9]{64}/g,
   ],
-  ['authorization', /\b(?:Bearer|Basic|token)\s+(?<secret>[A-Za-z0-9+/_.~-]{16,4000}=*)/gi],
-  ['password-in-url', /[a-z][a-z0-9+.-]{1,20}:\/\/[^\s/:@'"]{0,100}:(?<secret>[^\s/@'"]{1,200})@/gi],
+  ['authorization', ['bearer', 'basic', 'token'], /\b(?:Bearer|Basic|token)\s+(?<secret>[A-Za-z0-9+/_.~-]{16,4000}=*)/gi],
+  ['password-in-url', ['://'], /[a-z][a-z0-9+.-]{1,20}:\/\/[^\s/:@'"]{0,100}:(?<secret>[^\s/@'"]{1,200})@/gi],
   [
     'option',
+    words,
     /(?<![A-Za-z0-9_-])--?[a-z-]{0,30}?(?:password|passwd|passphrase|secret|token|api-?key|access-?key|private-?key)\s{1,3}["']?(?<secret>[^\s"',;&-][^\s"',;&]{5,400})/gi,
   ],
   [
     'secret',
+    [...words, 'credential'],
     /(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)s?["']?\s{0,3}[=:]\s{0,3}["']?(?<secret>[^\s"',;&]{6,400})/gi,
   ],
 ]
+
+/** Bits of what a text may hold: one for each shape, and these two. */
+const bitOfKnown = 1 << shapes.length
+const bitOfKey = bitOfKnown << 1
+const shapeHints = [
+  ...shapes.flatMap(([, hints], i) => hints.map((text) => ({ text, bits: 1 << i }))),
+  { text: '-----begin ', bits: bitOfKey },
+]
+/** So much of a known value is looked for in the first pass. */
+const prefix = 8
 
 const pemBegin = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g
 const pemEnd = /-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g
 
 /** `start`: where the words before the secret begin, by which it is known. `open`: a private key whose end has not come. */
 type Span = { readonly start: number; readonly from: number; readonly to: number; readonly name: string; readonly open?: boolean }
+
+const none: readonly Span[] = []
 
 const mask = (name: string) => `[masked: ${name}]`
 /** Values shorter than this would mask half of every text; the configuration refuses them. */
@@ -65,16 +102,18 @@ export function createRedactor(values: readonly string[]): Redactor {
   const longest = known[0]?.length ?? 0
   const spread = Math.max(0, ...known.filter((value) => value.includes('\n')).map((value) => value.length))
 
-  function find(text: string): Span[] {
+  const hints = createHints([...shapeHints, ...known.map((value) => ({ text: value.slice(0, prefix), bits: bitOfKnown }))])
+
+  /** `bits`: of the hints that the text has. */
+  function find(text: string, bits = hints.look().text(text)): Span[] {
     const spans: Span[] = []
-    for (const value of known) {
+    for (const value of bits & bitOfKnown ? known : []) {
       for (let at = text.indexOf(value); at >= 0; at = text.indexOf(value, at + value.length)) {
         spans.push({ start: at, from: at, to: at + value.length, name: 'known secret' })
       }
     }
-    for (const [name, pattern] of shapes) {
-      // Every letter may begin this one: it is looked for only where its fixed part is.
-      if (name === 'password-in-url' && !text.includes('://')) continue
+    for (const [i, [name, , pattern]] of shapes.entries()) {
+      if (!(bits & (1 << i))) continue
       for (const match of text.matchAll(pattern)) {
         const secret = match.groups?.secret ?? match[0]
         // The secret group is always the last thing in its match but for closing characters.
@@ -83,17 +122,18 @@ export function createRedactor(values: readonly string[]): Redactor {
       }
     }
     let keyEnd = 0
-    for (const begin of text.matchAll(pemBegin)) {
+    for (const begin of bits & bitOfKey ? text.matchAll(pemBegin) : []) {
       if (begin.index < keyEnd) continue
       pemEnd.lastIndex = begin.index
       const end = pemEnd.exec(text)
       keyEnd = end ? end.index + end[0].length : text.length
       spans.push({ start: begin.index, from: begin.index, to: keyEnd, name: 'private-key', open: end === null })
     }
-    return merge(spans)
+    return spans.length > 1 ? merge(spans) : spans
   }
 
   function apply(text: string, spans: readonly Span[]): string {
+    if (spans.length === 0) return text
     let out = ''
     let at = 0
     for (const span of spans) {
@@ -121,11 +161,17 @@ export function createRedactor(values: readonly string[]): Redactor {
       let held = ''
       let masked = 0
       let inKey = false
-      const stream = {
+      const look = hints.look()
+      /** Of the hints in `held`, and perhaps some of what was shown already. */
+      let heldBits = 0
+      const stream: RedactStream = {
         get masked() {
           return masked
         },
-        write(piece: string): string {
+        look: (data) => look.plain(data),
+        write(piece, seen): string {
+          const bits = seen ?? look.text(piece)
+          heldBits |= bits
           held += piece
           if (inKey) {
             pemEnd.lastIndex = 0
@@ -142,7 +188,7 @@ export function createRedactor(values: readonly string[]): Redactor {
           let ready = held.length > spread ? held.lastIndexOf('\n', held.length - spread - 1) + 1 : 0
           if (ready === 0 && held.length > longLine) ready = held.length - Math.max(overlap, longest)
           if (ready <= 0) return ''
-          const spans = find(held)
+          const spans = heldBits === 0 ? none : find(held, heldBits)
           // Nothing is cut in the middle of a match: what straddles the border waits whole, unless it never ends.
           const astride = spans.find((span) => span.start < ready && (span.open || span.to > ready))
           if (astride?.open) {
@@ -160,11 +206,12 @@ export function createRedactor(values: readonly string[]): Redactor {
           masked += done.length
           const out = apply(held.slice(0, ready), done)
           held = held.slice(ready)
+          if (held.length <= piece.length) heldBits = bits
           return out
         },
         end(): string {
           if (inKey) return ''
-          const spans = find(held)
+          const spans = find(held, heldBits)
           masked += spans.length
           const out = apply(held, spans)
           held = ''

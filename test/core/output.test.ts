@@ -189,6 +189,20 @@ describe('[bounded] the cap', () => {
     collector.write('stdout', utf8('mwo\n'))
     expect(collector.end()).toEqual([{ stream: 'stdout', text: '[masked: known secret]\n' }])
   })
+
+  it('[no-secret-shown] S33 a secret is caught that begins in plain bytes and ends in others, or the other way round', () => {
+    for (const parts of [
+      ['a hun', 'ter\u001b[1m-two é\n'],
+      ['é hun\u001b[0m', 'ter-two b\n'],
+      ['\u001b', '[1mhunter', '-two\n'],
+      ['h', 'unter-t', 'wo', '\n'],
+    ]) {
+      const collector = createCollector({ redactor: createRedactor(['hunter-two']) })
+      for (const part of parts) collector.write('stdout', utf8(part))
+      expect(joinChunks(collector.end())).toContain('[masked: known secret]')
+      expect(collector.count().masked).toBe(1)
+    }
+  })
 })
 
 describe('both streams as one text', () => {

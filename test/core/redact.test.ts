@@ -64,6 +64,27 @@ describe('[no-secret-shown] S33 shapes', () => {
   })
 })
 
+describe('[no-secret-shown] S33 every beginning of a shape is known to the first look', () => {
+  const long = run(200)
+  it.each([
+    ...['AKIA', 'ASIA', 'ABIA', 'ACCA'].map((begin) => begin + 'A1'.repeat(8)),
+    ...['ghp_', 'gho_', 'ghu_', 'ghs_', 'ghr_'].map((begin) => begin + run(36)),
+    ...['glpat-', 'gldt-', 'glrt-', 'glft-', 'glcbt-'].map((begin) => begin + run(20)),
+    ...['xoxa-', 'xoxb-', 'xoxe-', 'xoxp-', 'xoxr-', 'xoxs-', 'xapp-1-'].map((begin) => begin + run(20)),
+    ...['services', 'workflows', 'triggers', 'commands', 'actions', 'app'].map((one) => `hooks.slack.com/${one}/${run(24)}`),
+    ...['sk_live_', 'sk_test_', 'rk_live_', 'rk_test_', 'pk_live_', 'pk_test_'].map((begin) => begin + run(24)),
+    ...['sk-', 'sk-proj-', 'sk-ant-'].map((begin) => begin + run(40)),
+    ...['bearer', 'BEARER', 'Basic', 'token'].map((scheme) => `${scheme} ${long}`),
+    ...['password', 'passwd', 'passphrase', 'secret', 'token', 'api-key', 'apikey', 'access-key', 'private-key'].flatMap(
+      (word) => [`--${word} hunter22`, `${word}: hunter22`, `${word.toUpperCase()}=hunter22`],
+    ),
+    'CREDENTIALS=hunter22',
+    'amqps://a:hunter22@host',
+    `dop_v1_${'0af1'.repeat(16)}`,
+    `-----BEGIN PGP PRIVATE KEY BLOCK-----\n${run(64)}\n-----END PGP PRIVATE KEY BLOCK-----`,
+  ])('%s', (secret) => expect(plain.text(` ${secret} `).masked).toBe(1))
+})
+
 describe('[no-secret-shown] known values', () => {
   const value = 'p@ss "w0rd"/+ü'
   const redactor = createRedactor([value, 'short', 'multi-line\r\nsecret value'])
