@@ -23,6 +23,11 @@ export function headerStripper(): HeaderStripper {
   return {
     write(data) {
       if (mode === 'raw') return data
+      // Most messages lie within one payload: they pass as they are.
+      if (mode === 'framed' && held.byteLength === 0 && data.byteLength <= left) {
+        left -= data.byteLength
+        return data
+      }
       held = joined(held, data)
       if (mode === 'unknown') {
         const isHeader = looksLikeHeader(held)
@@ -42,7 +47,7 @@ export function headerStripper(): HeaderStripper {
         left -= piece.byteLength
         pieces.push(piece)
       }
-      return pieces.reduce(joined, new Uint8Array())
+      return pieces.length === 1 ? pieces[0]! : pieces.reduce(joined, new Uint8Array())
     },
     end() {
       return mode === 'unknown' ? take(held.byteLength) : new Uint8Array()
@@ -50,7 +55,7 @@ export function headerStripper(): HeaderStripper {
   }
 
   function take(bytes: number): Uint8Array {
-    const taken = held.slice(0, bytes)
+    const taken = held.subarray(0, bytes)
     held = held.subarray(bytes)
     return taken
   }

@@ -40,7 +40,7 @@ export function frameParser(nonce: string): FrameParser {
       if (!isInside) {
         const at = indexOf(held, opening, 0)
         const end = at === -1 ? held.byteLength - overlap(held, opening) : at
-        events.push(...plain(held.slice(0, end)))
+        events.push(...plain(held.subarray(0, end)))
         held = held.subarray(at === -1 ? end : at + opening.byteLength)
         if (at === -1) break
         isInside = true
@@ -50,18 +50,18 @@ export function frameParser(nonce: string): FrameParser {
       if (at === -1) {
         searched = Math.max(0, held.byteLength - closing.byteLength)
         if (held.byteLength > MAX_FRAME_BYTES) {
-          events.push({ type: 'stderr', data: held.slice(1) })
+          events.push({ type: 'stderr', data: held.subarray(1) })
           held = new Uint8Array()
           isInside = false
         }
         break
       }
-      events.push(...frame(held.slice(0, at)))
+      events.push(...frame(held.subarray(0, at)))
       held = held.subarray(at + closing.byteLength)
       isInside = false
     }
     // A copy, so that a few held bytes do not keep a large message alive.
-    held = held.slice()
+    if (held.byteLength < held.buffer.byteLength) held = held.slice()
     return events
   }
 
