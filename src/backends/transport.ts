@@ -9,6 +9,8 @@ export type HttpRequest = {
   readonly signal: AbortSignal
   /** Refuse bodies larger than this many bytes; default 16 MiB. */
   readonly maxBytes?: number
+  /** Asking twice does no harm: `http` may use a kept connection, and asks once more on a new one when that was just dropped. */
+  readonly isRepeatable?: boolean
 }
 
 export type HttpResponse = { readonly status: number; readonly headers: Headers; readonly body: string }

@@ -106,8 +106,9 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
       const next = await events.next()
       leave()
       if (next.done || connection.signal.aborted) break
-      begun = true
       const event = next.value
+      if (event.type === 'connected') continue
+      begun = true
       if (event.type === 'started') {
         handle = event.handle
         await store(() => options.onHandle(handle))

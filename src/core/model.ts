@@ -175,6 +175,8 @@ export type Stream = 'stdout' | 'stderr'
 export type ExecHandle = { readonly target: TargetId; readonly exec: string; readonly pid?: number }
 
 export type ExecEvent =
+  /** Nothing more is being opened; the command may not have begun. Where a backend can tell. */
+  | { readonly type: 'connected' }
   | { readonly type: 'started'; readonly handle: ExecHandle }
   | { readonly type: 'output'; readonly stream: Stream; readonly data: Uint8Array }
   /** How far a rollout is, in a few words; each replaces the one before. */

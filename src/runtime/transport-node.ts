@@ -35,8 +35,9 @@ import {
 /** NODE_EXTRA_CA_CERTS works without `ca`. */
 export function nodeTransport(reach: Reach = {}): Transport {
   const way = wayOf(reach)
+  const kept = way.createConnection ? undefined : keptConnections()
   return {
-    http: (request) => sendRequest(request, way),
+    http: (request) => sendRequest(request, way, request.isRepeatable ? kept : undefined),
     socket: (url, options) => openSocket(url, options, way),
     stream: (request) => openStream(request, way),
     upgrade: (request) => upgrade(request, way),
@@ -68,35 +69,50 @@ function wayOf({ ca, caOnly, certificate, serverName, insecure, proxy, unixSocke
   }
 }
 
-async function sendRequest(request: HttpRequest, way: Way): Promise<HttpResponse> {
-  const url = parseUrl(request.url, ['http:', 'https:'])
-  const signal = AbortSignal.any([request.signal, AbortSignal.timeout(LONGEST_REQUEST_MS)])
-  try {
-    signal.throwIfAborted()
-    const response = await respond(url, request, signal, way)
-    const body = await readText(response, request.maxBytes ?? DEFAULT_MAX_BODY_BYTES, url.host)
-    return { status: response.statusCode ?? 0, headers: headersOf(response), body }
-  } catch (error) {
-    throw transportError(url, error, signal)
-  }
+/** By protocol. */
+type Kept = Readonly<Record<string, http.Agent>>
+
+/** Few, and not for long: each holds memory here and there. */
+function keptConnections(): Kept {
+  const options = { keepAlive: true, maxFreeSockets: 8, timeout: KEPT_MS }
+  return { 'http:': new http.Agent(options), 'https:': new https.Agent(options) }
 }
 
-function respond(url: URL, request: HttpRequest, signal: AbortSignal, way: Way): Promise<http.IncomingMessage> {
+const KEPT_MS = 4_000
+
+function sendRequest(request: HttpRequest, way: Way, kept?: Kept): Promise<HttpResponse> {
+  const url = parseUrl(request.url, ['http:', 'https:'])
+  return untilAnswered(url, request.signal, async (signal) => {
+    const response = await respond(url, request, signal, way, kept)
+    const body = await readText(response, request.maxBytes ?? DEFAULT_MAX_BODY_BYTES, url.host)
+    return { status: response.statusCode ?? 0, headers: headersOf(response), body }
+  })
+}
+
+function respond(url: URL, request: HttpRequest, signal: AbortSignal, way: Way, kept?: Kept): Promise<http.IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>()
-  const outgoing = send(url, request, signal, way)
-  outgoing.on('response', resolve)
-  outgoing.on('error', reject)
+  const outgoing = send(url, request, signal, way, kept?.[url.protocol])
+  let isAnswered = false
+  outgoing.on('response', (response) => {
+    isAnswered = true
+    resolve(response)
+  })
+  outgoing.on('error', (error) => {
+    // The far side had just dropped it: that says nothing about the request, and this one may be asked again.
+    if (outgoing.reusedSocket && !isAnswered && !signal.aborted) resolve(respond(url, request, signal, way))
+    else reject(error)
+  })
   return promise
 }
 
-function send(url: URL, request: HttpRequest, signal: AbortSignal, way: Way): http.ClientRequest {
+function send(url: URL, request: HttpRequest, signal: AbortSignal, way: Way, agent?: http.Agent): http.ClientRequest {
   const body = request.body === undefined ? undefined : new TextEncoder().encode(request.body)
   const outgoing = (url.protocol === 'https:' ? https : http).request(url, {
     method: request.method,
     headers: { ...request.headers, ...(body === undefined ? {} : { 'content-length': body.byteLength }) },
     signal,
-    // A connection of its own for each request: a kept one that the far side has just dropped would fail a request that must not be repeated.
-    ...(way.createConnection ? {} : { agent: false }),
+    // Else a connection of its own: a kept one that the far side has just dropped would fail a request that must not be repeated.
+    ...(way.createConnection ? {} : { agent: agent ?? false }),
     ...way,
   })
   return outgoing.end(body)
@@ -137,7 +153,7 @@ async function upgrade(request: HttpRequest & { readonly protocol: string }, way
   })
 }
 
-/** A deadline for the answer; after that only the caller's own signal counts. */
+/** A deadline for the answer; after that only the caller's own signal counts. Not `AbortSignal.timeout`, which stays until its time has passed. */
 async function untilAnswered<T>(url: URL, caller: AbortSignal, ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const late = new AbortController()
   const timer = setTimeout(() => late.abort(), LONGEST_REQUEST_MS)
@@ -255,7 +271,7 @@ function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Socket {
   ws.on('message', (data, isBinary) => {
     isPingOpen = false
     const bytes = toBytes(data)
-    const fits = queue.push(isBinary ? { type: 'binary', data: bytes } : { type: 'text', data: new TextDecoder().decode(bytes) })
+    const fits = queue.push(isBinary ? { type: 'binary', data: bytes } : { type: 'text', data: bytes.toString() })
     if (!fits) overflow()
   })
   ws.on('pong', () => {
@@ -295,7 +311,7 @@ function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Socket {
   }
 }
 
-function toBytes(data: Buffer | ArrayBuffer | Buffer[]): Uint8Array {
+function toBytes(data: Buffer | ArrayBuffer | Buffer[]): Buffer {
   if (Array.isArray(data)) return Buffer.concat(data)
-  return data instanceof ArrayBuffer ? new Uint8Array(data) : data
+  return data instanceof ArrayBuffer ? Buffer.from(data) : data
 }

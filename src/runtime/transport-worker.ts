@@ -45,7 +45,10 @@ const lacking: Readonly<Record<keyof Reach, string>> = {
 
 async function sendRequest(request: HttpRequest): Promise<HttpResponse> {
   const url = parseUrl(request.url, ['http:', 'https:'])
-  const signal = AbortSignal.any([request.signal, AbortSignal.timeout(LONGEST_REQUEST_MS)])
+  // Not `AbortSignal.timeout`: it stays until its time has passed.
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(new Error('no answer')), LONGEST_REQUEST_MS)
+  const signal = AbortSignal.any([request.signal, late.signal])
   try {
     const response = await fetch(url, {
       method: request.method,
@@ -58,6 +61,8 @@ async function sendRequest(request: HttpRequest): Promise<HttpResponse> {
     return { status: response.status, headers: response.headers, body }
   } catch (error) {
     throw transportError(url, error, signal)
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { probe } from './probe.ts'
 
+const transport = nodeTransport()
 for await (const line of createInterface({ input: process.stdin })) {
-  process.stdout.write(`${JSON.stringify(await probe(nodeTransport(), JSON.parse(line)))}\n`)
+  process.stdout.write(`${JSON.stringify(await probe(transport, JSON.parse(line)))}\n`)
 }

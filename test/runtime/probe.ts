@@ -11,6 +11,7 @@ export type Step =
       readonly maxBytes?: number
       readonly timeoutMs?: number
       readonly headers?: Record<string, string>
+      readonly isRepeatable?: boolean
     }
   | {
       readonly do: 'socket'
@@ -79,6 +80,7 @@ async function http(transport: Transport, step: Step & { do: 'http' }): Promise<
     ...(step.body === undefined ? {} : { body: step.body }),
     ...(step.maxBytes === undefined ? {} : { maxBytes: step.maxBytes }),
     ...(step.headers === undefined ? {} : { headers: step.headers }),
+    ...(step.isRepeatable ? { isRepeatable: true } : {}),
   })
   return { status, headers: Object.fromEntries(headers), body }
 }

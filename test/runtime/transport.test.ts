@@ -12,7 +12,10 @@ import { type Answer, probe, type Step } from './probe.ts'
 type Runtime = { ask(step: Step): Promise<Answer>; close(): Promise<unknown> }
 
 const RUNTIMES: Readonly<Record<string, () => Promise<Runtime>>> = {
-  Node: async () => ({ ask: (step) => probe(nodeTransport(), step), close: async () => undefined }),
+  Node: async () => {
+    const transport = nodeTransport()
+    return { ask: (step) => probe(transport, step), close: async () => undefined }
+  },
   Deno: async () => {
     const child = spawn(
       fileURLToPath(new URL('../../node_modules/.bin/deno', import.meta.url)),
@@ -98,6 +101,27 @@ describe.each(Object.keys(RUNTIMES))('the transport on %s', { timeout: 20_000 },
     expect(await http('/half', { timeoutMs: 300 })).toMatchObject({ error: 'TransportError', reason: 'aborted' })
     expect(await ws('/silent', { timeoutMs: 200 })).toMatchObject({ error: 'TransportError', reason: 'aborted' })
   })
+
+  // What workerd keeps is its own affair.
+  if (name !== 'workerd') {
+    test('only what may be asked twice goes over a kept connection', async () => {
+      const who = async (isRepeatable: boolean) => (await http('/who', { isRepeatable })).body
+      expect(new Set([await who(true), await who(true), await who(true)]).size).toBe(1)
+      expect(new Set([await who(false), await who(false), await who(true)]).size).toBe(3)
+    })
+
+    test('[once] a kept connection that was dropped fails no request that may be asked twice, and no other is asked twice', async () => {
+      const asked = async (isRepeatable: boolean) => {
+        const before = peer.seen.filter((path) => path === '/once').length
+        expect((await http('/once', { isRepeatable })).body).toBe('first here')
+        return peer.seen.filter((path) => path === '/once').length - before
+      }
+      // The connection of the test before is kept still, and new to this path; the far side drops it at the second.
+      const counts = [await asked(true), await asked(true), await asked(true)]
+      expect([counts[0], counts[1], Math.max(...counts)]).toEqual([1, 2, 2])
+      expect([await asked(false), await asked(false)]).toEqual([1, 1])
+    })
+  }
 
   test('a cut connection is an error, not a short body', async () => {
     expect(await http('/cut')).toMatchObject({ error: 'TransportError' })
@@ -245,6 +269,7 @@ async function startPeer() {
   const seen: string[] = []
   const wss = new WebSocketServer({ noServer: true, handleProtocols: (protocols) => [...protocols][0] ?? false })
   const raw = new Map<NetSocket, string>()
+  const onceHere = new WeakSet<NetSocket>()
   const server = createServer(answer)
   server.on('connection', (socket) => {
     raw.set(socket, 'no request')
@@ -284,7 +309,12 @@ async function startPeer() {
       response.writeHead(201, { 'x-seen': `${request.method} ${request.headers['x-a']}` })
       request.pipe(response)
     } else if (path === '/redirect') response.writeHead(302, { location: '/status/200' }).end()
-    else if (path === '/big') response.end('x'.repeat(100_000))
+    else if (path === '/who') response.end(String(request.socket.remotePort))
+    else if (path === '/once') {
+      if (onceHere.has(request.socket)) request.socket.destroy()
+      else response.end('first here')
+      onceHere.add(request.socket)
+    } else if (path === '/big') response.end('x'.repeat(100_000))
     else if (path === '/half') response.writeHead(200).write('half')
     else if (path === '/cut') {
       response.writeHead(200, { 'content-length': 1000 }).write('half')

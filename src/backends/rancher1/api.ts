@@ -18,7 +18,13 @@ export type Api = {
   /** The environment, when one is named. */
   readonly project: string | undefined
   /** Below the environment when one is named. Any status is an answer. */
-  request(method: 'GET' | 'POST' | 'PUT', path: string, signal: AbortSignal, body?: unknown): Promise<HttpResponse>
+  request(
+    method: 'GET' | 'POST' | 'PUT',
+    path: string,
+    signal: AbortSignal,
+    body?: unknown,
+    is?: 'repeatable',
+  ): Promise<HttpResponse>
   /** What stacks are called in this version: the frozen /v1 says `environments`. */
   stacks(signal: AbortSignal): Promise<'stacks' | 'environments'>
   /** The API's own root, whatever the environment; for `check`. */
@@ -50,22 +56,35 @@ export function rancherApi(options: ApiOptions, transport: Transport): Api {
     'x-api-no-challenge': 'true',
   }
   let version: '/v2-beta' | '/v1' | undefined
+  /** By the signal of who asks: what one caller asks for at a time waits for one answer. */
+  const roots = new WeakMap<AbortSignal, Promise<HttpResponse>>()
 
-  async function send(method: 'GET' | 'POST' | 'PUT', url: string, signal: AbortSignal, body?: unknown): Promise<HttpResponse> {
-    const deadline = AbortSignal.timeout(options.requestTimeoutMs ?? 30_000)
+  async function send(
+    method: 'GET' | 'POST' | 'PUT',
+    url: string,
+    signal: AbortSignal,
+    body?: unknown,
+    isRepeatable = method === 'GET',
+  ): Promise<HttpResponse> {
+    // Not `AbortSignal.timeout`: that one and all that hangs on it stay until the time has passed, and there is one for each request.
+    const deadline = new AbortController()
+    const timer = setTimeout(() => deadline.abort(), options.requestTimeoutMs ?? 30_000)
     try {
       const response = await transport.http({
         method,
         url,
         headers: body === undefined ? headers : { ...headers, 'content-type': 'application/json' },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.any([signal, deadline]),
+        signal: AbortSignal.any([signal, deadline.signal]),
         maxBytes: MAX_PAGE_BYTES,
+        isRepeatable,
       })
       if (response.status >= 300 && response.status < 400) throw redirected(response)
       return response
     } catch (error) {
-      throw error instanceof TransportError ? unreachable(error, deadline.aborted && !signal.aborted) : error
+      throw error instanceof TransportError ? unreachable(error, deadline.signal.aborted && !signal.aborted) : error
+    } finally {
+      clearTimeout(timer)
     }
   }
 
@@ -85,7 +104,9 @@ export function rancherApi(options: ApiOptions, transport: Transport): Api {
 
   async function base(signal: AbortSignal): Promise<string> {
     if (version === undefined) {
-      const answer = await root(signal)
+      const asked = roots.get(signal) ?? root(signal)
+      roots.set(signal, asked)
+      const answer = await asked
       if (answer.status >= 400) throw refusal(answer, { what: 'its API', project })
     }
     return `${origin.origin}${path}${version}`
@@ -130,7 +151,8 @@ export function rancherApi(options: ApiOptions, transport: Transport): Api {
     root,
     list,
     stacks: async (signal) => ((await base(signal)).endsWith('/v1') ? 'environments' : 'stacks'),
-    request: async (method, path, signal, body) => send(method, await under(path, signal), signal, body),
+    request: async (method, path, signal, body, is) =>
+      send(method, await under(path, signal), signal, body, method === 'GET' || is === 'repeatable'),
   }
 }
 

@@ -67,10 +67,12 @@ export function rancher1(options: Rancher1Options, transport: Transport): Backen
 
 async function list(api: Api, name: string, selector: Selector, signal: AbortSignal): Promise<readonly Target[]> {
   const path = listPath(selector)
+  const hosts = api.list('hosts', Host, signal)
+  // What is wrong with both is told of the containers.
+  hosts.catch(() => {})
   const containers = await api.list(path, Container, signal)
   if (containers.length === 0 && api.project === undefined) await refuseUnnamedEnvironment(api, path, signal)
-  const hosts = await api.list('hosts', Host, signal)
-  const hostNames = new Map(hosts.map((host) => [host.id, host.name || host.hostname || host.id]))
+  const hostNames = new Map((await hosts).map((host) => [host.id, host.name || host.hostname || host.id]))
   // By id, for pages are row offsets and repeat a row when one before it goes; by state, for a filter that cattle does not take it ignores.
   const running = new Map(containers.filter((one) => one.state === EXECUTABLE_STATE).map((one) => [one.id, one]))
   return [...running.values()].map((one) => targetOf(one, name, hostNames))

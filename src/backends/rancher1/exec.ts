@@ -117,6 +117,7 @@ async function* executeWrapped(connection: Connection, what: What): AsyncGenerat
 
   try {
     socket.send(base64(`${nonce}\n`))
+    yield { type: 'connected' }
     for await (const data of bytesOf(socket)) {
       if (yield* take(parser.write(headers.write(data)))) break
       if (began || preamble.byteLength === 0) continue
@@ -232,7 +233,8 @@ async function askForAccess(api: Api, { target, signal }: What, body: ExecuteBod
   if (!/^1i\d+$/.test(target.native)) throw protocol('This is not the id of a Rancher 1.x container.')
   const path = `containers/${target.native}`
   // All three booleans: what is left out becomes true [CT ContainerExec.java].
-  const response = await api.request('POST', `${path}/?action=execute`, signal, { ...body, attachStdout: true })
+  // It makes a token and nothing else: what runs the command is the websocket.
+  const response = await api.request('POST', `${path}/?action=execute`, signal, { ...body, attachStdout: true }, 'repeatable')
   if (response.status === 422 && errorCode(response) === 'ActionNotAvailable')
     throw await whyNotOffered(api, path, target, signal)
   if (response.status !== 200) throw refusal(response, { what: `the container ${target.name}`, project: api.project })
@@ -287,15 +289,26 @@ async function* bytesOf(socket: Socket): AsyncGenerator<Uint8Array> {
   }
 }
 
+/** What newer engines have, and what Node 24 and Deno have instead; neither is in the language's types yet. */
+const platform = globalThis as {
+  readonly Uint8Array: { fromBase64?(text: string): Uint8Array }
+  readonly Buffer?: { from(text: string, encoding: 'base64'): Uint8Array }
+}
+
 function decoded(text: string): Uint8Array {
   try {
-    const binary = atob(text)
-    const bytes = new Uint8Array(binary.length)
-    for (let i = 0; i < binary.length; i += 1) bytes[i] = binary.charCodeAt(i)
-    return bytes
+    if (platform.Uint8Array.fromBase64) return platform.Uint8Array.fromBase64(text)
+    const bytes = platform.Buffer?.from(text, 'base64')
+    // A Buffer skips what is not base64 and takes the other alphabet: what does not add up is looked at again, strictly.
+    if (bytes && bytes.byteLength === sizeOf(text) && !text.includes('-') && !text.includes('_')) return bytes
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0))
   } catch (cause) {
     throw protocol('Rancher sent a message that is not base64.', 'maybe', cause)
   }
+}
+
+function sizeOf(text: string): number {
+  return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0)
 }
 
 function newNonce(): string {
