@@ -1,4 +1,4 @@
-/** The playground's door: a pretend Slack, a pretend Rancher 1.x and a real gateway between them, on loopback. */
+/** The playground's door: a pretend Slack, a pretend Rancher 1.x and Kubernetes, and a real gateway between them, on loopback. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -8,6 +8,8 @@ import { Hono } from 'hono'
 import { type Config, parseConfig } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import { jsonLog, type Local, startLocal } from './local.ts'
+import { NAMESPACE, startDefaultCluster } from './playground/kubernetes/default-world.ts'
+import type { KubernetesPeer } from './playground/kubernetes/peer.ts'
 import {
   type Bench,
   createFaultMenu,
@@ -23,7 +25,7 @@ const examples: readonly Example[] = [
   { label: 'Ask every web container', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0OPS' },
   {
     label: 'Both streams and an exit code',
-    text: '/exec service=api cmd="echo out; echo err >&2; exit 3"',
+    text: '/exec stack=shop service=api cmd="echo out; echo err >&2; exit 3"',
     user: 'U0ALEX',
     channel: 'C0OPS',
   },
@@ -37,10 +39,23 @@ const examples: readonly Example[] = [
   { label: 'Sam has no right to a shell', text: '/exec label=web cmd="ps aux | head -3"', user: 'U0SAM', channel: 'C0OPS' },
   { label: 'A channel without rights', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0RANDOM' },
   { label: 'A stranger from another company', text: '/exec label=web cmd="uptime"', user: 'U0KIM', channel: 'C0SHARED' },
+  {
+    label: 'A new image: before and after, then the way back',
+    text: '/rollout image deployment=api container=main image=drover-test/busybox:2',
+    user: 'U0ALEX',
+    channel: 'C0OPS',
+  },
+  {
+    label: 'An image that is in no registry: stuck',
+    text: '/rollout image deployment=api container=main image=drover-test/busybox:missing timeout=20s',
+    user: 'U0ALEX',
+    channel: 'C0OPS',
+  },
+  { label: 'Nobody scales to nothing', text: '/rollout scale deployment=api replicas=0', user: 'U0ALEX', channel: 'C0OPS' },
   { label: 'Look before you leap', text: '/exec targets label=app=shop', user: 'U0ALEX', channel: 'C0OPS' },
 ]
 
-function configText(slack: SlackPeer, rancher: RancherPeer): string {
+function configText({ slack, rancher, kube }: Peers): string {
   return `
 ledger: { path: ':memory:' }
 slack:
@@ -53,16 +68,22 @@ slack:
   shareTo: [C0OPS, C0INC123]
 backends:
   play: { kind: rancher1, url: ${rancher.url}/v2-beta, accessKey: { env: CATTLE_ACCESS_KEY }, secretKey: { env: CATTLE_SECRET_KEY } }
+  kube: { kind: kubernetes, server: '${kube.url}', token: { env: KUBE_TOKEN }, namespaces: [${NAMESPACE}] }
 rules:
   - id: nothing-destructive
     effect: deny
     commands: ['rm ...', 'shutdown ...', 'reboot ...']
     reason: use the runbook
+  - id: never-to-nothing
+    effect: deny
+    rollouts: ['scale 0']
+    reason: it would be an outage
   - id: oncall-anything
     effect: allow
     who: { groups: [T0PLAY/S0ONCALL] }
     channels: [T0PLAY/C0OPS, T0PLAY/C0INC123]
     commands: ['...']
+    rollouts: ['...']
     rights: [shell, env, all]
     limits: { targets: 200, timeout: 5m }
   - id: developers-look
@@ -72,6 +93,11 @@ rules:
     targets: { stack: [shop] }
     commands: [uptime, 'df ...', 'ps ...', hostname, 'tail -n * /var/log/*']
     limits: { targets: 20, timeout: 20s }
+  - id: developers-look-at-workloads
+    effect: allow
+    who: { users: [T0PLAY/U0SAM] }
+    channels: [T0PLAY/C0OPS, T0PLAY/C0INC123]
+    rollouts: [status]
   - id: disk-alert
     effect: allow
     who: { webhooks: [disk-alert] }
@@ -86,11 +112,13 @@ hooks:
 `
 }
 
-function variables(slack: SlackPeer, rancher: RancherPeer): Readonly<Record<string, string>> {
+function variables({ slack, rancher, kube }: Peers): Readonly<Record<string, string>> {
   return {
     CATTLE_URL: `${rancher.url}/v2-beta`,
     CATTLE_ACCESS_KEY: rancher.environmentKey.accessKey,
     CATTLE_SECRET_KEY: rancher.environmentKey.secretKey,
+    KUBE_SERVER: kube.url,
+    KUBE_TOKEN: kube.token('exec-user'),
     SLACK_API_URL: slack.apiUrl,
     SLACK_BOT_TOKEN: slack.botToken,
     SLACK_APP_TOKEN: slack.appToken,
@@ -98,20 +126,25 @@ function variables(slack: SlackPeer, rancher: RancherPeer): Readonly<Record<stri
   }
 }
 
-type Play = { readonly slack: SlackPeer; readonly rancher: RancherPeer; close(): Promise<void> }
+type Peers = { readonly slack: SlackPeer; readonly rancher: RancherPeer; readonly kube: KubernetesPeer }
+type Play = Peers & { close(): Promise<void> }
 
 async function startPeers(args: readonly string[], requestUrl?: string): Promise<Play> {
   const docker = args.includes('--docker')
     ? await (await import('./playground/rancher/engine-docker.ts')).dockerEngine()
     : undefined
-  const rancher = await startRancherPeer(docker ? { engine: docker } : {})
-  const slack = await startSlackPeer()
+  const [rancher, kube, slack] = await Promise.all([
+    startRancherPeer(docker ? { engine: docker } : {}),
+    startDefaultCluster(),
+    startSlackPeer(),
+  ])
   if (requestUrl) slack.connect(requestUrl)
   return {
     slack,
     rancher,
+    kube,
     async close() {
-      await Promise.all([slack.close(), rancher.close()])
+      await Promise.all([slack.close(), rancher.close(), kube.close()])
       await docker?.close()
     },
   }
@@ -158,8 +191,8 @@ export async function startPlayground(args: readonly string[] = []): Promise<Pla
   const play = await startPeers(args)
   const hookSecret = process.env.DROVER_HOOK_SECRET ?? randomBytes(24).toString('hex')
   const token = randomBytes(24).toString('base64url')
-  const env = { ...variables(play.slack, play.rancher), DROVER_HOOK_SECRET: hookSecret }
-  const config = parseConfig(configText(play.slack, play.rancher), 'the playground', env)
+  const env = { ...variables(play), DROVER_HOOK_SECRET: hookSecret }
+  const config = parseConfig(configText(play), 'the playground', env)
   const local = await startLocal(config, { log: args.includes('--debug') ? jsonLog : () => {} })
   const protocol = createProtocol(play.slack, play.rancher, bookOf(local))
   const bench: Bench = { protocol, faults: createFaultMenu(play.slack, play.rancher), targets: offersOf(local) }
@@ -218,18 +251,19 @@ export async function playground(args: readonly string[]): Promise<void> {
 
   Open        ${play.pageUrl}
   Try         /exec label=web cmd="uptime"
+              /rollout image deployment=api container=main image=drover-test/busybox:2
   Webhook     ${play.url}/hooks/disk-alert   export DROVER_HOOK_SECRET=${play.hookSecret}
 
   Ctrl-C ends it.`)
   endOnSignal(() => play.close())
 }
 
-/** `drover peers`: the pretend Slack and Rancher alone; prints what other clients need to reach them. */
+/** `drover peers`: the pretend Slack, Rancher and Kubernetes alone; prints what other clients need to reach them. */
 export async function peers(args: readonly string[]): Promise<void> {
   if (args.includes('--detach')) return detach(args.filter((arg) => arg !== '--detach'))
   const target = args.find((arg) => arg.startsWith('--request-url='))?.slice('--request-url='.length)
   const play = await startPeers(args, target)
-  for (const [name, value] of Object.entries(variables(play.slack, play.rancher))) console.log(`export ${name}='${value}'`)
+  for (const [name, value] of Object.entries(variables(play))) console.log(`export ${name}='${value}'`)
   console.log(`export DROVER_PEERS_PID='${process.pid}'`)
   endOnSignal(() => play.close())
 }

@@ -22,7 +22,7 @@ describe('the playground', () => {
   })
 
   it('shows both streams and the exit code', async () => {
-    const answer = await here.ask('/exec service=api cmd="echo out; echo err >&2; exit 3"')
+    const answer = await here.ask('/exec stack=shop service=api cmd="echo out; echo err >&2; exit 3"')
     expect(answer).toContain('exit 3')
     expect(answer).toMatch(/stderr\| err/)
   })

@@ -21,11 +21,11 @@ const titles = async () => (await lines().locator('.what').allInnerTexts()).map(
 const all = async () => (await here.page.locator('#protocol').textContent()) ?? ''
 
 it('follows a run from the signed request to what was posted, in the order of time', async () => {
-  await here.ask('/exec service=api cmd="echo out; echo err >&2; exit 3"')
+  await here.ask('/exec stack=shop service=api cmd="echo out; echo err >&2; exit 3"')
   await lines().filter({ hasText: 'recorded: delivered' }).waitFor()
   const seen = await titles()
   const order = [
-    /^Slack sends \/exec service=api/,
+    /^Slack sends \/exec stack=shop service=api/,
     /^read: which containers/,
     /GET \/v2-beta\/containers/,
     /found 2 containers/,

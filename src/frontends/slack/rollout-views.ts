@@ -149,7 +149,8 @@ export function rolloutButtons(state: RunState): readonly Button[] {
   const action = (kind: keyof typeof ROLLOUT_ACTIONS, index: number) => `${ROLLOUT_ACTIONS[kind]}:${index}`
   return [
     ...undoable.slice(0, MAX_BUTTONS).map(({ value, target, plan }, index): Button => {
-      const says = `${target.name} goes back to revision ${plan?.undo?.to} (${cut(makeVisible(plan?.undo?.says ?? ''), 120)}).`
+      const { to = '', says: where = '' } = plan?.undo ?? {}
+      const says = `${target.name} goes back to ${where.includes(to) ? where : `revision ${to} (${where})`}.`
       const confirm = { title: 'Undo it?', text: `${cut(makeVisible(says), 220)} ${own}`, yes: 'Undo' }
       return { action: action('undo', index), label: label('Undo', target.name), value, style: 'danger', confirm }
     }),

@@ -57,7 +57,7 @@ export function createFaultMenu(slack: SlackPeer, rancher: RancherPeer): Faults 
       group: 'The agent on the host',
       label: 'Generation A: Rancher 1.2 and older',
       says: 'The same as ever: without Docker’s headers on the stream drover still tells stdout, stderr and the exit code apart.',
-      example: here('/exec service=api cmd="echo out; echo err >&2; exit 3"'),
+      example: here('/exec stack=shop service=api cmd="echo out; echo err >&2; exit 3"'),
       ...generation('A'),
     },
     {
@@ -65,7 +65,7 @@ export function createFaultMenu(slack: SlackPeer, rancher: RancherPeer): Faults 
       group: 'The agent on the host',
       label: 'Generation B0: the websocket never closes',
       says: 'The same as ever: drover knows the end by its own frame “x” and closes by itself.',
-      example: here('/exec service=api cmd="echo out; echo err >&2; exit 3"'),
+      example: here('/exec stack=shop service=api cmd="echo out; echo err >&2; exit 3"'),
       ...generation('B0'),
     },
     {

@@ -150,8 +150,8 @@ export function playgroundPage({
     if (slash?.[1] !== undefined) {
       // Slack knows no slash commands of apps inside threads; it says so in the same words.
       if (body.threadTs !== undefined) return { inThread: true, message: `${slash[1]} is not supported in threads. Sorry!` }
-      if (slash[1] !== '/exec') return { message: `${slash[1]} is not a valid command.` }
-      return brief(await peer.slash(user, channel, slash[2] ?? ''))
+      if (slash[1] !== '/exec' && slash[1] !== '/rollout') return { message: `${slash[1]} is not a valid command.` }
+      return brief(await peer.slash(user, channel, slash[2] ?? '', { command: slash[1] }))
     }
     if (/@drover\b/i.test(text)) return brief(await peer.mention(user, channel, text, place))
     return { ts: peer.say(user, channel, text, place).ts }

@@ -17,7 +17,7 @@ const steps = [
   {
     title: 'Both streams, and the exit code',
     text: 'Rancher 1.x itself tells neither stderr nor the exit code. drover brings both.',
-    example: { ...alex, text: '/exec service=api cmd="echo out; echo err >&2; exit 3"' },
+    example: { ...alex, text: '/exec stack=shop service=api cmd="echo out; echo err >&2; exit 3"' },
     done: (message) => says(message, /exit 3/),
   },
   {
