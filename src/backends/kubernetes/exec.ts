@@ -1,12 +1,12 @@
 /** One command through Kubernetes' exec: its websocket, the wrapper's marker on it, and how it ended, as events. */
 
 import { BackendError } from '../../core/errors.ts'
-import type { Actor, Argv, Command, ExecEvent, Target } from '../../core/model.ts'
+import type { Actor, Argv, Command, ExecEvent, Stream, Target } from '../../core/model.ts'
 import { type Socket, type SocketEnd, TransportError, UpgradeRefused } from '../transport.ts'
 import { type Api, protocol, surelyUnsent, unreachable } from './api.ts'
 import { channels, endInput, type HowEnded, keepAlive, sendInput, V4, V5 } from './channels.ts'
 import { startFailure, told, toldAsExit } from './start-failure.ts'
-import { markerParser, wrapped } from './wrapper.ts'
+import { GO, markerParser, wrapped } from './wrapper.ts'
 
 export type ExecTimes = {
   /** For the websocket to be open. */
@@ -31,14 +31,14 @@ export type What = {
   readonly by?: Actor | undefined
 }
 
-/** What waits for the marker, which output may overtake. */
-const HELD_BYTES = 256 * 1024
+/** What is kept of words before the marker. */
+const HELD_BYTES = 64 * 1024
 const MAX_STDIN_BYTES = 16 * 1024 * 1024
 
 export async function* execute(connection: Connection, what: What): AsyncGenerator<ExecEvent> {
   refuseUnsupported(what.command)
   const outcome = yield* executeWrapped(connection, what)
-  // The shell could not be started, so the command was not either: this is its first and only run.
+  // Its shell could not be started, so the command was not either: this is its first and only run.
   if (outcome === 'no-shell') yield* executeBare(connection, what)
 }
 
@@ -60,9 +60,10 @@ function refuseUnsupported(command: Command): void {
 async function* executeWrapped(connection: Connection, what: What): AsyncGenerator<ExecEvent, 'done' | 'no-shell'> {
   const { command, exec, signal, target } = what
   const tty = command.tty ?? false
-  // The wrapper waits for its line, so nothing has run until that was sent, however the handshake ended.
   const socket = await connect(connection, what, { argv: wrapped(command, exec), stdin: true, tty, protocols: [V5, V4] }, 'no')
-  const parser = markerParser(exec)
+  const opening = markerParser(exec)
+  let echo = tty ? markerParser(exec) : undefined
+  /** What came before the wrapper was there: the shell's own words, or a runtime's. */
   const held: ExecEvent[] = []
   let heldBytes = 0
   let began = false
@@ -74,45 +75,44 @@ async function* executeWrapped(connection: Connection, what: What): AsyncGenerat
   // With stdin a command that reads nothing holds the server up, and a ping's answer with it.
   const alive = stayAlive(socket, connection.times.keepAliveMs, command.stdin === undefined)
 
-  const output = (stream: 'stdout' | 'stderr', data: Uint8Array): ExecEvent[] =>
-    data.byteLength === 0 ? [] : [{ type: 'output', stream, data }]
-
-  function* take(stream: 'stdout' | 'stderr', data: Uint8Array): Generator<ExecEvent> {
+  function* take(stream: Stream, data: Uint8Array): Generator<ExecEvent> {
+    if (began) return yield* own(stream, data)
     const isMarked = stream === (tty ? 'stdout' : 'stderr')
-    const { before, marker, after } = isMarked ? parser.write(data) : { before: data, after: new Uint8Array() }
-    // On a terminal it is the echo of the wrapper's own line.
-    const first = tty && isMarked && !began ? [] : output(stream, before)
-    if (began) yield* first
-    else {
-      held.push(...first)
-      heldBytes += before.byteLength
-    }
-    if (marker?.type === 'd') throw noDirectory(command.dir)
-    if (marker?.type === 'h')
+    const { before, marker, after } = isMarked ? opening.write(data) : { before: data, marker: undefined, after: NOTHING }
+    if (!tty && heldBytes < HELD_BYTES) held.push(...output(stream, before))
+    heldBytes += before.byteLength
+    if (marker === undefined) return
+    if (marker.type === 'd') throw noDirectory(command.dir)
+    if (marker.type === 'h')
       throw unsupported('There is no `head` in this container, and without it stdin has no end.', 'Run it without stdin.')
-    if (!began && (marker !== undefined || heldBytes > HELD_BYTES)) {
-      clearTimeout(timer)
-      began = true
-      yield { type: 'started', handle: { target: target.id, exec, ...(marker?.pid === undefined ? {} : { pid: marker.pid }) } }
-      yield* held.splice(0)
-    }
+    clearTimeout(timer)
+    sendInput(socket, GO)
+    if (command.stdin !== undefined) sendInput(socket, new TextEncoder().encode(command.stdin))
+    began = true
+    yield { type: 'started', handle: { target: target.id, exec, ...(marker.pid === undefined ? {} : { pid: marker.pid }) } }
+    yield* held.splice(0)
+    yield* own(stream, after)
+  }
+
+  function* own(stream: Stream, data: Uint8Array): Generator<ExecEvent> {
+    if (echo === undefined) return yield* output(stream, data)
+    const { marker, after } = echo.write(data)
+    if (marker !== undefined) echo = undefined
     yield* output(stream, after)
   }
 
   try {
-    sendInput(socket, new TextEncoder().encode('go\n'))
-    if (command.stdin !== undefined) sendInput(socket, new TextEncoder().encode(command.stdin))
     for await (const event of channels(socket)) {
       if (event.type === 'output') yield* take(event.stream, event.data)
       else {
-        if (began) yield* output(tty ? 'stdout' : 'stderr', parser.end())
         if (began) return yield* ended(event.how)
         const failure = whyNotBegun(event.how, held)
         if (failure?.type === 'not-found') return 'no-shell'
         throw failure?.error ?? notBegun(event.how)
       }
     }
-    if (signal.aborted) throw givenUp(signal)
+    // Without its line the wrapper runs nothing, and its line can no longer come.
+    if (signal.aborted) throw givenUp(signal, began ? 'maybe' : 'no')
     if (isLate) throw notStarted(connection.times.startMs)
     throw broken(await socket.ended, began)
   } finally {
@@ -120,6 +120,12 @@ async function* executeWrapped(connection: Connection, what: What): AsyncGenerat
     clearInterval(alive)
     socket.close()
   }
+}
+
+const NOTHING = new Uint8Array()
+
+function output(stream: Stream, data: Uint8Array): ExecEvent[] {
+  return data.byteLength === 0 ? [] : [{ type: 'output', stream, data }]
 }
 
 function* ended(how: HowEnded): Generator<ExecEvent, 'done'> {
@@ -229,8 +235,10 @@ async function connect(connection: Connection, what: What, ask: Ask, ran: 'no' |
   }
 }
 
+const NATIVE = /^([a-z0-9][-a-z0-9.]*)\/([a-z0-9][-a-z0-9.]*)\/([a-z0-9][-a-z0-9.]*)$/
+
 export function execPath({ native }: Target): { readonly path: string; readonly pod: string; readonly container: string } {
-  const [, namespace, name, container] = /^([a-z0-9.-]+)\/([a-z0-9.-]+)\/([a-z0-9.-]+)$/.exec(native) ?? []
+  const [, namespace, name, container] = NATIVE.exec(native) ?? []
   if (!namespace || !name || !container) throw protocol('This is not the id of a container in Kubernetes.')
   const pod = `/api/v1/namespaces/${namespace}/pods/${name}`
   return { path: `${pod}/exec`, pod, container }
@@ -294,11 +302,11 @@ function notBegun(how: HowEnded): BackendError {
   const said = how.type === 'exited' ? `its /bin/sh ended with exit code ${how.code}` : told(how.message)
   return new BackendError(
     {
-      code: how.type === 'exited' ? 'exit_code_unknown' : 'stream_broken',
-      message: `Nothing says whether the command began: ${said}.`,
-      next: 'Look at the container, then decide whether to run it again.',
+      code: 'backend_unavailable',
+      message: `The container did not begin the command: ${said}`,
+      next: 'Look at the pod; it may just have been stopped or replaced.',
     },
-    { ran: 'maybe' },
+    { ran: 'no' },
   )
 }
 
@@ -306,10 +314,10 @@ function notStarted(ms: number): BackendError {
   return new BackendError(
     {
       code: 'timeout',
-      message: `The container did not begin the command within ${ms / 1000} s.`,
-      next: 'Its node may be overloaded. Look before you run it again.',
+      message: `The container was not ready for the command within ${ms / 1000} s; it was not begun.`,
+      next: 'Its node may be overloaded: look there, or try again.',
     },
-    { ran: 'maybe' },
+    { ran: 'no' },
   )
 }
 
@@ -340,8 +348,8 @@ function broken(end: SocketEnd, began: boolean): BackendError {
       message: began
         ? `The connection ended (${how}) before the command said how it ended; it may still run.`
         : `The connection ended (${how}) before the command began: the pod may just have been replaced, or its node is gone.`,
-      next: 'Look at the pod and its node, then decide whether to run it again.',
+      next: began ? 'Look at the pod and its node, then decide whether to run it again.' : 'Look at the pod and its node.',
     },
-    { ran: 'maybe' },
+    { ran: began ? 'maybe' : 'no' },
   )
 }

@@ -4,24 +4,27 @@ import type { Argv, Command } from '../../core/model.ts'
 
 /*
  * Arguments: <exec id> <dir or ''> <bytes of stdin or ''> <NAME=value>… -- <argv>…; nothing is spliced into the text.
- * Nothing runs before a line came on stdin: closing a connection does not stop what the kubelet is about to start, so a
- * connection that was given up while it opened would otherwise begin its command after it was proved gone.
- * The marker is the first thing on stderr that is not the shell's own; stdout may overtake it.
+ * It tells with a marker on stderr that it is there, and runs nothing before a line came back on stdin. Closing a connection does not stop
+ * what a kubelet is about to start: without this, what was given up while it opened could begin after it was proved gone. And whatever goes
+ * wrong before that line is known not to have run.
  * The shell stays the parent: by its command line and session the kill finds what has cleaned its environment.
+ * A terminal echoes the line; the second marker says where the command's own output begins.
  * v4 cannot end stdin, so `head` counts it. fd 9 keeps the shell's own words ("Killed") out of the command's stderr.
  */
-const WRAPPER = `IFS= read -r _n || exit 125
-m() { printf '\\036%s %s\\n' "$DROVER_EXEC" "$1" >&2; }
+const WRAPPER = `m() { printf '\\036%s %s\\n' "$DROVER_EXEC" "$1" >&2; }
 DROVER_EXEC=$1; export DROVER_EXEC
 [ -z "$2" ] || cd -P "$2" 2>/dev/null || { m d; exit 125; }
 n=$3; [ "\${n:-0}" = 0 ] || command -v head >/dev/null || { m h; exit 125; }
+m p$$; IFS= read -r _n || exit 125; [ ! -t 1 ] || m b
 shift 3
 r() { while [ "$1" != -- ]; do export "$1"; shift; done; shift; case $1 in -*) exec -- "$@";; esac; exec "$@"; }
 exec 9>&2
-{ m p$$ 2>&9
-if [ "\${n:-0}" = 0 ]; then (r "$@") </dev/null 2>&9 9>&-
+{ if [ "\${n:-0}" = 0 ]; then (r "$@") </dev/null 2>&9 9>&-
 else head -c "$n" | (r "$@") 2>&9 9>&-; fi
 exit $?; } 2>/dev/null`
+
+/** What the wrapper waits for. */
+export const GO = new TextEncoder().encode('go\n')
 
 export function wrapped(command: Command, exec: string): Argv {
   const env = Object.entries(command.env ?? {}).map(([name, value]) => `${name}=${value}`)
@@ -29,19 +32,17 @@ export function wrapped(command: Command, exec: string): Argv {
   return ['/bin/sh', '-c', WRAPPER, 'drover', exec, command.dir ?? '', bytes, ...env, '--', ...command.argv]
 }
 
-/** `p`: it begins, with this pid. `d`: no such directory, `h`: no `head` to count stdin; then nothing ran. */
-export type Marker = { readonly type: 'p' | 'd' | 'h'; readonly pid?: number }
+/** `p`: it is there, with this pid, and waits. `b`: on a terminal, here the command begins. `d`: no such directory, `h`: no `head`; then it is gone. */
+export type Marker = { readonly type: 'p' | 'b' | 'd' | 'h'; readonly pid?: number }
 
 export type MarkerParser = {
-  /** Bytes before the marker are the shell's own words; after it the command's. */
+  /** Bytes before the marker are the shell's or the terminal's. */
   write(data: Uint8Array): { readonly before: Uint8Array; readonly marker?: Marker; readonly after: Uint8Array }
-  /** What was held back as the possible begin of a marker. */
-  end(): Uint8Array
 }
 
 const NOTHING = new Uint8Array()
 
-/** Finds the marker of one execution, whatever the pieces it comes in; only the first one counts. */
+/** Finds the next marker of one execution, whatever the pieces it comes in; what looks like one after it is output. */
 export function markerParser(exec: string): MarkerParser {
   const opening = new TextEncoder().encode(`\x1e${exec} `)
   let held: Uint8Array = NOTHING
@@ -68,17 +69,12 @@ export function markerParser(exec: string): MarkerParser {
       const after = held.slice(end + 1)
       isFound = true
       held = NOTHING
-      const [, type, pid] = /^([pdh])(\d{0,10})$/.exec(word) ?? []
+      const [, type, pid] = /^([pbdh])(\d{0,10})$/.exec(word) ?? []
       return {
         before,
         marker: { type: (type ?? 'p') as Marker['type'], ...(pid ? { pid: Number(pid) } : {}) },
         after,
       }
-    },
-    end() {
-      const rest = held
-      held = NOTHING
-      return rest
     },
   }
 }

@@ -156,10 +156,12 @@ export function createExecSocket(options: {
       if (isClientGone || isLost) return
       const isWanted = stream === 'stdout' ? ask.stdout : ask.stderr && !ask.tty
       if (!isWanted) return
-      for (let at = 0; at < data.byteLength; at += PIECE_BYTES)
-        send(stream === 'stdout' ? 1 : 2, data.subarray(at, at + PIECE_BYTES))
-      bytes += data.byteLength
-      isLost = interfere(ws, bytes, tell)
+      const whole = Math.min(data.byteLength, room(bytes))
+      for (let at = 0; at < whole; at += PIECE_BYTES)
+        send(stream === 'stdout' ? 1 : 2, data.subarray(at, Math.min(at + PIECE_BYTES, whole)))
+      bytes += whole
+      isLost = whole < data.byteLength
+      if (isLost) interfere(ws, tell)
       if (ws.bufferedAmount > CLIENT_BUFFER) {
         started.pause()
         resumeWhenDrained(ws, started)
@@ -174,14 +176,18 @@ export function createExecSocket(options: {
     if (!isLost) tell(statusOf(end, protocol, ask.argv))
   }
 
-  /** True: the client hears no more. */
-  function interfere(ws: WebSocket, bytes: number, tell: (status: unknown) => void): boolean {
-    const passed = (limit: number | undefined) => limit !== undefined && bytes > limit
-    if (passed(faults.dropAfterBytes)) ws.terminate()
-    else if (passed(faults.closeAfterBytes)) ws.close(1000)
-    else if (passed(faults.loseKubeletAfterBytes)) tell(internalError('error reading from error stream: stream broken'))
-    else return false
-    return true
+  /** How much more output goes before something goes wrong. */
+  function room(bytes: number): number {
+    const limits = [faults.dropAfterBytes, faults.closeAfterBytes, faults.loseKubeletAfterBytes].filter(
+      (one) => one !== undefined,
+    )
+    return Math.max(0, Math.min(Number.POSITIVE_INFINITY, ...limits) - bytes)
+  }
+
+  function interfere(ws: WebSocket, tell: (status: unknown) => void): void {
+    if (faults.dropAfterBytes !== undefined) ws.terminate()
+    else if (faults.closeAfterBytes !== undefined) ws.close(1000)
+    else tell(internalError('error reading from error stream: stream broken'))
   }
 
   return {

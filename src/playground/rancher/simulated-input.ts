@@ -9,6 +9,8 @@ export type Input = {
   taken(): Uint8Array
   /** All of it, once it has ended. */
   rest(signal: AbortSignal): Promise<Uint8Array>
+  /** The next so many, or what there is at the end. */
+  bytes(count: number, signal: AbortSignal): Promise<Uint8Array>
   /** The next line with its newline; undefined at the end. */
   line(signal: AbortSignal): Promise<Uint8Array | undefined>
 }
@@ -41,6 +43,10 @@ export function createInput(): Input {
     async rest(signal) {
       while (!ended && !signal.aborted) await more(signal)
       return take(held.length)
+    },
+    async bytes(count, signal) {
+      while (held.length < count && !ended && !signal.aborted) await more(signal)
+      return take(count)
     },
     async line(signal) {
       for (;;) {

@@ -5,7 +5,7 @@ import { isShell, type PeerEnd, startErrorText } from './engine.ts'
 import { commandsOf, LIVE, SCRATCH } from './simulated-commands.ts'
 import type { Input } from './simulated-input.ts'
 import type { Machine, MachineProcess } from './simulated-machine.ts'
-import { runKill, runWrapper, wrapperOf } from './simulated-wrapper.ts'
+import { runKill, runMarked, runWrapper, wrapperOf } from './simulated-wrapper.ts'
 
 /** Programs that read their standard input when they are given no file. */
 const READERS = new Set([
@@ -45,7 +45,8 @@ export async function run(machine: Machine, self: MachineProcess, argv: readonly
   const bash = shellOf(machine, self, io.dir)
   const { signal } = self.controller
   const wrapper = wrapperOf(argv)
-  if (wrapper?.kind === 'run') return endOf(self, await runWrapper(machine, self, wrapper, io, run))
+  if (wrapper?.kind === 'frames') return endOf(self, await runWrapper(machine, self, wrapper, io, run))
+  if (wrapper?.kind === 'marker') return endOf(self, await runMarked(machine, self, wrapper, io, run))
   if (wrapper?.kind === 'kill') return endOf(self, await runKill(machine, self, wrapper, io))
   const live = machine.container.shell ? LIVE[name] : SCRATCH
   if (live) return endOf(self, await live(args, (text) => io.out('stdout', Buffer.from(text)), self))

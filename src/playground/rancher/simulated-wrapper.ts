@@ -1,5 +1,5 @@
 /**
- * Does what a real `sh` would do with the two scripts that drover's Rancher 1.x backend sends (`src/backends/rancher1/wrapper.ts`).
+ * Does what a real `sh` would do with the scripts that drover's backends send (`wrapper.ts` of rancher1 and of kubernetes, `wire/kill.ts`).
  * just-bash cannot run them itself: it does not duplicate file descriptors into pipes, writes nothing before the end and has no /proc of processes.
  * `test/playground/simulated.test.ts` makes the same claims about this and about a real shell.
  */
@@ -11,7 +11,10 @@ import type { Machine, MachineProcess } from './simulated-machine.ts'
 import type { SimulatedIo } from './simulated-shell.ts'
 
 type Wrapper = {
-  readonly kind: 'run'
+  /** `frames`: Rancher 1.x, where one stream holds everything. `marker`: Kubernetes, which keeps the streams and the exit code itself. */
+  readonly kind: 'frames' | 'marker'
+  /** Bytes of stdin that are the command's; only with `marker`. */
+  readonly stdinBytes: number
   readonly exec: string
   readonly dir: string
   readonly environ: Readonly<Record<string, string>>
@@ -32,13 +35,46 @@ export function wrapperOf(argv: readonly string[]): Wrapper | Kill | undefined {
     return { kind: 'kill', exec: head + tail, pid: pid === '-' ? undefined : Number(pid) }
   }
   if (name !== 'drover' || !script.includes('read -r _n')) return undefined
-  const [exec = '', dir = '', ...words] = rest
+  const kind = script.includes('m() {') ? 'marker' : 'frames'
+  const [exec = '', dir = '', ...more] = rest
+  const [bytes, words] = kind === 'marker' ? [Number(more[0] ?? 0), more.slice(1)] : [0, more]
   const end = words.indexOf('--')
   const pairs = words.slice(0, end).map((word): [string, string] => {
     const at = word.indexOf('=')
     return [word.slice(0, at), word.slice(at + 1)]
   })
-  return { kind: 'run', exec, dir, environ: Object.fromEntries(pairs), argv: words.slice(end + 1) }
+  return { kind, stdinBytes: bytes, exec, dir, environ: Object.fromEntries(pairs), argv: words.slice(end + 1) }
+}
+
+type Run = (machine: Machine, self: MachineProcess, argv: readonly string[], io: SimulatedIo) => Promise<PeerEnd>
+
+/** Tells with a marker that it is there, waits for its line, and hands everything else through. */
+export async function runMarked(
+  machine: Machine,
+  self: MachineProcess,
+  wrapper: Wrapper,
+  io: SimulatedIo,
+  run: Run,
+): Promise<number> {
+  const { signal } = self.controller
+  const mark = (word: string) => io.out(io.tty ? 'stdout' : 'stderr', Buffer.from(`\x1e${wrapper.exec} ${word}\n`, 'latin1'))
+  if (wrapper.dir !== '' && !(await isDirectory(machine, wrapper.dir))) {
+    await mark('d')
+    return 125
+  }
+  await mark(`p${self.pid}`)
+  const line = await io.input.line(signal)
+  if (line === undefined || line.at(-1) !== 0x0a) return 125
+  if (io.tty) await mark('b')
+  const input = createInput()
+  if (wrapper.stdinBytes > 0) input.push(await io.input.bytes(wrapper.stdinBytes, signal))
+  input.end()
+  const child = await machine.spawn(wrapper.argv, self, { ...self.environ, DROVER_EXEC: wrapper.exec, ...wrapper.environ })
+  const end = await run(machine, child, wrapper.argv, { ...io, input, ...(wrapper.dir === '' ? {} : { dir: wrapper.dir }) })
+  await machine.reap(child)
+  if ('code' in end) return end.code
+  await io.out('stderr', Buffer.from(`drover: exec: line 6: ${wrapper.argv[0] ?? ''}: not found\n`))
+  return 127
 }
 
 export async function runWrapper(
@@ -46,7 +82,7 @@ export async function runWrapper(
   self: MachineProcess,
   wrapper: Wrapper,
   io: SimulatedIo,
-  run: (machine: Machine, self: MachineProcess, argv: readonly string[], io: SimulatedIo) => Promise<PeerEnd>,
+  run: Run,
 ): Promise<number> {
   const { signal } = self.controller
   const line = await io.input.line(signal)
