@@ -38,11 +38,16 @@ export function configText(env: Env): string {
   return parts.filter((part) => typeof part === 'string').join('\n')
 }
 
+let known: { readonly key: string; readonly config: Config } | undefined
+
+/** Parsed once for each isolate, not for each request and each run; a mistake is told every time, and nothing runs. */
 export function configOf(env: Env): Config {
   const variables = Object.fromEntries(
     Object.entries(env).flatMap(([key, value]) => (typeof value === 'string' ? [[key, value]] : [])),
   )
-  return parseConfig(configText(env), 'DROVER_CONFIG', variables, { socketMode: false })
+  const key = JSON.stringify(variables)
+  if (known?.key !== key) known = { key, config: parseConfig(configText(env), 'DROVER_CONFIG', variables, { socketMode: false }) }
+  return known.config
 }
 
 /** An isolate has 128 MB for everything in it; delivering an answer takes several times what it keeps. */
@@ -51,10 +56,16 @@ const mostOutputBytes = 8 * 1024 * 1024
 /** An alarm may work for 15 minutes; judging before and delivering after take their part of it. */
 const mostRunMs = 12 * 60_000
 
+const limited = new WeakMap<Config, Config>()
+
 function withinMemory(config: Config): Config {
+  const made = limited.get(config)
+  if (made) return made
   const { outputBytes, runOutputBytes, ...limits } = config.limits
   const least = (bytes: number) => Math.min(bytes, mostOutputBytes)
-  return { ...config, limits: { ...limits, outputBytes: least(outputBytes), runOutputBytes: least(runOutputBytes) } }
+  const smaller = { ...config, limits: { ...limits, outputBytes: least(outputBytes), runOutputBytes: least(runOutputBytes) } }
+  limited.set(config, smaller)
+  return smaller
 }
 
 type Inside = { readonly ledger: Ledger; readonly gateway: LocalGateway; readonly wake: AlarmWake }

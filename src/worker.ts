@@ -1,12 +1,11 @@
 /** The Workers door: requests come in here; every run, and the memory of deliveries, lives in a Durable Object. */
 
-import type { Config } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import type { RunId } from './core/model.ts'
 import type { Gateway } from './core/ports.ts'
 import { isRunId } from './core/run-id.ts'
 import { createApp, maskedLog } from './gateway.ts'
-import { type Answer, configOf, configText, type Env, HUB, workerLog } from './run-object.ts'
+import { type Answer, configOf, type Env, HUB, workerLog } from './run-object.ts'
 
 export { RunObject } from './run-object.ts'
 
@@ -38,19 +37,10 @@ function remoteGateway(env: Env): Gateway {
   }
 }
 
-let known: { readonly text: string; readonly config: Config } | undefined
-
-/** Parsed once for each isolate; a mistake is told on every request, and nothing runs. */
-function configFor(env: Env): Config {
-  const text = configText(env)
-  if (known?.text !== text) known = { text, config: configOf(env) }
-  return known.config
-}
-
 export default {
   async fetch(request: Request, env: Env, context: { waitUntil(promise: Promise<unknown>): void }): Promise<Response> {
     try {
-      const config = configFor(env)
+      const config = configOf(env)
       const app = createApp(config, remoteGateway(env), {
         log: maskedLog(config, workerLog),
         keepAlive: (promise) => context.waitUntil(promise),

@@ -37,14 +37,10 @@ export const migrations: readonly (readonly string[])[] = [
   ],
 ]
 
+const recordTable = 'create table if not exists migration (id integer not null primary key, at bigint not null)'
+
 /** Brings the tables up to date. Safe to start twice at once: the record's primary key lets one of them win each step. */
 export async function migrate(db: Db, at: number, steps: readonly (readonly string[])[] = migrations): Promise<void> {
-  const base = {
-    sql: 'create table if not exists migration (id integer not null primary key, at bigint not null)',
-    parameters: [],
-  }
-  // PostgreSQL may fail one of two `if not exists` that meet; the second try finds the table.
-  await db.batch([base]).catch(() => db.batch([base]))
   for (;;) {
     const done = await applied(db)
     if (done > steps.length) {
@@ -61,14 +57,22 @@ export async function migrate(db: Db, at: number, steps: readonly (readonly stri
       .values({ id: done + 1, at })
       .compile()
     try {
-      await db.batch([{ sql: record.sql, parameters: [done + 1, at] }, ...step.map((sql) => ({ sql, parameters: [] }))])
+      // The record's own table comes with the first step: a new ledger is made by one write.
+      const base = done === 0 ? [{ sql: recordTable, parameters: [] }] : []
+      await db.batch([...base, { sql: record.sql, parameters: [done + 1, at] }, ...step.map((sql) => ({ sql, parameters: [] }))])
     } catch (error) {
       if ((await applied(db)) === done) throw error
     }
   }
 }
 
+/** How many steps were taken; 0 when there is not even a record of them. */
 async function applied(db: Db): Promise<number> {
-  const [[row]] = await send(db, [query.selectFrom('migration').select(({ fn }) => fn.max('id').as('last'))])
-  return row?.last ?? 0
+  try {
+    const [[row]] = await send(db, [query.selectFrom('migration').select(({ fn }) => fn.max('id').as('last'))])
+    return row?.last ?? 0
+  } catch (error) {
+    if (error instanceof DroverError) throw error
+    return 0
+  }
 }

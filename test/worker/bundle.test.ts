@@ -39,11 +39,11 @@ describe("the Worker's bundle", () => {
       expect(packages).not.toContain(name)
   })
 
-  it("drover's own code in it imports nothing of Node", () => {
+  it("drover's own code in it imports nothing of Node but digests, which workerd has built in", () => {
     const own = Object.entries(meta.inputs).filter(([path]) => path.startsWith('src/'))
     expect(own.length).toBeGreaterThan(30)
     const reached = own.flatMap(([path, { imports }]) =>
-      imports.filter((one) => one.path.startsWith('node:')).map((one) => `${path} → ${one.path}`),
+      imports.filter((one) => one.path.startsWith('node:') && one.path !== 'node:crypto').map((one) => `${path} → ${one.path}`),
     )
     expect(reached).toEqual([])
     expect(own.map(([path]) => path).filter((path) => /playground|local\.ts|node\.ts|cli\.ts|db-sqlite/.test(path))).toEqual([])
