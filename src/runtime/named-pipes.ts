@@ -19,6 +19,8 @@ const env = { PATH: process.env.PATH ?? '/usr/bin:/bin' }
 const open = promisify(openFile)
 /** Deno cannot make a socket of a descriptor: there a `cat` holds the end that is read. */
 const isDeno = 'deno' in process.versions
+/** So many bytes go in whole or not at all, pipe(7): Deno goes on after a part by itself, and then does not tell how far it came. */
+const PIPE_BUF = 4096
 /** Between looks at what gives no sign by itself. */
 const lookMs = { first: 2, most: 50 }
 
@@ -79,13 +81,14 @@ export const makePipes: MakePipes = async (names, folder, signal) => {
       }
       ends.push(end)
       const send = async (data: Uint8Array) => {
-        let at = 0
-        for (let wait = lookMs.first; isOpen && at < data.byteLength; ) {
-          const taken = writeSome(fd, data, at)
-          if (taken === undefined) return
+        let wait = lookMs.first
+        for (let at = 0; isOpen && at < data.byteLength; ) {
+          const taken = writeSome(fd, data.subarray(at, at + PIPE_BUF))
+          if (taken === 'nobody reads') return
           at += taken
           wait = taken > 0 ? lookMs.first : Math.min(wait * 2, lookMs.most)
-          if (at < data.byteLength) await sleep(wait)
+          // Full: nothing tells when it is not.
+          if (taken === 0) await sleep(wait)
         }
       }
       return { send, end }
@@ -107,12 +110,11 @@ async function openForWriting(path: string, signal: AbortSignal): Promise<number
   }
 }
 
-/** How many bytes went in; undefined when nobody reads any more. */
-function writeSome(fd: number, data: Uint8Array, at: number): number | undefined {
+function writeSome(fd: number, data: Uint8Array): number | 'nobody reads' {
   try {
-    return writeSync(fd, data, at)
+    return writeSync(fd, data)
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EAGAIN' ? 0 : undefined
+    return (error as NodeJS.ErrnoException).code === 'EAGAIN' ? 0 : 'nobody reads'
   }
 }
 

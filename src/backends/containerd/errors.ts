@@ -67,17 +67,12 @@ export function notMade(error: unknown, name: string, address: string): unknown 
 /** The states of a container in which nothing can be run. The texts: containerd's pkg/process and runc's `exec`. */
 function state(error: EngineError, name: string): BackendError | undefined {
   const not = (how: string, next: string) => failure('no', 'not_running', `The container ${name} ${how}.`, next, error)
-  if (/paus(ed|ing)/.test(error.message)) return not('is paused', 'Let it go on, or choose one that runs.')
-  if (
-    error.code === 'NOT_FOUND' ||
-    /in a (stopped|deleted) state|cannot exec in a stopped container|not running/.test(error.message)
-  )
+  if (error.code === 'NOT_FOUND' || /in a (stopped|deleted) state|cannot exec in a stopped container/.test(error.message))
     return not('is not running', 'Start it, or choose one that runs.')
+  if (/in a paus(ed|ing) state|cannot exec in a paused container/.test(error.message))
+    return not('is paused', 'Let it go on, or choose one that runs.')
   return undefined
 }
-
-/** Only these words mean for certain that no process of the command's has begun. */
-const RUNTIME = /OCI runtime exec failed|(runc|crun|runsc) did not terminate|fork\/exec|exec failed/i
 
 /** Tasks.Start: what the runtime says of a program it could not start is no output and no exit code. */
 export function notStarted(
@@ -87,52 +82,44 @@ export function notStarted(
 ): unknown {
   if (!(error instanceof EngineError)) return error
   const { code, message } = error
-  const [program = ''] = command.argv
   const no = (reason: Failure['code'], text: string, next: string) => failure('no', reason, text, next, error)
   if (code === 'CANCELLED') return givenUp('maybe', error)
-  if (code === 'DEADLINE_EXCEEDED')
-    return failure(
-      'maybe',
-      'timeout',
-      'The container did not begin the command in time.',
-      'Its machine may be overloaded. Look before you run it again.',
-      error,
-    )
-  if (/argument list too long/i.test(message))
-    return no(
-      'unsupported',
-      'The command is longer than the container’s system takes (128 KiB for one argument).',
-      'Make it shorter.',
-    )
-  if (/chdir to cwd|mkdir .*cwd|\bcwd\b/.test(message))
+  if (code === 'DEADLINE_EXCEEDED') {
+    const next = 'Its machine may be overloaded. Look before you run it again.'
+    return failure('maybe', 'timeout', 'The container did not begin the command in time.', next, error)
+  }
+  if (!isVerdict(message)) return (code === 'NOT_FOUND' ? state(error, name) : undefined) ?? lost(error)
+  // Names of programs and folders stand in quotes, and may read like anything.
+  const said = message.replaceAll(/"(?:[^"\\]|\\.)*"/g, '""')
+  const [program = ''] = command.argv
+  if (/chdir to cwd/.test(said))
     return no(
       'command_not_found',
-      `The directory ${command.dir ?? 'the container starts in'} is not there, or may not be entered, so the command was not started.`,
+      `The directory ${command.dir ?? 'that the container starts in'} is not there, or may not be entered, so the command was not started.`,
       'Check dir= against the files of the container.',
     )
-  if (RUNTIME.test(message)) {
-    const stopped = state(error, name)
-    if (stopped) return stopped
-    if (/not found in \$PATH|no such file or directory/.test(message))
-      return no('command_not_found', `There is no ${program} in the container.`, 'Use a program that the image has.')
-    if (/permission denied|is a directory|exec format error/.test(message))
-      return no(
-        'command_not_found',
-        `${program} is in the container, but cannot be run there: ${reason(message)}.`,
-        'Check its rights, and what system it was made for.',
-      )
+  if (/not found in \$PATH|no such file or directory/i.test(said))
+    return no('command_not_found', `There is no ${program} in the container.`, 'Use a program that the image has.')
+  const [why] = /permission denied|is a directory|exec format error/i.exec(said) ?? []
+  if (why)
     return no(
+      'command_not_found',
+      `${program} is in the container, but cannot be run there: ${why}.`,
+      'Check its rights, and what system it was made for.',
+    )
+  return (
+    state(error, name) ??
+    no(
       'backend_unavailable',
       `The container’s runtime could not start it: ${words(message)}`,
       'Look at the container on its machine.',
     )
-  }
-  if (code === 'NOT_FOUND' || code === 'FAILED_PRECONDITION') return state(error, name) ?? lost(error)
-  return lost(error)
+  )
 }
 
-function reason(message: string): string {
-  return /permission denied|is a directory|exec format error/.exec(message)?.[0] ?? 'refused'
+/** The runtime's own word that nothing has begun. One that was killed itself has none to give. */
+function isVerdict(message: string): boolean {
+  return /^OCI runtime exec failed/.test(message) && !/did not terminate|unable to retrieve OCI runtime error/.test(message)
 }
 
 /** After the begin, the engine that can no longer be asked proves nothing (S41). */

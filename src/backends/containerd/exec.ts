@@ -76,7 +76,7 @@ async function* executeInPlace(connection: Connection, what: What): AsyncGenerat
   const pipes = await pipesFor(connection, [...outputs, ...(input ? ['stdin'] : [])], signal)
   const id = { containerId: target.native, execId: execIdOf(exec) }
   const waiting = new AbortController()
-  let made = false
+  let asked = false
   let starting: Promise<{ readonly pid: number }> | undefined
   let waited: Promise<number> | undefined
   let isOver = false
@@ -86,6 +86,7 @@ async function* executeInPlace(connection: Connection, what: What): AsyncGenerat
       outputs.map(async (stream): Promise<Arriving> => ({ stream, data: await pipes.read(stream, signal) })),
     )
     if (signal.aborted) throw givenUp('no', signal.reason)
+    asked = true
     await engine
       .exec(
         {
@@ -101,7 +102,6 @@ async function* executeInPlace(connection: Connection, what: What): AsyncGenerat
       .catch((error: unknown) => {
         throw signal.aborted ? givenUp('no', error) : notMade(error, target.name, address)
       })
-    made = true
     if (signal.aborted) throw givenUp('no', signal.reason)
     waited = engine.wait(id, waiting.signal)
     waited.catch(() => {})
@@ -110,7 +110,7 @@ async function* executeInPlace(connection: Connection, what: What): AsyncGenerat
     const { pid } = await unlessAborted(starting, signal).catch((error: unknown) => {
       throw notStarted(error, command, target.name)
     })
-    const stdin = input && (await pipes.write('stdin', AbortSignal.any([signal, AbortSignal.timeout(OPEN_MS)])))
+    const stdin = input && (await stdinOf(pipes, signal))
     pipes.handedOver()
     connection.live.add(exec)
     const inside = await connection.pidInside(pid, target.native)
@@ -129,17 +129,17 @@ async function* executeInPlace(connection: Connection, what: What): AsyncGenerat
     yield { type: 'exit', code }
   } catch (error) {
     if (error instanceof BackendError) {
-      // It was refused, so containerd has it, not begun: nothing is left to be waited for.
-      if (made && error.ran === 'no') await forget(engine, id)
+      // Not begun, and never to begin: nothing is left to be waited for.
+      if (asked && error.ran === 'no') await forget(engine, id)
       isOver = error.ran === 'no'
       throw error
     }
-    if (signal.aborted) throw givenUp(made ? 'maybe' : 'no', error)
-    throw made ? lost(error) : refusal(error, { address, about })
+    if (signal.aborted) throw givenUp(starting ? 'maybe' : 'no', error)
+    throw starting ? lost(error) : refusal(error, { address, about })
   } finally {
     pipes.close()
     connection.live.delete(exec)
-    if (made && !isOver) void reap(engine, id, { starting, waited, waiting })
+    if (asked && !isOver) void reap(engine, id, { starting, waited, waiting })
     else waiting.abort()
   }
 }
@@ -168,7 +168,7 @@ async function lookedUp(connection: Connection, what: What, user: string): Promi
   let text = ''
   const look: What = {
     ...what,
-    command: { argv: ['cat', '/etc/passwd', '/etc/group'] },
+    command: { argv: ['cat', '/etc/passwd', '/etc/group'], dir: '/' },
     exec: crypto.randomUUID().replaceAll('-', ''),
   }
   try {
@@ -208,6 +208,15 @@ async function pipesFor(
   }
 }
 
+async function stdinOf(pipes: NamedPipes, signal: AbortSignal): Promise<PipeWriter> {
+  const deadline = AbortSignal.timeout(OPEN_MS)
+  try {
+    return await pipes.write('stdin', AbortSignal.any([signal, deadline]))
+  } catch (error) {
+    throw deadline.aborted ? new EngineError('DEADLINE_EXCEEDED', 'its stdin was not opened', { cause: error }) : error
+  }
+}
+
 type ExecId = { readonly containerId: string; readonly execId: string }
 
 /**
@@ -227,7 +236,7 @@ async function forget(engine: Engine, id: ExecId): Promise<void> {
   await engine.forget(id, AbortSignal.timeout(REAP_MS)).catch(() => {})
 }
 
-/** Of what is given up: a start under way is ended when it comes, and containerd forgets the process if it ends soon. */
+/** Of what is given up: containerd forgets the process if it ends soon; else that is for the kill. */
 async function reap(
   engine: Engine,
   id: ExecId,
@@ -246,7 +255,7 @@ async function reap(
     await starting
     await waited
   } catch {
-    // Containerd is gone, or it never began, or it goes on: then it is for the kill to end it.
+    // Containerd is gone, or it never began, or it goes on.
   } finally {
     clearTimeout(timer)
     waiting.abort()

@@ -61,7 +61,7 @@ type Inside = {
 
 async function killInside(connection: Connection, slots: Slots, one: Inside): Promise<KillResult | 'no shell'> {
   const { target, exec, user, pid, signal } = one
-  const command = { ...killCommand(exec, pid, one.isLeader), ...(user === undefined ? {} : { user }) }
+  const command = { ...killCommand(exec, pid, one.isLeader), dir: '/', ...(user === undefined ? {} : { user }) }
   const decoder = new TextDecoder()
   let said = ''
   try {
