@@ -8,7 +8,7 @@ import { Hono } from 'hono'
 import { type Config, parseConfig } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import { jsonLog, type Local, startLocal } from './local.ts'
-import { NAMESPACE, startDefaultCluster } from './playground/kubernetes/default-world.ts'
+import { IMAGES, NAMESPACE, startDefaultCluster } from './playground/kubernetes/default-world.ts'
 import type { KubernetesPeer } from './playground/kubernetes/peer.ts'
 import {
   type Bench,
@@ -195,7 +195,7 @@ export async function startPlayground(args: readonly string[] = []): Promise<Pla
   const config = parseConfig(configText(play), 'the playground', env)
   const local = await startLocal(config, { log: args.includes('--debug') ? jsonLog : () => {} })
   const protocol = createProtocol(play.slack, play.rancher, bookOf(local))
-  const bench: Bench = { protocol, faults: createFaultMenu(play.slack, play.rancher), targets: offersOf(local) }
+  const bench: Bench = { protocol, faults: createFaultMenu(play.slack, play.rancher), targets: offersOf(local), images: IMAGES }
   const page = playgroundPage({ peer: play.slack, token, examples, bench })
   const root = new Hono<{ Bindings: HttpBindings }>()
   for (const path of ['/healthz', '/readyz', '/hooks/*', '/slack/*'])
@@ -234,12 +234,15 @@ function offersOf({ gateway }: Local): NonNullable<Bench['targets']> {
     const place = { kind: 'slack', team: 'T0PLAY', channel } as const
     const answer = await gateway.targets({}, { kind: 'slack-user', team, user }, place)
     if (!answer.ok) return []
-    return answer.targets.map(({ name, backend, labels, facets: { stack, service } }) => ({
+    return answer.targets.map(({ name, backend, labels, facets: { stack, service, namespace, workload, container } }) => ({
       name,
       backend,
       labels,
       ...(stack === undefined ? {} : { stack }),
       ...(service === undefined ? {} : { service }),
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(workload === undefined ? {} : { workload }),
+      ...(container === undefined ? {} : { container }),
     }))
   }
 }

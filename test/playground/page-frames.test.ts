@@ -78,11 +78,27 @@ const { suggest } = (await import(new URL('../../src/playground/page/suggest.js'
   suggest(text: string, caret: number, offers: object): { readonly choices: readonly { readonly text: string }[] } | undefined
 }
 
-const offers = { labels: ['app=shop', 'role=web'], names: ['shop-web-1', 'shop-web-2', 'blog-1'], stacks: ['shop'] }
+const offers = {
+  labels: ['app=shop', 'role=web'],
+  names: ['shop-web-1', 'shop-web-2', 'blog-1'],
+  stacks: ['shop'],
+  deployments: ['api'],
+  containers: ['main'],
+  images: ['repo:1', 'repo:2'],
+}
 const after = (text: string) => suggest(text, text.length, offers)?.choices.map((one) => one.text)
 
 test.for([
-  ['/', ['/exec ']],
+  ['/', ['/exec ', '/rollout ']],
+  ['/r', ['/rollout ']],
+  ['/rollout ', ['image ', 'restart ', 'scale ', 'undo ', 'pause ', 'resume ', 'finish ', 'status ', 'why ', 'help ']],
+  ['/rollout why im', ['image ']],
+  ['/rollout image depl', ['deployment=']],
+  ['/rollout image deployment=', ['api ']],
+  ['/rollout image deployment=api c', ['container=', 'service=', 'stack=', 'namespace=']],
+  ['/rollout image deployment=api container=main image=repo:', ['repo:1 ', 'repo:2 ']],
+  ['@drover rollout scale deployment=api rep', ['replicas=']],
+  ['/rollout restart deployment=api rep', undefined],
   ['/exec st', ['stack=']],
   ['/exec stack=', ['shop ']],
   ['/exec name=shop-', ['shop-web-* ', 'shop-web-1 ', 'shop-web-2 ']],

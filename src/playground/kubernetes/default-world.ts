@@ -5,6 +5,8 @@ import { appsRoutes } from './apps.ts'
 import { type KubernetesPeer, startKubernetesPeer } from './peer.ts'
 
 export const NAMESPACE = 'store'
+/** What there is to roll out; the last is in no registry. */
+export const IMAGES = ['drover-test/busybox:1', 'drover-test/busybox:2', 'drover-test/busybox:missing']
 const DEPLOYMENTS = `/apis/apps/v1/namespaces/${NAMESPACE}/deployments`
 /** Between two steps of a change; while the world is made there is nobody to watch. */
 const WATCHED_MS = 400

@@ -12,6 +12,10 @@ export type Offered = {
   readonly labels: Readonly<Record<string, string>>
   readonly stack?: string
   readonly service?: string
+  readonly namespace?: string
+  /** `deployment/api`. */
+  readonly workload?: string
+  readonly container?: string
 }
 
 export type Bench = {
@@ -19,6 +23,8 @@ export type Bench = {
   readonly faults?: Faults
   /** What drover would tell this person there; empty when nothing. */
   readonly targets?: (user: string, team: string, channel: string) => Promise<readonly Offered[]>
+  /** Images that a rollout may name here. */
+  readonly images?: readonly string[]
 }
 
 const MAX_OFFERED = 200
@@ -76,6 +82,10 @@ export function benchRoutes(
       stacks: all(targets.map(({ stack }) => stack)),
       services: all(targets.map(({ service }) => service)),
       backends: all(targets.map(({ backend }) => backend)),
+      namespaces: all(targets.map(({ namespace }) => namespace)),
+      deployments: all(targets.map(({ workload }) => /^deployment\/(.*)$/.exec(workload ?? '')?.[1])),
+      containers: all(targets.filter(({ workload }) => workload !== undefined).map(({ container }) => container)),
+      images: bench.images ?? [],
       // The platform's own labels come last: nobody types them.
       labels: platformLast(all(targets.flatMap(({ labels }) => Object.entries(labels).map(([key, value]) => `${key}=${value}`)))),
     }

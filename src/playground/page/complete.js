@@ -89,7 +89,7 @@ export function completes(composer, list, changed) {
   async function look() {
     const ask = (offers) => suggest(composer.value, composer.selectionStart, offers)
     draw(ask(cache.offers))
-    if (!/^\/exec\s|@drover\s/i.test(composer.value)) return
+    if (!/^\/(exec|rollout)\s|@drover\s/i.test(composer.value)) return
     const before = cache.offers
     const mine = ++turn
     const offers = await offersHere().catch(() => ({}))
