@@ -32,10 +32,20 @@ describe("the Worker's bundle", () => {
   }, 60_000)
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-  it('holds neither ws, undici nor express', () => {
+  it('holds neither ws, undici, express nor gRPC', () => {
     const packages = Object.keys(meta.inputs).flatMap((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? [])
     expect(packages).toContain('hono')
-    for (const name of ['ws', 'undici', 'express', '@slack/socket-mode', 'just-bash', '@hono/node-server'])
+    for (const name of [
+      'ws',
+      'undici',
+      'express',
+      '@slack/socket-mode',
+      'just-bash',
+      '@hono/node-server',
+      '@grpc/grpc-js',
+      '@grpc/proto-loader',
+      'protobufjs',
+    ])
       expect(packages).not.toContain(name)
   })
 

@@ -18,7 +18,7 @@ const service = (methods: Readonly<Record<string, Method>>) => ({ methods })
 const unary = (requestType: string, responseType: string): Method => ({ requestType, responseType })
 const inside = (name: string, nested: object) => ({ [name]: { nested } })
 
-/** Fields and numbers: containerd api v1, services/{tasks,containers,version,namespaces}/v1 and types/task; the same in 1.6, 1.7 and 2. */
+/** Fields and numbers: containerd api v1, services/{tasks,containers,version,namespaces}/v1 and types/task; the same in 1.6 and 1.7. */
 export const protocol = {
   nested: inside('containerd', {
     Empty: message({}),
