@@ -330,6 +330,8 @@ describe('refusals', () => {
     [403, 'pod-shell feature is disabled\n', 'backend_forbidden', /pod-shell/],
     [500, 'dial tcp: failed to find Session for client c-abc12', 'backend_unavailable', /agent/],
     [502, '', 'backend_unavailable', /agent/],
+    [502, '<html>Bad Gateway</html>', 'backend_unavailable', /before Rancher/],
+    [504, '', 'backend_unavailable', /before Rancher/],
     [404, { type: 'error', status: 404, code: 'NotFound', message: 'not found' }, 'backend_not_found', /does not know/],
     [429, { type: 'error', status: 429, code: 'TooMany', message: 'slow down' }, 'backend_unavailable', /429/],
   ])('HTTP %i %j is %s', (status, body, code, words) => {

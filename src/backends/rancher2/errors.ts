@@ -83,8 +83,11 @@ function refusedBy(answer: { readonly status: number; readonly body: string }, a
     )
   if (status === 401) return unauthorized(message)
   if (error.from === 'router' || code === 'ClusterUnavailable') return notReady(error, cluster)
-  if (error.from === 'text' && about.cluster !== undefined)
-    return status === 502 || (status === 500 && DIAL.test(message)) ? agentDown(cluster) : undefined
+  if (error.from === 'text' && about.cluster !== undefined) {
+    if ((status === 502 && message === '') || (status === 500 && DIAL.test(message))) return agentDown(cluster)
+    // Rancher's own 502 is empty: a page is of what stands before it.
+    if (status < 502) return undefined
+  }
   if (status === 403)
     return no(
       'backend_forbidden',
@@ -96,6 +99,12 @@ function refusedBy(answer: { readonly status: number; readonly body: string }, a
       'backend_not_found',
       'Rancher does not know it, or does not show it to this API key.',
       'Check the ids of cluster and project: they are in the address of their pages.',
+    )
+  if (status >= 502 && error.from === 'text')
+    return no(
+      'backend_unavailable',
+      `What stands before Rancher answered with HTTP ${status}: Rancher may be starting or down.`,
+      'Look at the Rancher server and at the balancer before it, then try again.',
     )
   if (status === 429 || status >= 500)
     return no(
@@ -216,7 +225,7 @@ export async function inRancherWords(error: unknown, rancher: RancherApi): Promi
 async function displayName(user: string, rancher: RancherApi): Promise<string | undefined> {
   try {
     const found = await rancher.one(`/v3/users/${encodeURIComponent(user)}`, User, AbortSignal.timeout(NAME_MS))
-    return found.name || found.username || undefined
+    return (found.name || found.username || undefined)?.slice(0, 100)
   } catch (error) {
     if (error instanceof BackendError) return undefined
     throw error
