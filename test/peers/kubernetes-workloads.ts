@@ -5,6 +5,7 @@ import { Agent, request } from 'node:https'
 import type { Transport } from '../../src/backends/transport.ts'
 import type { Target } from '../../src/core/model.ts'
 import type { Workloads } from '../../src/core/ports.ts'
+import { matches } from '../../src/core/selector.ts'
 import type { WorkloadsFixture } from '../contract/workloads.ts'
 
 export type Cluster = { readonly url: string; readonly token?: string; readonly ca?: string; readonly namespace: string }
@@ -151,8 +152,8 @@ export function kubernetesFixture(
       await new Promise((resolve) => setTimeout(resolve, Math.min(200, options.settleMs / 20)))
     }
     const facets = { namespace: cluster.namespace, service: name }
-    const [target] = await workloads.list({ facets }, AbortSignal.timeout(10_000))
-    return target!
+    const listed = await workloads.list({ facets }, AbortSignal.timeout(10_000))
+    return listed.find((one) => matches({ facets }, one))!
   }
 
   return {

@@ -1,7 +1,9 @@
-/** Rancher's own API, `/v3`, as drover needs it: whole lists, single things, and its refusals. Only questions: nothing here changes anything. */
+/** Rancher's own API, `/v3`, as drover needs it: whole lists, single things, and its refusals. Questions, and the few changes that `mode: v3` asks for. */
 
 import type * as z from 'zod'
+import { BackendError } from '../../core/errors.ts'
 import { type HttpResponse, type Transport, TransportError } from '../transport.ts'
+import { maybe } from '../wire/rollout.ts'
 import { notRancher, redirected, refusal, unreachable } from './errors.ts'
 import { Page } from './resources.ts'
 
@@ -12,6 +14,8 @@ export type RancherApi = {
   /** Any status is an answer. `anonymous`: without the key. */
   get(path: string, signal: AbortSignal, how?: 'anonymous'): Promise<HttpResponse>
   one<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal): Promise<T>
+  /** A change, sent once. Any status is an answer; without one it may have been taken, and the error says so. */
+  write(method: 'PUT' | 'POST', path: string, signal: AbortSignal, body?: unknown): Promise<HttpResponse>
   /** All pages. */
   list<T>(path: string, item: z.ZodType<T>, signal: AbortSignal): Promise<readonly T[]>
 }
@@ -19,19 +23,32 @@ export type RancherApi = {
 const PAGE_LIMIT = 1000
 const MAX_PAGES = 50
 const REQUEST_MS = 30_000
+/** Not one byte of the request can have arrived. */
+const UNSENT = ['refused', 'dns', 'tls']
 
 export function rancherApi(base: string, token: string, transport: Transport): RancherApi {
   // Never an Origin, never a browser's name: Rancher asks such callers for more (rancher-2.md §2, §4).
   const anonymous = { accept: 'application/json', 'user-agent': 'drover' }
   const credentials = { authorization: `Bearer ${token}` }
 
-  async function send(url: string, signal: AbortSignal, how?: 'anonymous'): Promise<HttpResponse> {
+  async function send(
+    url: string,
+    signal: AbortSignal,
+    how?: 'anonymous',
+    change?: { readonly method: 'PUT' | 'POST'; readonly body?: unknown },
+  ): Promise<HttpResponse> {
     const deadline = AbortSignal.timeout(REQUEST_MS)
+    const body = change?.body === undefined ? undefined : JSON.stringify(change.body)
     try {
       const response = await transport.http({
-        method: 'GET',
+        method: change?.method ?? 'GET',
         url,
-        headers: how === 'anonymous' ? anonymous : { ...anonymous, ...credentials },
+        headers: {
+          ...anonymous,
+          ...(how === 'anonymous' ? {} : credentials),
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        ...(body === undefined ? {} : { body }),
         signal: AbortSignal.any([signal, deadline]),
       })
       if (response.status >= 300 && response.status < 400) throw redirected(response.headers.get('location'))
@@ -56,6 +73,11 @@ export function rancherApi(base: string, token: string, transport: Transport): R
     base,
     credentials,
     get: (path, signal, how) => send(`${base}${path}`, signal, how),
+    write: async (method, path, signal, body) =>
+      await send(`${base}${path}`, signal, undefined, { method, body }).catch((error: unknown) => {
+        const { cause } = error instanceof BackendError ? error : {}
+        throw cause instanceof TransportError && UNSENT.includes(cause.reason) ? error : maybe(error, signal)
+      }),
     one: async (path, schema, signal) => checked(await send(`${base}${path}`, signal), schema),
     async list(path, item, signal) {
       const items = []

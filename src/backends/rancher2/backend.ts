@@ -11,7 +11,8 @@ import { rancherApi } from './api.ts'
 import { check } from './check.ts'
 import { inRancherWords, no, refusal } from './errors.ts'
 import { type Trust, type Ways, wayTo } from './reach.ts'
-import { clustersOf, namespacesOf, type Place } from './scope.ts'
+import { clustersOf, namespacesOf, type Place, projectsOf } from './scope.ts'
+import { v3Workloads } from './workloads-v3.ts'
 
 export type Rancher2Options = Trust &
   Pick<KubernetesOptions, 'connectTimeoutMs' | 'startTimeoutMs' | 'keepAliveIntervalMs' | 'pace'> & {
@@ -26,6 +27,8 @@ export type Rancher2Options = Trust &
     /** `p-def34`, with or without its cluster. */
     readonly project?: string | undefined
     readonly namespaces?: readonly string[] | undefined
+    /** How rollouts are done: `proxy`, by Kubernetes' own API, or `v3`, by Rancher's. Default `proxy`. */
+    readonly mode?: 'proxy' | 'v3' | undefined
   }
 
 /** What one server has to answer at a time. */
@@ -64,6 +67,16 @@ export function rancher2(options: Rancher2Options, ways: Ways): Backend {
       signal,
     )
 
+  const workloadsIn = (cluster: string, backend: Backend): Workloads =>
+    options.mode === 'v3'
+      ? v3Workloads({
+          ...{ rancher, name, pace, clusterId: cluster, namespaces: place.namespaces },
+          cluster: kubernetesApi(async () => connectTo(cluster)),
+          projects: async (signal) =>
+            place.project === undefined ? ((await projectsOf(rancher, cluster, signal)) ?? []) : [place.project],
+        })
+      : workloadsOf(backend)
+
   /** A refusal as the reader needs it: with the person's name, and with Rancher's own remedy. */
   const told = (error: unknown): Promise<unknown> => inRancherWords(error, rancher)
 
@@ -74,7 +87,7 @@ export function rancher2(options: Rancher2Options, ways: Ways): Backend {
     const look = async (cluster: string) => {
       const inside = withinCluster(selector, cluster)
       if (failure || inside === undefined) return
-      const found = await list(over(cluster, await scopeIn(cluster, signal)), inside)
+      const found = await list(over(cluster, await scopeIn(cluster, signal)), inside, cluster)
       targets.push(...found.map((one) => outer(one, cluster)))
     }
     try {
@@ -92,21 +105,21 @@ export function rancher2(options: Rancher2Options, ways: Ways): Backend {
 
   async function* eventsOf(
     target: Target,
-    run: (backend: Backend, inside: Target) => AsyncIterable<ExecEvent>,
+    run: (backend: Backend, inside: Target, cluster: string) => AsyncIterable<ExecEvent>,
   ): AsyncGenerator<ExecEvent> {
     const { cluster, inside } = inner(target)
     try {
-      for await (const event of run(over(cluster, []), inside))
+      for await (const event of run(over(cluster, []), inside, cluster))
         yield event.type === 'started' ? { ...event, handle: { ...event.handle, target: target.id } } : event
     } catch (error) {
       throw await told(error)
     }
   }
 
-  async function answerOf<T>(target: Target, ask: (backend: Backend, inside: Target) => Promise<T>): Promise<T> {
+  async function answerOf<T>(target: Target, ask: (backend: Backend, inside: Target, cluster: string) => Promise<T>): Promise<T> {
     const { cluster, inside } = inner(target)
     try {
-      return await ask(over(cluster, []), inside)
+      return await ask(over(cluster, []), inside, cluster)
     } catch (error) {
       throw await told(error)
     }
@@ -123,17 +136,18 @@ export function rancher2(options: Rancher2Options, ways: Ways): Backend {
       answerOf(target, (backend, inside) => backend.kill(inside, { ...handle, target: inside.id }, signal)),
     check: (signal) => check({ rancher, place, options, scopeIn, over }, signal),
     workloads: {
-      verbs: workloadsOf(over('local', [])).verbs,
-      list: (selector, signal) => listWith((backend, inside) => workloadsOf(backend).list(inside, signal), selector, signal),
+      verbs: workloadsIn('local', over('local', [])).verbs,
+      list: (selector, signal) =>
+        listWith((backend, inside, cluster) => workloadsIn(cluster, backend).list(inside, signal), selector, signal),
       plan: (target, rollout, signal) =>
-        answerOf(target, (backend, inside) => workloadsOf(backend).plan(inside, rollout, signal)),
+        answerOf(target, (backend, inside, cluster) => workloadsIn(cluster, backend).plan(inside, rollout, signal)),
       apply: (target, rollout, plan, exec, signal) =>
-        eventsOf(target, (backend, inside) => workloadsOf(backend).apply(inside, rollout, plan, exec, signal)),
+        eventsOf(target, (backend, inside, cluster) => workloadsIn(cluster, backend).apply(inside, rollout, plan, exec, signal)),
     },
   }
 }
 
-type List = (backend: Backend, selector: Selector) => Promise<readonly Target[]>
+type List = (backend: Backend, selector: Selector, cluster: string) => Promise<readonly Target[]>
 
 function workloadsOf({ workloads }: Backend): Workloads {
   if (!workloads) throw no('unsupported', 'This kind of backend has no workloads.', 'Use drover exec.')

@@ -67,7 +67,11 @@ export async function namespacesOf(
 }
 
 /** Undefined: the key may not ask, and what it sees of namespaces has to do. */
-async function projectsOf(rancher: RancherApi, cluster: string, signal: AbortSignal): Promise<readonly string[] | undefined> {
+export async function projectsOf(
+  rancher: RancherApi,
+  cluster: string,
+  signal: AbortSignal,
+): Promise<readonly string[] | undefined> {
   try {
     const projects = await rancher.list(`/v3/projects?clusterId=${cluster}`, Project, signal)
     // A filter that it does not know Rancher ignores.

@@ -32,6 +32,8 @@ export const rancher2Settings = ({ secret }: SettingsContext) =>
         .refine((text) => parseFingerprint(text) !== undefined, 'SHA256: and 64 hex digits, as `drover trust <url>` prints it')
         .optional(),
       insecureSkipVerify: z.literal(true).optional(),
+      /** How rollouts are done: by Kubernetes' own API, or by Rancher's. */
+      mode: z.enum(['proxy', 'v3']).default('proxy'),
     })
     .superRefine((settings, context) => {
       const trust = [settings.ca, settings.caFingerprint, settings.insecureSkipVerify]

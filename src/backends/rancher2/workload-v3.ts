@@ -1,0 +1,101 @@
+/** A workload as Rancher's `/v3` shows it: as drover's target, and how it stands (rancher-2.md §6). */
+
+import * as z from 'zod'
+import type { Target, TargetId } from '../../core/model.ts'
+import { type Fact, type Look, oneLine } from '../wire/rollout.ts'
+
+const Texts = z.record(z.string(), z.string())
+const Container = z.looseObject({ name: z.string(), image: z.string().nullish(), initContainer: z.boolean().nullish() })
+export type Container = z.infer<typeof Container>
+
+/** RR pkg/client/generated/project/v3/zz_generated_workload.go. */
+export const WorkloadV3 = z.object({
+  id: z.string(),
+  type: z.string(),
+  name: z.string(),
+  namespaceId: z.string(),
+  state: z.string().nullish(),
+  transitioning: z.string().nullish(),
+  transitioningMessage: z.string().nullish(),
+  scale: z.number().nullish(),
+  paused: z.boolean().nullish(),
+  /** Init containers too. */
+  containers: z.array(Container).nullish(),
+  /** Of the pods' template. */
+  labels: Texts.nullish(),
+  annotations: Texts.nullish(),
+  workloadLabels: Texts.nullish(),
+  workloadAnnotations: Texts.nullish(),
+  deploymentStatus: z
+    .object({
+      observedGeneration: z.number().nullish(),
+      replicas: z.number().nullish(),
+      updatedReplicas: z.number().nullish(),
+      availableReplicas: z.number().nullish(),
+      conditions: z
+        .array(z.object({ type: z.string(), status: z.string(), reason: z.string().nullish(), message: z.string().nullish() }))
+        .nullish(),
+    })
+    .nullish(),
+})
+export type WorkloadV3 = z.infer<typeof WorkloadV3>
+
+export const CHANGEABLE = ['deployment', 'statefulset', 'daemonset']
+
+/** `<project>/<namespace>/<kind>/<name>`; the cluster comes before it. */
+export function targetOfV3(one: WorkloadV3, backend: string, project: string): Target {
+  const native = `${project}/${one.namespaceId}/${one.type}/${one.name}`
+  const name = `${one.type}/${one.name}`
+  const image = one.containers?.[0]?.image
+  return {
+    id: `${backend}/${native}` as TargetId,
+    backend,
+    kind: 'rancher2',
+    native,
+    name,
+    labels: { ...one.labels, ...one.workloadLabels },
+    facets: { namespace: one.namespaceId, workload: name, service: one.name, ...(image ? { image } : {}) },
+  }
+}
+
+/** What stands for a generation, which `/v3` does not tell: all that a change could overwrite. */
+export function contentOf({ id, scale, paused, containers, labels, annotations }: WorkloadV3): unknown {
+  return { id, scale, paused, containers, labels, annotations }
+}
+
+export function imagesOf(one: Pick<WorkloadV3, 'containers'>): string {
+  return (one.containers ?? []).map(({ name, image }) => `${name} ${image ?? '?'}`).join(', ')
+}
+
+/** Names of what differs, never values: they may hold secrets. */
+export function differences(planned: readonly Container[], now: readonly Container[]): readonly string[] {
+  const there = new Map(now.map((one) => [one.name, one]))
+  const fields = planned.flatMap((one) => {
+    const other = there.get(one.name)
+    if (other === undefined) return [`the container ${one.name}, which is gone`]
+    const keys = [...new Set([...Object.keys(one), ...Object.keys(other)])]
+    return keys.filter((key) => JSON.stringify(one[key]) !== JSON.stringify(other[key])).map((key) => `${key} of ${one.name}`)
+  })
+  const added = now.filter(({ name }) => !planned.some((one) => one.name === name))
+  return [...fields, ...added.map(({ name }) => `the container ${name}, which is new`)]
+}
+
+export function standingV3(one: WorkloadV3): readonly Fact[] {
+  return [
+    { name: 'state', before: oneLine(`${one.state ?? '?'} ${one.transitioningMessage ?? ''}`) },
+    ...(one.scale == null ? [] : [{ name: 'replicas', before: String(one.scale) }]),
+    ...(one.containers ?? []).map(({ name, image }) => ({ name: `image ${name}`, before: image ?? '?' })),
+    ...(one.paused ? [{ name: 'paused', before: 'true' }] : []),
+  ]
+}
+
+/** Done is `active` and at rest; a Deployment has to have seen the change, too. */
+export function lookAtV3(one: WorkloadV3, isSeen: boolean): Look {
+  const status = one.deploymentStatus
+  const counts = status ? `: ${status.updatedReplicas ?? 0} updated, ${status.availableReplicas ?? 0} available` : ''
+  const text = `${one.state ?? '?'}${one.paused ? ', paused' : ''}${counts}`
+  const late = status?.conditions?.find((each) => each.type === 'Progressing' && each.reason === 'ProgressDeadlineExceeded')
+  if (late && isSeen) return { status: 'stuck', why: oneLine(late.message ?? 'its progress deadline is exceeded'), troubles: [] }
+  if (isSeen && ((one.state === 'active' && one.transitioning !== 'yes') || one.paused === true)) return { status: 'done', text }
+  return { status: 'going', text, mark: text, troubles: [] }
+}
