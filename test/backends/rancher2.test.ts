@@ -229,6 +229,14 @@ describe('what goes out', () => {
     expect(w.rancher.seen.requests.filter(({ path }) => path.includes('/exec')).length).toBeLessThanOrEqual(1)
   })
 
+  test('[once] nothing but a question is sent again', async () => {
+    const w = await world()
+    w.rancher.faults.http.push({ match: 'POST /', answer: { status: 502, body: '' }, times: 100 })
+    await backendOf(w, undefined, { cluster: 'c-edge1' }).check(soon())
+    const posts = w.rancher.faults.http[0]?.times
+    expect(posts).toBe(99)
+  })
+
   test('a redirect is not followed, and is told', async () => {
     const w = await world()
     const headers = { Location: 'https://new.test/v3/clusters' }
