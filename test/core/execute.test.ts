@@ -156,6 +156,47 @@ describe('[true-ending] a command ends once', () => {
   })
 })
 
+describe('[bounded] a place in the handshake', () => {
+  it('is left when the connection stands, not when the command begins', async () => {
+    const gate = createGate(1)
+    let begin = () => {}
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve
+    })
+    const slow = backendOf(async function* () {
+      yield { type: 'connected' }
+      await begun
+      yield { type: 'exit', code: 0 }
+    })
+    const first = run(slow.backend, { handshake: gate })
+    const second = await run(
+      backendOf(async function* () {
+        yield { type: 'exit', code: 3 }
+      }).backend,
+      { handshake: gate },
+    )
+    expect(second.ending).toEqual({ status: 'exited', code: 3 })
+    begin()
+    expect((await first).ending).toEqual({ status: 'exited', code: 0 })
+  })
+
+  it('what only stands has not begun: stopped then, it is given up before the kill looks', async () => {
+    let connection: AbortSignal | undefined
+    const wasGivenUp: (boolean | undefined)[] = []
+    const waiting: Script = async function* (_, signal) {
+      connection = signal
+      yield { type: 'connected' }
+      await aborted(signal)
+    }
+    const { backend } = backendOf(waiting, async () => {
+      wasGivenUp.push(connection?.aborted)
+      return { result: 'gone' }
+    })
+    expect((await run(backend, { timeoutMs: 50 })).ending).toEqual({ status: 'timed_out' })
+    expect(wasGivenUp).toEqual([true])
+  })
+})
+
 describe('[gone-is-gone] S42 a command that is stopped', () => {
   it('by its time limit: is killed, its last words are kept, and it is proved gone', async () => {
     const { backend, kills } = backendOf(sleeping)
