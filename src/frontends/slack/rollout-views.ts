@@ -103,9 +103,15 @@ export function rolloutVerdict(state: RunState, rollout: Rollout, now: number): 
   const counted = [...phrases].map(([phrase, count]) =>
     executions.length === 1 ? phrase : `${count} of ${executions.length} ${phrase}`,
   )
-  const mark =
-    outcome?.status === 'interrupted' ? '⚠️ Interrupted:' : outcome?.status === 'cancelled' ? '⏹' : isDone(state) ? '✅' : '❌'
-  return `${mark} ${[...counted.slice(0, 6), ...took].join(' · ')}`
+  return `${markOf(state, rollout)} ${[...counted.slice(0, 6), ...took].join(' · ')}`
+}
+
+/** A look that went well is no word about what was seen. */
+function markOf(state: RunState, { verb }: Rollout): string {
+  if (state.outcome?.status === 'interrupted') return '⚠️ Interrupted:'
+  if (state.outcome?.status === 'cancelled') return '⏹'
+  if (!isDone(state)) return '❌'
+  return verb === 'status' ? '👀' : '✅'
 }
 
 function isDone({ executions }: RunState): boolean {
@@ -142,7 +148,8 @@ export function unwatched(state: RunState): readonly (readonly Leaf[])[] {
 /** The way back for each workload that may have been changed, and the end of an upgrade that can still go back. */
 export function rolloutButtons(state: RunState): readonly Button[] {
   const all = state.executions.map((execution, index) => ({ ...execution, value: `${state.request.id}.${index}` }))
-  const undoable = all.filter((one) => one.plan?.undo && mayHaveChanged(one))
+  const hasChanged = state.request.rollout?.verb !== 'status'
+  const undoable = all.filter((one) => hasChanged && one.plan?.undo && mayHaveChanged(one))
   const finishing = all.filter(({ plan, ending }) => plan?.finishes && ending?.status === 'exited' && ending.code === 0)
   const label = (word: string, name: string) => cut(makeVisible(all.length === 1 ? word : `${word} ${name}`), 70)
   const own = 'It is a rollout of its own, with your own rights.'

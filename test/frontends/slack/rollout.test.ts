@@ -317,7 +317,7 @@ describe('[true-ending] the end', () => {
     })
     expect(card).toContain('look how it stands')
     expect(card).toContain('image main  repo/app:1')
-    expect(card).toContain('✅ as it stands now')
+    expect(card).toContain('👀 as it stands now')
     expect(card).not.toContain('What is sent')
     expect(replies).toEqual([])
   })
