@@ -66,7 +66,7 @@ const rooms: readonly Room[] = [
   { files: /^src\/ledger\//, may: ['src/core/', 'src/ledger/', 'kysely', 'node:crypto'] },
   {
     files: /^src\/runtime\//,
-    may: ['src/core/', 'src/runtime/', ...ports, 'ws', 'pg-boss', 'node:', 'undici', 'cloudflare:workers'],
+    may: ['src/core/', 'src/runtime/', ...ports, 'ws', 'https-proxy-agent', 'pg-boss', 'node:', 'undici', 'cloudflare:workers'],
   },
   {
     files: /^src\/playground\//,

@@ -35,6 +35,7 @@ import {
 /** NODE_EXTRA_CA_CERTS works without `ca`. */
 export function nodeTransport(reach: Reach = {}): Transport {
   const way = wayOf(reach)
+  if (reach.proxy !== undefined) return throughProxy(reach.proxy, way)
   const kept = way.createConnection ? undefined : keptConnections()
   return {
     http: (request) => sendRequest(request, way, request.isRepeatable ? kept : undefined),
@@ -53,11 +54,10 @@ type Way = {
   readonly rejectUnauthorized?: false
   readonly socketPath?: string
   readonly createConnection?: () => NetSocket
+  readonly agent?: http.Agent
 }
 
-function wayOf({ ca, caOnly, certificate, serverName, insecure, proxy, unixSocket, program }: Reach): Way {
-  if (proxy !== undefined)
-    throw new DroverError({ code: 'config', message: 'A proxy for one backend is not supported.', next: 'Leave it out.' })
+function wayOf({ ca, caOnly, certificate, serverName, insecure, unixSocket, program }: Reach): Way {
   return {
     ...(ca === undefined ? {} : { ca: caOnly ? [ca] : [...tls.rootCertificates, ca] }),
     ...(certificate ?? {}),
@@ -66,6 +66,27 @@ function wayOf({ ca, caOnly, certificate, serverName, insecure, proxy, unixSocke
     ...(unixSocket === undefined ? {} : { socketPath: unixSocket }),
     // Typed as a socket; any stream does.
     ...(program === undefined ? {} : { createConnection: () => pipe(program) as NetSocket }),
+  }
+}
+
+/** By CONNECT, so that the proxy sees the server's name and nothing else. Loaded only where there is one. */
+function throughProxy(proxy: string, way: Way): Transport {
+  if (!URL.canParse(proxy) || !/^https?:$/.test(new URL(proxy).protocol))
+    throw new DroverError({
+      code: 'config',
+      message: 'The proxy is not an http(s) URL.',
+      next: 'Name one that takes CONNECT, like http://proxy.example.com:3128; socks is not supported.',
+    })
+  let made: Promise<Way> | undefined
+  const proxied = () => {
+    made ??= import('https-proxy-agent').then(({ HttpsProxyAgent }) => ({ ...way, agent: new HttpsProxyAgent(proxy) }))
+    return made
+  }
+  return {
+    http: async (request) => sendRequest(request, await proxied()),
+    socket: async (url, options) => openSocket(url, options, await proxied()),
+    stream: async (request) => openStream(request, await proxied()),
+    upgrade: async (request) => upgrade(request, await proxied()),
   }
 }
 

@@ -102,6 +102,7 @@ export function kubernetesApi(connect: Connecting, options: { readonly requestTi
     const attempt = async (way: Connect): Promise<HttpResponse> =>
       await way.transport.http({
         method,
+        isRepeatable: method === 'GET',
         url: `${way.server}${path}${search(asked.query)}`,
         headers: {
           accept: 'application/json',

@@ -63,12 +63,14 @@ export function kubernetesConnect(settings: KubernetesSettings, ways: Ways): Kub
     return next
   }
 
-  async function open(signal: AbortSignal): Promise<{ readonly way: Way; readonly credential: Credential }> {
+  async function open(
+    signal: AbortSignal,
+  ): Promise<{ readonly way: Way; readonly credential: Credential; readonly transport: Transport }> {
     try {
       const found = await way()
       const { plan, source } = found
       const credential = source ? await source.get(signal) : 'source' in plan.credential ? {} : plan.credential
-      return { way: found, credential }
+      return { way: found, credential, transport: found.transportFor(credential) }
     } catch (error) {
       if (error instanceof DroverError && !(error instanceof BackendError))
         throw new BackendError(error.toFailure(), { ran: 'no', cause: error })
@@ -77,15 +79,15 @@ export function kubernetesConnect(settings: KubernetesSettings, ways: Ways): Kub
   }
 
   const connect = async (signal: AbortSignal): Promise<Connect> => {
-    const { way: found, credential } = await open(signal)
-    const { plan, source, transportFor } = found
+    const { way: found, credential, transport } = await open(signal)
+    const { plan, source } = found
     const headers = {
       ...plan.headers,
       ...(credential.token === undefined ? {} : { authorization: `Bearer ${credential.token}` }),
     }
     return {
       server: plan.server,
-      transport: transportFor(credential),
+      transport,
       headers: async () => headers,
       ...(plan.namespace === undefined ? {} : { namespace: plan.namespace }),
       renew() {

@@ -20,7 +20,7 @@ export type Source = {
   forget(): void
 }
 
-/** A credential is not handed out in its last seconds: it has to arrive before it expires. */
+/** A credential is not handed out in its last seconds, for it has to arrive before it expires; of a short life half is used. */
 const MARGIN_MS = 10_000
 /** Tokens in files are replaced by others, the kubelet among them, an hour before they expire. */
 export const FILE_MS = 60_000
@@ -40,7 +40,7 @@ export function source(make: (signal: AbortSignal) => Promise<Credential>): Sour
         current = made
         made.then(
           (credential) => {
-            if (current === made) until = credential.until === undefined ? until : credential.until - MARGIN_MS
+            if (current === made && credential.until !== undefined) until = usableUntil(credential.until)
           },
           () => {
             if (current === made) current = undefined
@@ -55,6 +55,11 @@ export function source(make: (signal: AbortSignal) => Promise<Credential>): Sour
   }
 }
 
+function usableUntil(expiry: number): number {
+  const now = Date.now()
+  return expiry - Math.min(MARGIN_MS, Math.max(0, expiry - now) / 2)
+}
+
 function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'))
@@ -67,7 +72,7 @@ export function tokenFile(machine: Machine, path: string): Source {
   return source(async () => {
     const token = (await machine.readText(path))?.trim()
     if (!token) throw mistake(`The token file ${path} is not there, or is empty.`, 'Check the path, and that drover may read it.')
-    return { token, until: Date.now() + FILE_MS + MARGIN_MS }
+    return { token, until: Date.now() + FILE_MS }
   })
 }
 
