@@ -327,11 +327,17 @@ function compact(object: Readonly<Record<string, unknown>>): object {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined))
 }
 
+/** Of a key in two parts, `token-x7k2p:secret`, the second is as secret alone. */
+function partsOf(value: string): readonly string[] {
+  const second = /^[^:\s]+:([^:\s]{16,})$/.exec(value)?.[1]
+  return second === undefined ? [value] : [value, second]
+}
+
 /** Every secret of the configuration, for masking. */
 export function secretsOf(config: Config): readonly string[] {
   const found: string[] = []
   const walk = (value: unknown): void => {
-    if (value instanceof Secret) found.push(value.reveal())
+    if (value instanceof Secret) found.push(...partsOf(value.reveal()))
     else if (typeof value === 'object' && value !== null) Object.values(value).forEach(walk)
   }
   walk(config)

@@ -3,8 +3,9 @@
 import { describe, expect, it } from 'vitest'
 import { readAddress } from '../../src/backends/rancher2/address.ts'
 import { certificatesIn, fingerprintOf, parseFingerprint } from '../../src/backends/rancher2/fingerprint.ts'
-import { parseConfig } from '../../src/config.ts'
+import { parseConfig, secretsOf } from '../../src/config.ts'
 import { DroverError } from '../../src/core/errors.ts'
+import { createRedactor } from '../../src/core/redact.ts'
 import { createBackends } from '../../src/gateway.ts'
 import { outside } from '../../src/local.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
@@ -74,6 +75,12 @@ describe('the entry in drover.yaml', () => {
     const config = configOf({})
     expect(config.backends.r?.kind).toBe('rancher2')
     expect(JSON.stringify(config)).not.toContain(token)
+  })
+
+  it('[no-secret-shown] S33 the key is masked whole, in base64, and by its secret half alone', () => {
+    const redactor = createRedactor(secretsOf(configOf({})))
+    const said = redactor.text(`${token} ${btoa(token)} ${token.split(':')[1]}`).text
+    for (const part of [token, btoa(token), token.split(':')[1]!]) expect(said).not.toContain(part)
   })
 
   it.each([
