@@ -137,6 +137,13 @@ describe('what a key sees', () => {
     expect(elsewhere.message).toMatch(/limited to another cluster/)
   })
 
+  test('a cluster’s own key and mode: v3 do not go together, which is said, not answered with nothing', async () => {
+    const w = await world()
+    const backend = backendOf(w, w.rancher.keys.scoped, { cluster: 'c-shop1', mode: 'v3' })
+    const error = await failureOf(backend.workloads!.list({ name: '*' }, soon()))
+    expect([error.code, error.next]).toEqual(['backend_unauthorized', expect.stringContaining('without a scope')])
+  })
+
   test('stack= and id= narrow to a cluster, and the others are not asked', async () => {
     const w = await world()
     const backend = backendOf(w)

@@ -72,8 +72,16 @@ export function rancher2(options: Rancher2Options, ways: Ways): Backend {
       ? v3Workloads({
           ...{ rancher, name, pace, clusterId: cluster, namespaces: place.namespaces },
           cluster: kubernetesApi(async () => connectTo(cluster)),
-          projects: async (signal) =>
-            place.project === undefined ? ((await projectsOf(rancher, cluster, signal)) ?? []) : [place.project],
+          projects: async (signal) => {
+            if (place.project !== undefined) return [place.project]
+            const seen = await projectsOf(rancher, cluster, signal)
+            if (seen !== undefined) return seen
+            throw no(
+              'backend_unauthorized',
+              'Rancher does not let a key of one cluster near its own workload API.',
+              'Leave mode: v3 out, or use a key without a scope.',
+            )
+          },
         })
       : workloadsOf(backend)
 
