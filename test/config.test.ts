@@ -31,9 +31,15 @@ describe('drover.yaml', () => {
     const config = parseConfig(example, 'drover.example.yaml', env)
     expect(config.limits.timeout).toBe(60_000)
     const policy = await policyOf(config)
-    expect(policy.rules.map((rule) => rule.id)).toEqual(['not-by-hand', 'oncall', 'developers-look', 'disk-alert'])
-    expect(policy.rules[2]?.targets?.labels).toEqual([{ op: 'ne', key: 'tier', value: 'db' }])
-    expect(policy.rules[2]?.commands?.[1]).toEqual(['df', '...'])
+    expect(policy.rules.map((rule) => rule.id)).toEqual(['not-by-hand', 'oncall', 'deployers', 'developers-look', 'disk-alert'])
+    expect(policy.rules[2]?.rollouts?.slice(0, 3)).toEqual([
+      ['image', 'api=registry.example.com/shop/*'],
+      ['restart'],
+      ['undo', '...'],
+    ])
+    expect(policy.rules[2]).not.toHaveProperty('commands')
+    expect(policy.rules[3]?.targets?.labels).toEqual([{ op: 'ne', key: 'tier', value: 'db' }])
+    expect(policy.rules[3]?.commands?.[1]).toEqual(['df', '...'])
   })
 
   it('[default-deny] S14 an empty file gives a policy without rules', async () => {
@@ -54,6 +60,17 @@ describe('drover.yaml', () => {
       /rules\.0\.who\.users/,
     ],
     ['an allow rule without commands', 'rules: [{ id: a, effect: allow, who: { cli: true } }]', /rules\.0\.commands/],
+    [
+      'S14 a rollout that there is not',
+      "rules: [{ id: a, effect: allow, who: { cli: true }, rollouts: ['imgae main=x'] }]",
+      /rules\.0\.rollouts\.0.*begins with one of image/,
+    ],
+    ['an empty list of rollouts', 'rules: [{ id: a, effect: deny, rollouts: [] }]', /rules\.0\.rollouts/],
+    [
+      'one name for both commands',
+      'slack: { signingSecret: { env: SLACK_SIGNING_SECRET }, botToken: { env: SLACK_BOT_TOKEN }, team: T1, rolloutCommand: /exec }',
+      /slack.*the same/,
+    ],
     [
       'S10 a name instead of an id',
       'rules: [{ id: a, effect: allow, who: { users: [alice] }, commands: [x] }]',

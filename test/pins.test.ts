@@ -25,6 +25,7 @@ describe('pinned', () => {
       'empty_selector',
       'no_targets',
       'too_many_targets',
+      'too_many_runs',
       'ambiguous',
       'count_mismatch',
       'denied',
@@ -38,6 +39,7 @@ describe('pinned', () => {
       'backend_protocol',
       'not_running',
       'command_not_found',
+      'changed',
       'unsupported',
       'stream_broken',
       'exit_code_unknown',
@@ -61,6 +63,8 @@ describe('pinned', () => {
       'resolved',
       'decided',
       'started',
+      'planned',
+      'progressed',
       'handle',
       'output',
       'ended',
@@ -115,7 +119,7 @@ describe('pinned', () => {
   })
 
   it('facets, rights and the cap of one output', () => {
-    expect(facetNames).toEqual(['stack', 'service', 'namespace', 'pod', 'container', 'image', 'host'])
+    expect(facetNames).toEqual(['stack', 'service', 'namespace', 'workload', 'pod', 'container', 'image', 'host'])
     expect(rights).toEqual(['shell', 'env', 'all', 'system', 'privileged', 'user'])
     expect(defaultMaxBytes).toBe(2_097_152)
   })
