@@ -176,7 +176,7 @@ export function unreachable(
       `drover may not open ${address}.`,
       'Let its user in, usually by the group docker; who may open this socket is root on that host.',
     )
-  if (code === 'ENOENT')
+  if (code === 'ENOENT' && address.startsWith('unix:'))
     return no('backend_unavailable', `There is no socket at ${address}.`, 'Start the engine, or mend the path.')
   if (error.reason === 'too_large') return protocol('The engine’s answer is larger than allowed.')
   if (

@@ -93,7 +93,6 @@ export function listPath(selector: Selector): string {
     status: ['running'],
     ...(labels.length > 0 ? { label: labels } : {}),
     ...(selector.name ? { name: [namePattern(selector.name)] } : {}),
-    ...(selector.id && /^[0-9a-f]{1,64}$/.test(selector.id) ? { id: [`^${selector.id}`] } : {}),
   }
   return `/containers/json?${new URLSearchParams({ filters: JSON.stringify(filters) })}`
 }

@@ -41,7 +41,7 @@ export async function endpointOf(settings: EndpointSettings, machine: Machine | 
   if (settings.host !== undefined) {
     const { tls } = settings
     const files = tls && machine ? await read(tls, machine, 'all') : undefined
-    return build(settings.host, { files, plaintext, from: 'host:' }, machine)
+    return build(settings.host, { files, plaintext, from: 'host' }, machine)
   }
   if (!machine) throw config('This needs the machine’s files.', 'Say host: instead.')
   if (settings.context !== undefined) return fromContext(settings.context, plaintext, machine)

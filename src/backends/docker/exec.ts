@@ -24,6 +24,8 @@ export type What = {
 export const MARKER = 'DROVER_EXEC'
 /** More would be runs whose end nobody waited for. */
 const MAX_BEGUN = 1000
+/** MAX_ARG_STRLEN of Linux, with its NUL and a name before the value. What is longer would end as the command's own exit code 1. */
+const MAX_WORD_BYTES = 131_072 - 256
 const STDIN_PIECE_BYTES = 64 * 1024
 
 const Created = z.object({ Id: z.string().regex(/^[0-9a-f]{64}$/) })
@@ -118,6 +120,8 @@ function heldBack() {
 function refuseUnsupported({ argv, dir, env, user, stdin, tty }: Command): void {
   const strings = [...argv, dir ?? '', user ?? '', ...Object.entries(env ?? {}).flat()]
   if (strings.some((one) => one.includes('\0'))) throw unsupported('A NUL byte cannot be part of a command.', 'Take it out.')
+  if (strings.some((one) => new TextEncoder().encode(one).byteLength > MAX_WORD_BYTES))
+    throw unsupported('One argument is longer than Linux takes (128 KiB).', 'Make it shorter, or send it by stdin=.')
   if (dir !== undefined && !dir.startsWith('/')) throw unsupported('The directory must be absolute.', 'Begin it with /.')
   if (env && MARKER in env) throw unsupported(`${MARKER} is how drover finds the command again.`, 'Use another name.')
   const name = Object.keys(env ?? {}).find((one) => one === '' || one.includes('='))
