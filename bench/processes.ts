@@ -1,10 +1,10 @@
 /** Child processes of a measurement: servers that say where they listen, and subjects that say what they measured. */
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { end, freePort, said } from '../test/e2e/process.ts'
 import { deno, root, wrangler } from './places.ts'
 
 export type Server = { readonly url: string; readonly pid: number; stop(): Promise<void> }
@@ -34,7 +34,10 @@ export async function startServer(
   })
   if (child.pid !== undefined) started.add(child.pid)
   child.once('exit', () => started.delete(child.pid ?? 0))
-  const url = await said(child, /"url":"(http[^"]+)"/, command.join(' '))
+  const url = await said(child, /"url":"(http[^"]+)"/, command.join(' '), startMs)
+  // What a bench that goes wrong leaves behind must not keep the whole from ending; its end takes them along.
+  child.unref()
+  for (const stream of [child.stdout, child.stderr]) if ('unref' in stream && typeof stream.unref === 'function') stream.unref()
   return { url, pid: child.pid ?? 0, stop: () => end(child, 'SIGKILL') }
 }
 
@@ -116,39 +119,6 @@ export function usage(): { readonly cpuMs: number; readonly peakBytes: number } 
   return { cpuMs: (userCPUTime + systemCPUTime) / 1000, peakBytes: maxRSS * 1024 }
 }
 
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
-}
-
-async function said(child: ChildProcess, wanted: RegExp, what: string): Promise<string> {
-  let log = ''
-  return await new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`${what} did not listen:\n${log}`)), startMs)
-    child.once('exit', (code) => reject(new Error(`${what} ended with ${code}:\n${log}`)))
-    for (const stream of [child.stdout, child.stderr]) {
-      stream?.on('data', (data: Buffer) => {
-        if (log.length > 100_000) return
-        log += data.toString()
-        const url = wanted.exec(log)?.[1]
-        if (!url) return
-        clearTimeout(timer)
-        resolve(url)
-      })
-    }
-  })
-}
-
-async function end(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  child.kill(signal)
-  await ended
 }

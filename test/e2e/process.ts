@@ -18,7 +18,7 @@ export function startProcess(command: readonly [string, ...string[]]): StartDrov
         env: { PATH: process.env.PATH, HOME: folder, ...env, DROVER_CONFIG: file },
         stdio: ['ignore', 'ignore', 'pipe'],
       })
-      const url = await listening(child)
+      const url = await said(child, /"event":"listening","url":"([^"]+)"/, 'drover', 30_000)
       return {
         url,
         async killAndRestart() {
@@ -43,18 +43,24 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-async function listening(child: ChildProcess): Promise<string> {
+/** Waits until `child` has written what is wanted, on whichever of its streams can be read, and gives its first group. */
+export async function said(child: ChildProcess, wanted: RegExp, what: string, ms: number): Promise<string> {
   let log = ''
   return await new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`drover did not listen in 30 s:\n${log}`)), 30_000)
-    child.once('exit', (code) => reject(new Error(`drover ended with ${code}:\n${log}`)))
-    child.stderr?.on('data', (data: Buffer) => {
-      log = (log + data.toString()).slice(-20_000)
-      const url = /"event":"listening","url":"([^"]+)"/.exec(log)?.[1]
-      if (!url) return
+    const timer = setTimeout(() => reject(new Error(`${what} did not listen in ${ms / 1000} s:\n${log}`)), ms)
+    child.once('exit', (code) => {
       clearTimeout(timer)
-      resolve(url)
+      reject(new Error(`${what} ended with ${code}:\n${log}`))
     })
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (data: Buffer) => {
+        log = (log + data.toString()).slice(-20_000)
+        const found = wanted.exec(log)?.[1]
+        if (!found) return
+        clearTimeout(timer)
+        resolve(found)
+      })
+    }
   })
 }
 
