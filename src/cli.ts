@@ -6,7 +6,7 @@ import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { styleText } from 'node:util'
-import { type Config, parseConfig, secretsOf } from './config.ts'
+import type { Config } from './config.ts'
 import { maskState } from './core/answer.ts'
 import { parseArguments, rightForm, wantedOf } from './core/command-line.ts'
 import { DroverError } from './core/errors.ts'
@@ -19,13 +19,12 @@ import { isRunId, runIdFor } from './core/run-id.ts'
 import { reduce, worstExitCode } from './core/run-state.ts'
 import { names } from './core/selector.ts'
 import { formatArgv } from './core/words.ts'
-import { checkSlack, checkSlackWay } from './frontends/slack/check.ts'
-import { EVENT_SCOPES, SLACK_METHODS } from './frontends/slack/methods.ts'
 import { asJson, cardOf, createTerminalReporter, type Terminal } from './frontends/terminal/reporter.ts'
-import { createBackends } from './gateway.ts'
-import { openSnapshot } from './ledger/db-sqlite.ts'
-import { createLedger } from './ledger/ledger.ts'
-import { outside, readConfig, startLocal } from './local.ts'
+import type { createLedger } from './ledger/ledger.ts'
+
+// What takes long to load is loaded by the command that needs it: `drover --help` answers at once.
+const loadLocal = () => import('./local.ts')
+const loadConfiguration = () => import('./config.ts')
 
 const help = `drover: run a command in every matching container, and say truthfully how it went
 
@@ -106,9 +105,9 @@ function configFile(flags: Options['flags']): string | undefined {
 }
 
 /** From a file, or from flags and CATTLE_*: then the keys are the caller's own, and so are the rights. */
-function loadConfig(flags: Options['flags']): Config {
+async function loadConfig(flags: Options['flags']): Promise<Config> {
   const file = configFile(flags)
-  if (file !== undefined) return readConfig(file, process.env)
+  if (file !== undefined) return (await loadLocal()).readConfig(file, process.env)
   const env: Record<string, string | undefined> = {
     CATTLE_ACCESS_KEY: flags['access-key'] ?? process.env.CATTLE_ACCESS_KEY,
     CATTLE_SECRET_KEY: flags['secret-key'] ?? process.env.CATTLE_SECRET_KEY,
@@ -145,7 +144,7 @@ function loadConfig(flags: Options['flags']): Config {
     ],
     limits: { targets: 10_000, maxTimeout: '24h' },
   })
-  return parseConfig(text, 'the command line', env)
+  return (await loadConfiguration()).parseConfig(text, 'the command line', env)
 }
 
 /** The terminal's runs have a ledger of their own: the server holds the other one. */
@@ -174,7 +173,8 @@ async function exec({ flags, words }: Options): Promise<number> {
   const id = await runIdFor(delivery)
   const ended = Promise.withResolvers<void>()
   const reporter = createTerminalReporter(terminal(flags.json !== undefined))
-  const local = await startLocal(withOwnLedger(loadConfig(flags)), {
+  const { startLocal } = await loadLocal()
+  const local = await startLocal(withOwnLedger(await loadConfig(flags)), {
     log: flags.debug || flags.v ? debugLog : quiet,
     terminal: {
       ...reporter,
@@ -224,7 +224,8 @@ function withFile(command: Command): Command {
 /** For questions that run nothing: a gateway that keeps nothing. */
 async function ask(flags: Options['flags'], question: (gateway: Gateway) => Promise<number>): Promise<number> {
   const log = flags.debug ? debugLog : quiet
-  const local = await startLocal({ ...loadConfig(flags), ledger: { path: ':memory:' } }, { log })
+  const { startLocal } = await loadLocal()
+  const local = await startLocal({ ...(await loadConfig(flags)), ledger: { path: ':memory:' } }, { log })
   try {
     return await question(local.gateway)
   } finally {
@@ -281,7 +282,8 @@ function planOf({ plans }: Extract<Judgement, { ok: true }>, target: TargetId) {
 }
 
 async function check({ flags }: Options): Promise<number> {
-  const config = loadConfig(flags)
+  const config = await loadConfig(flags)
+  const [{ createBackends }, { outside }] = await Promise.all([import('./gateway.ts'), loadLocal()])
   const lines: CheckLine[] = [
     { ok: true, what: 'configuration', detail: configFile(flags) ?? 'from the command line and environment' },
   ]
@@ -297,6 +299,8 @@ async function check({ flags }: Options): Promise<number> {
     lines.push(...found.map((line) => ({ ...line, what: `${backend.name}: ${line.what}` })))
   }
   if (config.slack) {
+    const { checkSlack, checkSlackWay } = await import('./frontends/slack/check.ts')
+    const { EVENT_SCOPES, SLACK_METHODS } = await import('./frontends/slack/methods.ts')
     const needed = [...new Set([...EVENT_SCOPES, ...Object.values(SLACK_METHODS).flatMap(({ scopes }) => [...scopes])])]
     lines.push(
       ...(await checkSlack({
@@ -327,8 +331,10 @@ type Kept = { readonly path: string; readonly ledger: Awaited<ReturnType<typeof 
 
 /** What `runs` and `verify` read: the server's ledger and this person's own, or the file that is named; copied while in use. */
 async function withLedgers<T>(flags: Options['flags'], read: (all: readonly Kept[]) => Promise<T>): Promise<T> {
-  const config = flags.ledger === undefined ? readConfig(configFile(flags) ?? 'drover.yaml', process.env) : undefined
-  const redactor = createRedactor(config ? secretsOf(config) : [])
+  const [{ openSnapshot }, { createLedger }] = await Promise.all([import('./ledger/db-sqlite.ts'), import('./ledger/ledger.ts')])
+  const config =
+    flags.ledger === undefined ? (await loadLocal()).readConfig(configFile(flags) ?? 'drover.yaml', process.env) : undefined
+  const redactor = createRedactor(config ? (await loadConfiguration()).secretsOf(config) : [])
   const paths = config ? [...new Set([config.ledger.path, withOwnLedger(config).ledger.path])] : [flags.ledger ?? '']
   const found = paths.filter((path) => existsSync(path))
   if (found.length === 0) {
@@ -438,7 +444,7 @@ async function main(args: readonly string[]): Promise<number | undefined> {
       return verify(options)
     case 'trust': {
       const { main: trust } = await import('./trust.ts')
-      return trust(options.words, options.flags.out, outside.transport)
+      return trust(options.words, options.flags.out, (await loadLocal()).outside.transport)
     }
     case 'serve': {
       const { main: serve } = await import('./node.ts')
