@@ -19,6 +19,7 @@ import {
 } from './gateway.ts'
 import { openSqlite } from './ledger/db-sqlite.ts'
 import { createLedger } from './ledger/ledger.ts'
+import { readCgroups } from './runtime/host-processes.ts'
 import { nodeMachine } from './runtime/machine-node.ts'
 import { makePipes } from './runtime/named-pipes.ts'
 import { nodeTransport } from './runtime/transport-node.ts'
@@ -68,7 +69,7 @@ const machine = nodeMachine()
 export const outside: Outside = {
   transport: nodeTransport,
   machine,
-  containerd: (name, settings) => containerd({ ...settings, name }, machine, makePipes),
+  containerd: (name, settings) => containerd({ ...settings, name }, { machine, makePipes, readCgroups }),
 }
 
 /** How long a start waits for Slack's first hello. */

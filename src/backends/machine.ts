@@ -37,3 +37,6 @@ export type PipeWriter = {
 
 /** Below `folder`, or where the system keeps such things. Throws DroverError `config` when that cannot be. */
 export type MakePipes = (names: readonly string[], folder: string | undefined, signal: AbortSignal) => Promise<NamedPipes>
+
+/** The cgroups of every process of the machine, by pid, as /proc tells them; undefined where drover does not see the machine's own processes. */
+export type ReadCgroups = () => Promise<ReadonlyMap<number, string> | undefined>

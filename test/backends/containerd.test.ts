@@ -126,6 +126,12 @@ test('[exact-argv] a process is the container’s own but for what was asked', (
   })
 })
 
+test('a container that names no PATH gets the usual one', () => {
+  const { env } = processOf({ env: ['A=1'] }, { argv: ['sh'] }, 'e1') as { env: readonly string[] }
+  expect(env).toEqual(['A=1', 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'DROVER_EXEC=e1'])
+  expect((processOf({}, { argv: ['sh'], env: { PATH: '/x' } }, 'e1') as { env: readonly string[] }).env[0]).toBe('PATH=/x')
+})
+
 test('a user is two numbers, or what the container’s own files say; nothing is guessed', () => {
   const files =
     'root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/:/bin/false\nroot:x:0:\nweb:x:33:\nlogs:x:50:a,web\nodd:x:-1:0::/:\n'

@@ -49,6 +49,15 @@ export function startWithHostPids(ctr: Ctr, id: string, rootfs: string): void {
   ctr('run', '-d', '--config', file, id)
 }
 
+/** The pid of the shim that holds a container: the parent of its main process. */
+export function shimOf(ctr: Ctr, id: string): number {
+  const row = ctr('tasks', 'ls')
+    .split('\n')
+    .find((line) => line.startsWith(`${id} `))
+  const parent = /^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${row?.trim().split(/\s+/)[1]}/status`, 'utf8'))?.[1]
+  return Number(parent)
+}
+
 export function removeContainers(ctr: Ctr): void {
   for (const id of ctr('tasks', 'ls', '-q').split('\n').filter(Boolean)) ctr('tasks', 'rm', '-f', id)
   for (const id of ctr('containers', 'ls', '-q').split('\n').filter(Boolean)) ctr('containers', 'rm', id)

@@ -12,6 +12,7 @@ import { engineOf } from '../../src/backends/containerd/engine.ts'
 import { execIdOf } from '../../src/backends/containerd/exec.ts'
 import type { Target } from '../../src/core/model.ts'
 import type { Backend } from '../../src/core/ports.ts'
+import { readCgroups } from '../../src/runtime/host-processes.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { makePipes } from '../../src/runtime/named-pipes.ts'
 import { backendContract, begin, failureOf, newExec, runOn } from '../contract/backend.ts'
@@ -22,6 +23,7 @@ import {
   ownContainerd,
   removeContainers,
   rootOf,
+  shimOf,
   startContainer,
   startWithHostPids,
 } from './containerd-engine.ts'
@@ -37,7 +39,10 @@ const bareRoot = rootOf(['sleep', 'timeout', 'setsid'])
 folders.push(bareRoot)
 
 const connect = (options: { address?: string; namespace?: string; parallel?: number } = {}): Backend =>
-  containerd({ name: 'ctd', address, namespace, parallel: 8, fifoDirectory: fifos, ...options }, nodeMachine(), makePipes)
+  containerd(
+    { name: 'ctd', address, namespace, parallel: 8, fifoDirectory: fifos, ...options },
+    { machine: nodeMachine(), makePipes, readCgroups },
+  )
 const backend = connect()
 
 async function targetNamed(name: string, of: Backend = backend): Promise<Target> {
@@ -415,6 +420,20 @@ describe('containerd: the end of what was started', () => {
       removeContainers(client)
       await own.stop()
     }
+  })
+
+  test('[true-ending] S41 a shim that dies leaves it unknown, and what it ran is gone when that is said', async () => {
+    startContainer(ctr, 'orphan')
+    const orphan = await targetNamed('orphan')
+    const seconds = mark()
+    const { handle, events } = await started(orphan, ['sh', '-c', `sleep ${seconds}; exit 0`])
+    process.kill(shimOf(ctr, 'orphan'), 'SIGKILL')
+    const error = await failureOf(events.next())
+    expect([error.code, error.ran]).toEqual(['stream_broken', 'maybe'])
+    await expect
+      .poll(() => backend.kill(orphan, handle, soon()).catch(() => undefined), { timeout: 20_000 })
+      .toEqual({ result: 'gone' })
+    expect(commandsInside('orphan', `sleep ${seconds}`)).toEqual([])
   })
 })
 

@@ -2,7 +2,7 @@
 
 import type { Selector, Target, Traits } from '../../core/model.ts'
 import type { Backend } from '../../core/ports.ts'
-import type { Machine, MakePipes } from '../machine.ts'
+import type { Machine, MakePipes, ReadCgroups } from '../machine.ts'
 import { check } from './check.ts'
 import { filtersOf, targetsOf } from './container.ts'
 import { type Engine, engineOf } from './engine.ts'
@@ -35,27 +35,32 @@ const TURN_MS = 30_000
 /** A kill does not wait for what it is to end, so it has places of its own. */
 const KILLS = 4
 
-export function containerd(options: ContainerdOptions, machine: Machine, makePipes: MakePipes): Backend {
+/** What the machine offers that containerd runs on, too. */
+export type Beside = { readonly machine: Machine; readonly makePipes: MakePipes; readonly readCgroups: ReadCgroups }
+
+export function containerd(options: ContainerdOptions, { machine, makePipes, readCgroups }: Beside): Backend {
   const { name, address, namespace, parallel, fifoDirectory } = options
   const engine = engineOf(address, namespace)
   const connection: Connection = {
     engine,
     address,
     makePipes,
+    readCgroups,
     fifoDirectory,
     pidInside: (pid, container) => pidInside(machine, pid, container),
     live: new Set(),
   }
   const slots = createSlots(parallel, TURN_MS)
   const killSlots = createSlots(KILLS, TURN_MS)
+  const found: Backend['list'] = (selector, signal) => list(engine, options, selector, signal)
   return {
     name,
     kind: 'containerd',
     traits,
-    list: (selector, signal) => list(engine, options, selector, signal),
+    list: found,
     exec: (target, command, exec, signal) => execute(connection, { target, command, exec, signal, slots }),
     kill: (target, handle, signal) => kill(connection, killSlots, target, handle, signal),
-    check: (signal) => check(connection, { namespace, parallel }, signal),
+    check: (signal) => check(connection, { namespace, parallel, found: (until) => found({}, until) }, signal),
   }
 }
 

@@ -1,6 +1,7 @@
 /** What `drover check` says of a containerd. */
 
 import { BackendError, DroverError } from '../../core/errors.ts'
+import type { Target } from '../../core/model.ts'
 import type { CheckLine } from '../../core/ports.ts'
 import { refusal } from './errors.ts'
 import type { Connection } from './exec.ts'
@@ -10,11 +11,15 @@ const MOST_ON_1_6 = 16
 
 export async function check(
   connection: Connection,
-  options: { readonly namespace: string; readonly parallel: number },
+  options: {
+    readonly namespace: string
+    readonly parallel: number
+    found(signal: AbortSignal): Promise<readonly Target[]>
+  },
   signal: AbortSignal,
 ): Promise<readonly CheckLine[]> {
   const { engine, address, makePipes, fifoDirectory } = connection
-  const { namespace, parallel } = options
+  const { namespace, parallel, found } = options
   const lines: CheckLine[] = []
   try {
     const { version } = await engine.version(signal)
@@ -31,10 +36,10 @@ export async function check(
         next: `Set parallel to ${MOST_ON_1_6} or less.`,
       })
     const known = (await engine.namespaces(signal)).namespaces.map(({ name }) => name)
-    const running = await engine.running(signal)
+    const running = (await found(signal)).length
     lines.push(
       known.includes(namespace)
-        ? { ok: running.size > 0 ? true : 'warn', what: `${running.size} running containers in the namespace ${namespace}` }
+        ? { ok: running > 0 ? true : 'warn', what: `${running} running containers in the namespace ${namespace}` }
         : {
             ok: false,
             what: `there is no namespace ${namespace}`,

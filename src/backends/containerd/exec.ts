@@ -2,7 +2,7 @@
 
 import { BackendError, DroverError } from '../../core/errors.ts'
 import type { Command, ExecEvent, Stream, Target } from '../../core/model.ts'
-import type { MakePipes, NamedPipes, PipeWriter } from '../machine.ts'
+import type { MakePipes, NamedPipes, PipeWriter, ReadCgroups } from '../machine.ts'
 import { specOf } from './container.ts'
 import { type Engine, EngineError } from './engine.ts'
 import { givenUp, lost, notMade, notStarted, refusal } from './errors.ts'
@@ -14,6 +14,7 @@ export type Connection = {
   readonly engine: Engine
   readonly address: string
   readonly makePipes: MakePipes
+  readonly readCgroups: ReadCgroups
   readonly fifoDirectory: string | undefined
   /** The pid inside the container of a process whose pid out here is known. */
   pidInside(pid: number, container: string): Promise<number | undefined>

@@ -4,9 +4,10 @@ import { BackendError } from '../../core/errors.ts'
 import type { ExecHandle, Target } from '../../core/model.ts'
 import type { KillResult } from '../../core/ports.ts'
 import { KILL_WORDS_BYTES, killCommand, killResult } from '../wire/kill.ts'
-import type { Engine, ProcessState } from './engine.ts'
+import { type Engine, EngineError, type ProcessState } from './engine.ts'
 import { refusal } from './errors.ts'
 import { type Connection, execIdOf, execute } from './exec.ts'
+import { isOf } from './pid.ts'
 import type { Slots } from './slots.ts'
 
 /** For the shim to hear of a death that the container has seen already. */
@@ -26,7 +27,7 @@ export async function kill(
   const leader = { containerId: target.native, execId: execIdOf(exec) }
   const left: KillResult = handle.pid === undefined ? { result: 'left' } : { result: 'left', pid: handle.pid }
   try {
-    if (await isDown(engine, target.native, signal)) return { result: 'gone' }
+    if (await isDown(connection, target.native, signal)) return { result: 'gone' }
     // Known and not begun: forgotten, it never will.
     if ((await engine.state(leader, signal)) === 'created') await engine.forget(leader, signal).catch(() => {})
     const before = await engine.state(leader, signal)
@@ -73,17 +74,39 @@ async function killInside(connection: Connection, slots: Slots, one: Inside): Pr
   } catch (error) {
     if (!(error instanceof BackendError)) throw error
     if (error.code === 'command_not_found') return 'no shell'
-    if (await isDown(connection.engine, target.native, signal)) return { result: 'gone' }
+    if (await isDown(connection, target.native, signal)) return { result: 'gone' }
     throw error
   }
   return killResult(said, { target: target.id, exec, ...(pid === undefined ? {} : { pid }) })
 }
 
-/** With its main process every process of a container ends: the kernel's doing, or the shim's where they share the host's pids. */
-async function isDown(engine: Engine, containerId: string, signal: AbortSignal): Promise<boolean> {
-  const state = await engine.state({ containerId, execId: '' }, signal)
-  return state === 'absent' || state === 'stopped'
+/**
+ * With its main process every process of a container ends: the kernel's doing, or the shim's where they share the host's pids.
+ * That containerd has no task, though, may also mean that its shim is dead and what that held is about to be ended: there the
+ * machine's /proc is asked, and where that cannot be seen, whether the container as such is gone.
+ */
+async function isDown({ engine, readCgroups }: Connection, containerId: string, signal: AbortSignal): Promise<boolean> {
+  for (const until = Date.now() + SETTLE_MS; ; await pause()) {
+    const state = await engine.state({ containerId, execId: '' }, signal)
+    if (state !== 'absent' && state !== 'stopped') return false
+    const cgroups = await readCgroups()
+    if (cgroups === undefined) return state === 'stopped' || (await isUnknown(engine, containerId, signal))
+    if (![...cgroups.values()].some((one) => isOf(one, containerId))) return true
+    if (Date.now() > until) return false
+  }
 }
+
+async function isUnknown(engine: Engine, containerId: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    await engine.container(containerId, signal)
+    return false
+  } catch (error) {
+    if (error instanceof EngineError && error.code === 'NOT_FOUND') return true
+    throw error
+  }
+}
+
+const pause = () => new Promise((resolve) => setTimeout(resolve, LOOK_MS))
 
 /**
  * What containerd says of it. A leader that still runs when the container has found nothing was not to be known from inside
@@ -109,6 +132,6 @@ async function isEnded(engine: Engine, leader: { readonly containerId: string; r
   for (const until = Date.now() + SETTLE_MS; ; ) {
     if (ended.includes(await engine.state(leader, signal))) return true
     if (Date.now() > until) return false
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+    await pause()
   }
 }

@@ -7,6 +7,9 @@ import type { Spec } from './container.ts'
 /** Processes carry it, and so the kill finds them again. */
 const MARKER = 'DROVER_EXEC'
 
+/** Where a container names none, as Docker does. */
+const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
 export type Ids = { readonly uid: number; readonly gid: number; readonly additionalGids?: readonly number[] }
 
 const no = (message: string, next: string) => new BackendError({ code: 'unsupported', message, next }, { ran: 'no' })
@@ -29,7 +32,8 @@ export function refuseUnsupported(command: Command): void {
 
 /** Capabilities, limits and confinement stay the container's (OCI runtime spec, `process`). */
 export function processOf(base: NonNullable<Spec['process']>, command: Command, exec: string, ids?: Ids): object {
-  const added = { ...(command.tty ? { TERM: 'xterm' } : {}), ...command.env, [MARKER]: exec }
+  const hasPath = (base.env ?? []).some((one) => one.startsWith('PATH='))
+  const added = { ...(hasPath ? {} : { PATH }), ...(command.tty ? { TERM: 'xterm' } : {}), ...command.env, [MARKER]: exec }
   // Of two variables with one name programs may take either, so none is left behind.
   const kept = (base.env ?? []).filter((one) => !Object.hasOwn(added, one.slice(0, one.indexOf('='))))
   const { consoleSize: _, ...rest } = base
