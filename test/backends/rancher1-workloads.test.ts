@@ -1,8 +1,10 @@
+import { afterEach, expect, test } from 'vitest'
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
-import type { Target } from '../../src/core/model.ts'
-import { startRancherPeer } from '../../src/playground/rancher/peer.ts'
+import type { ExecEvent, Rollout, Target } from '../../src/core/model.ts'
+import { type KeyPair, type RancherPeer, startRancherPeer } from '../../src/playground/rancher/peer.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
-import { quickPace, workloadsContract } from '../contract/workloads.ts'
+import { failureOf, newExec } from '../contract/backend.ts'
+import { appliedOf, quickPace, workloadsContract } from '../contract/workloads.ts'
 
 const secret = 'hunter2-in-the-environment'
 
@@ -94,4 +96,109 @@ workloadsContract('Rancher 1.x', async () => {
     },
     tearDown: () => peer.close(),
   }
+})
+
+const peers: RancherPeer[] = []
+afterEach(async () => {
+  for (const one of peers.splice(0)) await one.close()
+})
+
+/** `shop/web` with two containers and their sidekicks. */
+async function setUp(options: { key?: (peer: RancherPeer) => KeyPair; path?: string; labels?: Record<string, string> } = {}) {
+  const labels = { app: 'web', ...options.labels }
+  const of = { stack: 'shop', service: 'web', labels, environment: { PASSWORD: secret } }
+  const peer = await startRancherPeer({
+    world: [1, 2].flatMap((n) => [
+      { name: `shop-web-${n}`, image: 'shop/web:1', ...of },
+      { name: `shop-web-logs-${n}`, image: 'shop/logs:1', sidekick: 'logs', ...of },
+    ]),
+  })
+  peers.push(peer)
+  peer.faults.servicePaceMs = 20
+  const bodies: unknown[] = []
+  peer.on('traffic', (one) => {
+    if (one.type === 'http' && one.method !== 'GET') bodies.push(JSON.parse(one.request || 'null'))
+  })
+  const { accessKey, secretKey } = (options.key ?? ((one) => one.environmentKey))(peer)
+  const url = `${peer.url}${options.path ?? ''}`
+  const backend = rancher1({ name: 'prod', url, accessKey, secretKey, pace: quickPace }, nodeTransport())
+  const workloads = backend.workloads!
+  const list = async () => (await workloads.list({}, AbortSignal.timeout(5_000)))[0]!
+  const plan = async (rollout: Rollout) => workloads.plan(await list(), rollout, AbortSignal.timeout(5_000))
+  const run = async (rollout: Rollout, between?: () => Promise<void>) => {
+    const target = await list()
+    const planned = await plan(rollout)
+    await between?.()
+    const events: ExecEvent[] = []
+    for await (const event of workloads.apply(target, rollout, planned, newExec(), AbortSignal.timeout(15_000)))
+      events.push(event)
+    return appliedOf(events)
+  }
+  return { peer, bodies, list, plan, run, workloads }
+}
+
+test('an upgrade sends the whole launch configuration back with the image changed, and that of the sidekick not at all', async () => {
+  const { run, bodies } = await setUp()
+  expect((await run({ verb: 'image', container: 'web', image: 'shop/web:2' })).code).toBe(0)
+  expect(bodies).toEqual([
+    {
+      inServiceStrategy: {
+        batchSize: 1,
+        intervalMillis: 2000,
+        startFirst: false,
+        launchConfig: expect.objectContaining({
+          imageUuid: 'docker:shop/web:2',
+          environment: { PASSWORD: secret },
+          networkMode: 'managed',
+        }),
+      },
+    },
+  ])
+})
+
+test('a sidekick is upgraded alone, by its own name', async () => {
+  const { run, bodies, plan } = await setUp()
+  expect((await run({ verb: 'image', container: 'logs', image: 'shop/logs:2' })).code).toBe(0)
+  expect(bodies).toEqual([
+    { inServiceStrategy: expect.objectContaining({ secondaryLaunchConfigs: [expect.objectContaining({ name: 'logs' })] }) },
+  ])
+  expect((await plan({ verb: 'undo' })).facts).toEqual([{ name: 'image logs', before: 'shop/logs:2', after: 'shop/logs:1' }])
+})
+
+test('an upgrade that is stuck is canceled and rolled back by one undo, and the plan shows both requests', async () => {
+  const { run, plan } = await setUp()
+  expect((await run({ verb: 'image', container: 'web', image: 'shop/web:missing' })).code).toBe(1)
+  const planned = await plan({ verb: 'undo' })
+  expect(planned.change).toMatch(/action=cancelupgrade[\s\S]*action=rollback/)
+  expect((await run({ verb: 'undo' })).code).toBe(0)
+  expect((await plan({ verb: 'status' })).facts).toContainEqual({ name: 'state', before: 'active' })
+})
+
+test('the frozen /v1 of Rancher 1.0 and 1.1 has services and stacks under its own names', async () => {
+  const { run, list } = await setUp({ path: '/v1' })
+  expect((await list()).facets).toMatchObject({ stack: 'shop', service: 'web', workload: 'service/web' })
+  expect((await run({ verb: 'restart' })).code).toBe(0)
+})
+
+test('an account key names its environment and may roll out there', async () => {
+  const { run } = await setUp({ key: (peer) => peer.accountKey, path: '/v2-beta/projects/1a5' })
+  expect((await run({ verb: 'scale', replicas: 1 })).code).toBe(0)
+})
+
+test('a key that may only read is refused with the reason', async () => {
+  const { plan } = await setUp({ key: (peer) => peer.readonlyKey, path: '/v2-beta/projects/1a5' })
+  expect(await failureOf(plan({ verb: 'restart' }))).toMatchObject({ code: 'backend_forbidden', ran: 'no' })
+  expect((await plan({ verb: 'status' })).facts).toContainEqual({ name: 'state', before: 'active' })
+})
+
+test('an action that is taken away between the look and the request is a change by someone else', async () => {
+  const { run, peer } = await setUp()
+  const between = async () =>
+    void peer.faults.http.push({ match: /action=restart/, status: 422, body: { type: 'error', code: 'ActionNotAvailable' } })
+  expect(await failureOf(run({ verb: 'restart' }, between))).toMatchObject({ code: 'changed', ran: 'no' })
+})
+
+test('a service that runs once on every host has no scale', async () => {
+  const { plan } = await setUp({ labels: { 'io.rancher.scheduler.global': 'true' } })
+  expect(await failureOf(plan({ verb: 'scale', replicas: 3 }))).toMatchObject({ code: 'unsupported', ran: 'no' })
 })

@@ -1,10 +1,14 @@
+import { afterEach, expect, test } from 'vitest'
 import { rancher2 } from '../../src/backends/rancher2/backend.ts'
+import type { Transport } from '../../src/backends/transport.ts'
+import type { ExecEvent, Rollout } from '../../src/core/model.ts'
 import { appsRoutes } from '../../src/playground/kubernetes/apps.ts'
 import { startKubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
 import { bearerOf, startRancher2Peer } from '../../src/playground/rancher2/peer.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
-import { quickPace, workloadsContract } from '../contract/workloads.ts'
-import { counting, kubernetesFixture } from '../peers/kubernetes-workloads.ts'
+import { failureOf, newExec } from '../contract/backend.ts'
+import { appliedOf, quickPace, workloadsContract } from '../contract/workloads.ts'
+import { ask, counting, images, kubernetesFixture, secret } from '../peers/kubernetes-workloads.ts'
 
 for (const mode of ['proxy', 'v3'] as const) {
   workloadsContract(`Rancher 2, mode ${mode}`, async () => {
@@ -45,3 +49,108 @@ for (const mode of ['proxy', 'v3'] as const) {
     }
   })
 }
+
+const closing: (() => Promise<void>)[] = []
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close()
+})
+
+/** `mode: v3`, on `api` with the containers `main` and `side`. `before`: called as a PUT of drover's leaves. */
+async function setUpV3(kind: 'Deployment' | 'StatefulSet' = 'Deployment') {
+  const behind = await startKubernetesPeer({ routes: appsRoutes() })
+  const peer = await startRancher2Peer({
+    upstream: { url: behind.url, token: behind.token('admin') },
+    projects: [{ id: 'c-abc12:p-def34', name: 'Shop', namespaces: ['default'] }],
+    users: { member: { user: 'admin' } },
+  })
+  closing.push(peer.close, behind.close)
+  const sent: { readonly path: string; readonly body: string | undefined }[] = []
+  let before: (() => Promise<unknown>) | undefined
+  const transport = (): Transport => {
+    const plain = nodeTransport()
+    return {
+      ...plain,
+      async http(request) {
+        if (request.method === 'GET') return await plain.http(request)
+        sent.push({ path: `${request.method} ${request.url.slice(peer.url.length)}`, body: request.body })
+        await before?.()
+        return await plain.http(request)
+      },
+    }
+  }
+  const token = bearerOf(peer.keys.member)
+  const backend = rancher2({ name: 'rancher', url: peer.url, token, mode: 'v3', pace: quickPace }, { transport })
+  const cluster = { url: behind.url, token: behind.token('admin'), namespace: 'default' }
+  const base = `/apis/apps/v1/namespaces/default/${kind.toLowerCase()}s`
+  const container = (name: string) => ({ name, image: images.before, args: ['-v'], env: [{ name: 'PASSWORD', value: secret }] })
+  const labels = { app: 'api' }
+  const made = await ask(cluster, 'POST', base, {
+    kind,
+    metadata: { name: 'api' },
+    spec: {
+      replicas: 2,
+      selector: { matchLabels: labels },
+      template: { metadata: { labels }, spec: { containers: ['main', 'side'].map(container) } },
+    },
+  })
+  expect(made.status).toBe(201)
+  const workloads = backend.workloads!
+  const list = async () => (await workloads.list({}, AbortSignal.timeout(5_000)))[0]!
+  const plan = async (rollout: Rollout) => workloads.plan(await list(), rollout, AbortSignal.timeout(5_000))
+  const run = async (rollout: Rollout) => {
+    const target = await list()
+    const planned = await plan(rollout)
+    const events: ExecEvent[] = []
+    for await (const event of workloads.apply(target, rollout, planned, newExec(), AbortSignal.timeout(15_000)))
+      events.push(event)
+    return appliedOf(events)
+  }
+  const containers = async () => {
+    const { json } = await ask(cluster, 'GET', `${base}/api`)
+    return (json as { spec: { template: { spec: { containers: Record<string, unknown>[] } } } }).spec.template.spec.containers
+  }
+  const meanwhile = (act: () => Promise<unknown>) => {
+    before = act
+  }
+  return { run, plan, sent, containers, cluster, base, list, meanwhile }
+}
+
+test('v3: the complete list of containers goes back, so that nothing of them is lost', async () => {
+  const { run, containers, list } = await setUpV3()
+  expect((await list()).id).toBe('rancher/c-abc12/p-def34/default/deployment/api')
+  expect((await run({ verb: 'image', container: 'side', image: images.after })).code).toBe(0)
+  const env = [{ name: 'PASSWORD', value: secret }]
+  expect(await containers()).toEqual([
+    { name: 'main', image: images.before, args: ['-v'], env },
+    { name: 'side', image: images.after, args: ['-v'], env },
+  ])
+})
+
+test('v3: actions are posted, without a body or with the id that they take', async () => {
+  const { run, sent } = await setUpV3()
+  expect((await run({ verb: 'image', container: 'main', image: images.after })).code).toBe(0)
+  for (const verb of ['restart', 'pause', 'resume', 'undo'] as const) expect((await run({ verb })).code).toBe(0)
+  const at = '/v3/project/c-abc12:p-def34/workloads/deployment:default:api'
+  expect(sent.slice(1).map(({ path }) => path)).toEqual(
+    ['redeploy', 'pause', 'resume', 'rollback'].map((action) => `POST ${at}?action=${action}`),
+  )
+  expect(sent.slice(1).map(({ body }) => body)).toEqual([
+    undefined,
+    undefined,
+    undefined,
+    expect.stringMatching(/replicaset:default:api-/),
+  ])
+})
+
+test('v3: a change that comes between the look and the PUT is found by looking again, and told', async () => {
+  const { run, meanwhile, cluster, base } = await setUpV3()
+  meanwhile(() => ask(cluster, 'PATCH', `${base}/api`, { spec: { replicas: 3 } }, 'application/merge-patch+json'))
+  const applied = await run({ verb: 'image', container: 'main', image: images.after })
+  expect(applied.err).toContain('someone else changed it at the same time; it differs from what was planned in: scale')
+})
+
+test('v3: revisions of anything but a Deployment are not there, and that is said', async () => {
+  const { plan, run } = await setUpV3('StatefulSet')
+  expect((await run({ verb: 'image', container: 'main', image: images.after })).code).toBe(0)
+  expect(await failureOf(plan({ verb: 'undo' }))).toMatchObject({ code: 'unsupported', ran: 'no' })
+})

@@ -139,7 +139,13 @@ export function kubernetesFixture(
         selector: { matchLabels: { app: name } },
         template: {
           metadata: { labels: { app: name } },
-          spec: { nodeName: 'localhost', terminationGracePeriodSeconds: 0, containers: containers.map(container) },
+          spec: {
+            nodeName: 'localhost',
+            // The small cluster of the tests has nobody who takes the first taint from its node.
+            tolerations: [{ operator: 'Exists' }],
+            terminationGracePeriodSeconds: 0,
+            containers: containers.map(container),
+          },
         },
       },
     })

@@ -120,7 +120,7 @@ async function draft(api: Api, target: Target, rollout: Rollout, now: string, si
         throw refused(
           'unsupported',
           `${target.name} is ${paused ? 'paused already' : 'not paused'}.`,
-          'Look with `status` how it stands.',
+          'rollout status shows how it stands.',
         )
       const facts = [{ name: 'paused', before: String(isPaused), after: String(paused) }]
       return { ...of, facts, patch: merge({ spec: { paused } }) }
@@ -142,10 +142,16 @@ async function draft(api: Api, target: Target, rollout: Rollout, now: string, si
       const shown = `the template of ${back.says}`
       return { ...of, facts, patch: back.patch, shown, ...(current ? { undo: undoOf(current) } : {}) }
     }
-    case 'status':
-      return { ...of, facts: standing(kind, workload), ...(await undoTo(api, kind, workload, signal, true)) }
+    case 'status': {
+      const [current, previous] = await readableRevisions(api, kind, workload, signal)
+      return { ...of, facts: standing(kind, workload, current), ...(previous ? { undo: undoOf(previous) } : {}) }
+    }
     case 'finish':
-      throw refused('unsupported', 'Kubernetes has no upgrades to finish: a rollout ends by itself.', 'Look with `status`.')
+      throw refused(
+        'unsupported',
+        'Kubernetes has no upgrades to finish: a rollout ends by itself.',
+        'rollout status shows how it stands.',
+      )
     default:
       return rollout satisfies never
   }
@@ -156,7 +162,7 @@ function refusePaused(target: Target, isPaused: boolean, done: string): void {
     throw refused(
       'unsupported',
       `${target.name} is paused and cannot be ${done}.`,
-      'First `resume` it: what was held then moves.',
+      'First rollout resume: what was held then moves.',
     )
 }
 
@@ -189,42 +195,44 @@ export function revisionFor(
     throw refused(
       'unsupported',
       `There is nothing to go back to: ${target.name} has no revision before this one.`,
-      'Set what is wanted with `image`.',
+      'rollout image sets what is wanted.',
     )
   const found = to === undefined ? previous : [current, ...before].find(({ number }) => String(number) === to)
   if (found === current)
-    throw refused('unsupported', `${target.name} is at revision ${current.number} already.`, 'Look with `status`.')
+    throw refused(
+      'unsupported',
+      `${target.name} is at revision ${current.number} already.`,
+      'rollout status shows how it stands.',
+    )
   if (found) return found
   const list = before.slice(0, 10).map(({ says }) => says)
   throw refused('usage', `${target.name} has no revision ${JSON.stringify(to)}. It has ${list.join('; ')}.`, 'Take one of them.')
 }
 
-/** Where an undo would lead; without the right to read revisions that is not said. */
-async function undoTo(
-  api: Api,
-  kind: Kind,
-  workload: Workload,
-  signal: AbortSignal,
-  isLook = false,
-): Promise<{ readonly undo?: Plan['undo'] }> {
-  const revisions = await revisionsOf(api, kind, workload, signal).catch((error: unknown) => {
+/** After a change the way back is to what there is now. */
+async function undoTo(api: Api, kind: Kind, workload: Workload, signal: AbortSignal): Promise<{ readonly undo?: Plan['undo'] }> {
+  const [current] = await readableRevisions(api, kind, workload, signal)
+  return current ? { undo: undoOf(current) } : {}
+}
+
+/** Without the right to read them nothing is said of a way back. */
+async function readableRevisions(api: Api, kind: Kind, workload: Workload, signal: AbortSignal): Promise<readonly Revision[]> {
+  return revisionsOf(api, kind, workload, signal).catch((error: unknown) => {
     if (error instanceof BackendError && error.code === 'backend_forbidden') return []
     throw error
   })
-  // After a change the way back is to what there is now; a look changes nothing.
-  const back = revisions[isLook ? 1 : 0]
-  return back ? { undo: undoOf(back) } : {}
 }
 
 export function undoOf({ number, says }: Revision): NonNullable<Plan['undo']> {
   return { to: String(number), says }
 }
 
-function standing(kind: Kind, workload: Workload): readonly Fact[] {
+function standing(kind: Kind, workload: Workload, current: Revision | undefined): readonly Fact[] {
   const { spec, status } = workload
   const look = lookAt(kind, workload, [])
   return [
     { name: 'state', before: look.status === 'stuck' ? `stuck: ${look.why}` : look.text },
+    ...(current ? [{ name: 'revision', before: String(current.number) }] : []),
     { name: 'replicas', before: `${status?.readyReplicas ?? status?.numberAvailable ?? 0} of ${wantedOf(kind, workload)} ready` },
     ...containersIn(spec.template).map(({ name, image }) => ({ name: `image ${name}`, before: image ?? '?' })),
     ...(spec.paused ? [{ name: 'paused', before: 'true' }] : []),

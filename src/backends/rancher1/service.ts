@@ -82,9 +82,9 @@ export function previousOf(service: Service): ReadonlyMap<string, LaunchConfig> 
   return configsOf(service, strategy.previousLaunchConfig, strategy.previousSecondaryLaunchConfigs)
 }
 
-/** Each upgrade gives the configurations that it changes a version of their own [CT ServiceUpgradeValidationFilter.setVersion]. */
+/** For people to type: each upgrade gives the configurations that it changes a version of their own, `0` or a UUID [CT ServiceUpgradeValidationFilter.setVersion]. */
 export function versionOf(configs: ReadonlyMap<string, LaunchConfig>): string {
-  return [...configs.values()].map((one) => String(one.version ?? '0')).join('+')
+  return [...configs.values()].map((one) => String(one.version ?? '0').slice(0, 8)).join('_')
 }
 
 export function targetOf(service: Service, backend: string, stacks: ReadonlyMap<string, string>): Target {

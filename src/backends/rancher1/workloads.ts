@@ -166,10 +166,10 @@ function undoDraft(service: Service, path: string, to: string | undefined): Draf
     throw refused(
       'unsupported',
       `There is nothing to go back to: ${nameOf(service)} is ${service.state}, and Rancher keeps what was before only until an upgrade is finished.`,
-      'Set the image that it had: `image`.',
+      'rollout image sets the image that it had.',
     )
   if (to !== undefined && to !== versionOf(back))
-    throw refused('usage', `Rancher kept only ${versionOf(back)} (${imagesIn(back)}).`, 'Leave `to=` out.')
+    throw refused('usage', `Rancher kept only ${versionOf(back)} (${imagesIn(back)}).`, 'Leave to= out.')
   const stopFirst = service.state === 'upgrading'
   needs(service, stopFirst ? 'cancelupgrade' : 'rollback')
   const now = configsOf(service)
@@ -190,7 +190,7 @@ function needs(service: Service, action: string): void {
   if (Object.hasOwn(service.actions ?? {}, action)) return
   const name = nameOf(service)
   if (service.state === 'upgraded')
-    throw refused('unsupported', `The last upgrade of ${name} is not finished yet.`, 'First `finish` it, or `undo` it.')
+    throw refused('unsupported', `The last upgrade of ${name} is not finished yet.`, 'First rollout finish, or rollout undo.')
   if (service.state === 'active' || Object.keys(service.actions ?? {}).length === 0)
     throw refused(
       'backend_forbidden',
@@ -200,7 +200,7 @@ function needs(service: Service, action: string): void {
   throw refused(
     'unsupported',
     `${name} is ${service.state}: Rancher does not offer that now.`,
-    'Look with `status`, and ask again then.',
+    'rollout status shows how it stands, and ask again then.',
   )
 }
 
@@ -210,6 +210,7 @@ function standing(service: Service): readonly Fact[] {
     { name: 'state', before: service.state },
     { name: 'health', before: service.healthState ?? 'unknown' },
     { name: 'replicas', before: `${service.currentScale ?? '?'} of ${service.scale ?? '?'}` },
+    { name: 'revision', before: versionOf(configsOf(service)) },
     ...[...configsOf(service)].map(([name, config]) => ({ name: `image ${name}`, before: imageOf(config) ?? '?' })),
     ...(back && UNDOABLE.includes(service.state) ? [{ name: 'can go back to', before: imagesIn(back) }] : []),
   ]
@@ -287,7 +288,7 @@ function* overtaken(response: HttpResponse, before: Service): Generator<ExecEven
   const replaced = after.success ? previousOf(after.data) : undefined
   if (replaced !== undefined && versionOf(replaced) !== versionOf(configsOf(before)))
     yield stderr(
-      `someone else’s upgrade to ${oneLine(imagesIn(replaced))} came in between and was replaced; \`undo\` goes back to it`,
+      `someone else’s upgrade to ${oneLine(imagesIn(replaced))} came in between and was replaced; rollout undo goes back to it`,
     )
 }
 

@@ -40,6 +40,7 @@ export const WorkloadV3 = z.object({
 })
 export type WorkloadV3 = z.infer<typeof WorkloadV3>
 
+export const REVISION = 'deployment.kubernetes.io/revision'
 export const CHANGEABLE = ['deployment', 'statefulset', 'daemonset']
 
 /** `<project>/<namespace>/<kind>/<name>`; the cluster comes before it. */
@@ -83,6 +84,7 @@ export function differences(planned: readonly Container[], now: readonly Contain
 export function standingV3(one: WorkloadV3): readonly Fact[] {
   return [
     { name: 'state', before: oneLine(`${one.state ?? '?'} ${one.transitioningMessage ?? ''}`) },
+    ...(one.workloadAnnotations?.[REVISION] ? [{ name: 'revision', before: one.workloadAnnotations[REVISION] }] : []),
     ...(one.scale == null ? [] : [{ name: 'replicas', before: String(one.scale) }]),
     ...(one.containers ?? []).map(({ name, image }) => ({ name: `image ${name}`, before: image ?? '?' })),
     ...(one.paused ? [{ name: 'paused', before: 'true' }] : []),

@@ -34,6 +34,7 @@ import {
   differences,
   imagesOf,
   lookAtV3,
+  REVISION,
   standingV3,
   targetOfV3,
   WorkloadV3,
@@ -59,8 +60,6 @@ type Draft = {
   readonly change?: Change
   readonly undo?: Plan['undo']
 }
-
-const REVISION = 'deployment.kubernetes.io/revision'
 
 export function v3Workloads(options: V3Options): Workloads {
   return {
@@ -140,7 +139,7 @@ async function draft(options: V3Options, target: Target, rollout: Rollout, signa
       if (kind !== 'deployment')
         throw refused('unsupported', `Only a Deployment can be paused; ${target.name} is none.`, 'Use image, undo or scale.')
       if (paused === isPaused)
-        throw refused('unsupported', `${target.name} is ${paused ? 'paused already' : 'not paused'}.`, 'Look with `status`.')
+        throw refused('unsupported', `${target.name} is ${paused ? 'paused already' : 'not paused'}.`, 'rollout status shows how it stands.')
       const facts = [{ name: 'paused', before: String(isPaused), after: String(paused) }]
       return { workload, facts, change: { method: 'POST', path: `${path}?action=${rollout.verb}` } }
     }
@@ -156,7 +155,7 @@ async function draft(options: V3Options, target: Target, rollout: Rollout, signa
     case 'status':
       return { workload, facts: standingV3(workload), ...(await undoTo(options, target, signal, true)) }
     case 'finish':
-      throw refused('unsupported', 'Kubernetes has no upgrades to finish: a rollout ends by itself.', 'Look with `status`.')
+      throw refused('unsupported', 'Kubernetes has no upgrades to finish: a rollout ends by itself.', 'rollout status shows how it stands.')
     default:
       return rollout satisfies never
   }
@@ -167,7 +166,7 @@ function refusePaused(target: Target, isPaused: boolean, done: string): void {
     throw refused(
       'unsupported',
       `${target.name} is paused and cannot be ${done}.`,
-      'First `resume` it: what was held then moves.',
+      'First rollout resume: what was held then moves.',
     )
 }
 
@@ -228,14 +227,14 @@ async function undoDraft(
 ): Promise<Draft> {
   const { path, kind } = pathOf(options, target)
   if (kind !== 'deployment')
-    throw refused('unsupported', `There is nothing to go back to: /v3 keeps revisions of Deployments only.`, 'Use `mode: proxy`.')
+    throw refused('unsupported', `There is nothing to go back to: /v3 keeps revisions of Deployments only.`, 'Use mode: proxy, or rollout image.')
   const [current, ...before] = await revisionsOf(options, target, signal)
   const back = to === undefined ? before[0] : before.find(({ number }) => String(number) === to)
   if (current === undefined || before.length === 0)
     throw refused(
       'unsupported',
       `There is nothing to go back to: ${target.name} has no revision before this one.`,
-      'Use `image`.',
+      'rollout image sets what is wanted.',
     )
   if (back === undefined)
     throw refused(
@@ -324,9 +323,9 @@ function writeRefused(response: HttpResponse, target: Target): BackendError {
     return refused(
       'unsupported',
       `Rancher does not take the change of ${target.name}: ${said || 'it is invalid'}.`,
-      'Look with `status`.',
+      'rollout status shows how it stands.',
     )
-  const error = refusal(response) ?? no('backend_protocol', `Rancher answered with HTTP ${status}.`, 'Look with `status`.')
+  const error = refusal(response) ?? no('backend_protocol', `Rancher answered with HTTP ${status}.`, 'rollout status shows how it stands.')
   return status >= 500 ? new BackendError(error.toFailure(), { ran: 'maybe' }) : error
 }
 

@@ -206,7 +206,7 @@ function givenUp(signal: AbortSignal): BackendError {
     {
       code: 'stream_broken',
       message: 'Watching was given up; what was sent stays as it is.',
-      next: 'Look with `status`; go back with `undo`.',
+      next: 'rollout status shows how it stands, rollout undo goes back.',
     },
     { ran: 'maybe', cause: signal.reason },
   )

@@ -1,0 +1,267 @@
+import { afterEach, expect, test } from 'vitest'
+import { kubernetesOver } from '../../src/backends/kubernetes/backend.ts'
+import type { Transport } from '../../src/backends/transport.ts'
+import type { ExecEvent, Rollout, Target } from '../../src/core/model.ts'
+import { appsRoutes } from '../../src/playground/kubernetes/apps.ts'
+import { type KubernetesPeer, type Rule, startKubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
+import { nodeTransport } from '../../src/runtime/transport-node.ts'
+import { failureOf, newExec } from '../contract/backend.ts'
+import { appliedOf, quickPace } from '../contract/workloads.ts'
+import { ask, images, secret } from '../peers/kubernetes-workloads.ts'
+
+const peers: KubernetesPeer[] = []
+afterEach(async () => {
+  for (const one of peers.splice(0)) await one.close()
+})
+
+const apps = ['deployments', 'statefulsets', 'daemonsets']
+const patching: Rule = { verbs: ['get', 'list', 'patch'], resources: apps }
+const revisions: Rule = { verbs: ['get', 'list'], resources: ['replicasets', 'controllerrevisions'] }
+const pods: Rule = { verbs: ['get', 'list'], resources: ['pods'] }
+const logs: Rule = { verbs: ['get'], resources: ['pods/log'] }
+
+type Sent = { readonly method: string; readonly url: string; readonly type: string; readonly body: unknown }
+
+async function setUp(
+  options: { rules?: readonly Rule[]; spec?: object; pod?: object; kind?: 'Deployment' | 'StatefulSet' } = {},
+) {
+  const people = [
+    { name: 'admin', token: 'admin-token', rules: [{ verbs: ['*'], resources: ['*'] }] },
+    { name: 'drover', token: 'drover-token', rules: options.rules ?? [patching, revisions, pods, logs] },
+  ]
+  const peer = await startKubernetesPeer({ routes: appsRoutes(), people })
+  peers.push(peer)
+  const sent: Sent[] = []
+  const plain = nodeTransport()
+  const transport: Transport = {
+    ...plain,
+    async http(request) {
+      if (request.method !== 'GET')
+        sent.push({
+          method: request.method,
+          url: request.url.slice(peer.url.length),
+          type: request.headers?.['content-type'] ?? '',
+          body: JSON.parse(request.body ?? 'null') as unknown,
+        })
+      return await plain.http(request)
+    },
+  }
+  const backend = kubernetesOver(
+    { server: peer.url, headers: async () => ({ authorization: 'Bearer drover-token' }), transport },
+    { name: 'prod', namespaces: ['default'], pace: quickPace },
+  )
+  const cluster = { url: peer.url, token: 'admin-token', namespace: 'default' }
+  const kind = options.kind ?? 'Deployment'
+  const base = `/apis/apps/v1/namespaces/default/${kind.toLowerCase()}s`
+  const made = await ask(cluster, 'POST', base, {
+    apiVersion: 'apps/v1',
+    kind,
+    metadata: { name: 'api', labels: { app: 'api' } },
+    spec: {
+      replicas: 2,
+      selector: { matchLabels: { app: 'api' }, matchExpressions: [{ key: 'app', operator: 'In', values: ['api'] }] },
+      template: {
+        metadata: { labels: { app: 'api' } },
+        spec: {
+          containers: [{ name: 'main', image: images.before, env: [{ name: 'PASSWORD', value: secret }] }],
+          ...options.pod,
+        },
+      },
+      ...options.spec,
+    },
+  })
+  expect(made.status).toBe(201)
+  const workloads = backend.workloads!
+  const list = async () => (await workloads.list({}, AbortSignal.timeout(5_000)))[0]!
+  const plan = async (rollout: Rollout, target?: Target) =>
+    workloads.plan(target ?? (await list()), rollout, AbortSignal.timeout(5_000))
+  const run = async (rollout: Rollout) => {
+    const target = await list()
+    const events: ExecEvent[] = []
+    const planned = await plan(rollout, target)
+    for await (const event of workloads.apply(target, rollout, planned, newExec(), AbortSignal.timeout(15_000)))
+      events.push(event)
+    return appliedOf(events)
+  }
+  const live = async () => (await ask(cluster, 'GET', `${base}/api`)).json as { spec: Record<string, unknown> }
+  const settled = async () => expect((await run({ verb: 'restart' })).code).toBe(0)
+  return { peer, sent, run, plan, list, live, settled, workloads, cluster, base }
+}
+
+const to = (image: string, container?: string): Rollout => ({
+  verb: 'image',
+  image,
+  ...(container === undefined ? {} : { container }),
+})
+
+test('[exact-argv] an image is one strategic merge of that container, in drover’s name, locked to the object looked at', async () => {
+  const { run, sent, list, live } = await setUp()
+  await list()
+  expect((await run(to(images.after))).code).toBe(0)
+  expect(sent).toHaveLength(1)
+  expect(sent[0]).toMatchObject({
+    method: 'PATCH',
+    url: '/apis/apps/v1/namespaces/default/deployments/api?fieldManager=drover',
+    type: 'application/strategic-merge-patch+json',
+    body: { metadata: { resourceVersion: expect.stringMatching(/^\d+$/) } },
+  })
+  expect((sent[0]!.body as { spec: unknown }).spec).toEqual({
+    template: { spec: { containers: [{ name: 'main', image: images.after }] } },
+  })
+  expect(JSON.stringify(await live())).toContain(secret)
+})
+
+test('the image of an init container is changed in its own list', async () => {
+  const { run, live } = await setUp({ pod: { initContainers: [{ name: 'setup', image: images.before }] } })
+  expect((await run(to(images.after, 'setup'))).code).toBe(0)
+  const { template } = (await live()).spec as { template: { spec: { containers: object[]; initContainers: object[] } } }
+  expect(template.spec.initContainers).toEqual([{ name: 'setup', image: images.after }])
+  expect(template.spec.containers).toHaveLength(1)
+})
+
+test('an undo puts the whole template of before back, shows what else changes by name only, and keeps its hash label out', async () => {
+  const { run, plan, sent, live, cluster, base } = await setUp()
+  expect((await run(to(images.after))).code).toBe(0)
+  const env = [{ name: 'PASSWORD', value: 'another-secret-value' }]
+  const spec = { template: { spec: { containers: [{ name: 'main', env }] } } }
+  await ask(cluster, 'PATCH', `${base}/api`, { spec }, 'application/strategic-merge-patch+json')
+  expect((await run({ verb: 'status' })).code).toBe(0)
+  const planned = await plan({ verb: 'undo', to: '1' })
+  expect(planned.facts).toContainEqual({ name: 'also changes', before: 'as now', after: 'env of main' })
+  expect(JSON.stringify(planned)).not.toMatch(/hunter2|another-secret/)
+  expect((await run({ verb: 'undo', to: '1' })).code).toBe(0)
+  expect(sent.at(-1)?.type).toBe('application/json-patch+json')
+  expect(JSON.stringify(sent.at(-1)?.body)).not.toContain('pod-template-hash')
+  expect(JSON.stringify(await live())).toContain(secret)
+})
+
+test('[true-ending] a Deployment that says its deadline is exceeded is stuck, with its own words', async () => {
+  const { run } = await setUp({ spec: { progressDeadlineSeconds: 1 }, rules: [patching, revisions] })
+  const applied = await run(to(images.missing))
+  expect(applied.code).toBe(1)
+  expect(applied.err).toMatch(/^stuck: ReplicaSet "api-.*" has timed out progressing/)
+})
+
+test('without the right to read logs, that is said and the reason is still told', async () => {
+  const { run } = await setUp({ rules: [patching, revisions, pods] })
+  const applied = await run(to('drover-test/busybox:crashing'))
+  expect(applied.code).toBe(1)
+  expect(applied.err).toMatch(/CrashLoopBackOff/)
+  expect(applied.err).toMatch(/logs could not be read: .*pods\/log/)
+})
+
+test('[bounded] of the logs of failing pods no more than twenty lines each are asked for', async () => {
+  const { run, peer } = await setUp()
+  const applied = await run(to('drover-test/busybox:crashing'))
+  expect(applied.err).toContain('cannot find the database')
+  expect(applied.err).not.toContain('starting 19\n')
+  expect(peer.seen.requests.some(({ path }) => path.includes('/log?container=main&tailLines=20&limitBytes=8192'))).toBe(true)
+})
+
+test('without the right to patch, nothing is changed and the refusal names it', async () => {
+  const { run, live } = await setUp({ rules: [{ verbs: ['get', 'list'], resources: apps }, revisions, pods] })
+  expect(await failureOf(run(to(images.after)))).toMatchObject({ code: 'backend_forbidden', ran: 'no' })
+  expect(JSON.stringify(await live())).not.toContain(images.after)
+})
+
+test('without the right to read revisions, an image can be changed and no way back is promised', async () => {
+  const { run, plan } = await setUp({ rules: [patching, pods] })
+  const planned = await plan(to(images.after))
+  expect(planned.undo).toBeUndefined()
+  expect((await run(to(images.after))).code).toBe(0)
+  expect(await failureOf(plan({ verb: 'undo' }))).toMatchObject({ code: 'backend_forbidden', ran: 'no' })
+})
+
+test('what the API server finds invalid is told in its words, and did not happen', async () => {
+  const { run } = await setUp()
+  const error = await failureOf(run(to(' ')))
+  expect(error).toMatchObject({ code: 'unsupported', ran: 'no' })
+  expect(error.message).toContain('containers[0].image')
+})
+
+test('conflicts without end are told, after a bounded number of tries', async () => {
+  const { run, peer, sent } = await setUp()
+  const body = { kind: 'Status', apiVersion: 'v1', status: 'Failure', reason: 'Conflict', message: 'modified', code: 409 }
+  peer.faults.http.push({ match: /^PATCH /, status: 409, body, times: 1000 })
+  const error = await failureOf(run(to(images.after)))
+  expect(error).toMatchObject({ code: 'changed', ran: 'no' })
+  expect(sent.length).toBeLessThan(12)
+})
+
+test('[once] an answer that never comes leaves it open whether it was taken, and nothing is sent twice', async () => {
+  const { run, peer, sent } = await setUp()
+  peer.faults.http.push({ match: /^PATCH /, status: 503, body: 'no' })
+  expect(await failureOf(run(to(images.after)))).toMatchObject({ code: 'backend_unavailable', ran: 'maybe' })
+  expect(sent).toHaveLength(1)
+})
+
+test('a change by someone else while it is watched is told, and is no success of this one', async () => {
+  const { workloads, plan, list, cluster, base } = await setUp()
+  const target = await list()
+  const rollout = to(images.missing)
+  const events: ExecEvent[] = []
+  for await (const event of workloads.apply(target, rollout, await plan(rollout), newExec(), AbortSignal.timeout(15_000))) {
+    events.push(event)
+    if (event.type !== 'started') continue
+    const spec = { template: { spec: { containers: [{ name: 'main', image: images.after }] } } }
+    await ask(cluster, 'PATCH', `${base}/api`, { spec }, 'application/strategic-merge-patch+json')
+  }
+  const applied = appliedOf(events)
+  expect(applied.code).toBe(1)
+  expect(applied.err).toContain(`someone else has changed it meanwhile, to main ${images.after}`)
+})
+
+test('a short silence of the API server while it is watched is lived through, a long one is told', async () => {
+  const { workloads, plan, list, peer } = await setUp()
+  const target = await list()
+  const watchWith = async (times: number, rollout: Rollout) => {
+    const events: ExecEvent[] = []
+    for await (const event of workloads.apply(target, rollout, await plan(rollout), newExec(), AbortSignal.timeout(15_000))) {
+      events.push(event)
+      if (event.type === 'started') peer.faults.http.push({ match: /^GET .*deployments/, status: 503, body: '', times })
+    }
+    return appliedOf(events)
+  }
+  expect((await watchWith(3, to(images.after))).code).toBe(0)
+  expect(await failureOf(watchWith(100_000, to(images.before)))).toMatchObject({ code: 'backend_unavailable', ran: 'maybe' })
+})
+
+test('a paused Deployment takes an image and says that nothing moves', async () => {
+  const { run, plan, settled } = await setUp()
+  await settled()
+  expect((await run({ verb: 'pause' })).code).toBe(0)
+  expect(JSON.stringify((await plan(to(images.after))).facts)).toContain('nothing moves until resume')
+  const applied = await run(to(images.after))
+  expect([applied.code, applied.progress.at(-1)]).toEqual([0, 'paused: what is changed now waits for resume'])
+  expect((await run({ verb: 'resume' })).code).toBe(0)
+})
+
+test('a StatefulSet with a partition is done when its upper part is', async () => {
+  const { run } = await setUp({ kind: 'StatefulSet', spec: { updateStrategy: { rollingUpdate: { partition: 5 } } } })
+  const applied = await run(to(images.after))
+  expect(applied.code).toBe(0)
+  expect(applied.progress.at(-1)).toContain('partition')
+})
+
+test('a StatefulSet that updates on delete says so and is not waited for', async () => {
+  const { run } = await setUp({ kind: 'StatefulSet', spec: { updateStrategy: { type: 'OnDelete' } } })
+  const applied = await run(to(images.after))
+  expect([applied.code, applied.progress.at(-1)]).toEqual([0, 'update strategy OnDelete: pods take it when they are deleted'])
+})
+
+test('labels of the pods find a workload as well as its own', async () => {
+  const { list } = await setUp({
+    spec: {
+      template: {
+        metadata: { labels: { app: 'api', tier: 'front' } },
+        spec: { containers: [{ name: 'main', image: images.before }] },
+      },
+    },
+  })
+  expect((await list()).labels).toEqual({ app: 'api', tier: 'front' })
+})
+
+test('S45 a workload with privileged containers, and one of the cluster’s own, are marked as such', async () => {
+  const { list } = await setUp({ pod: { hostPID: true } })
+  expect((await list()).privileged).toBe(true)
+})
