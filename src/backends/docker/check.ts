@@ -79,10 +79,6 @@ async function mayExec(api: Api, signal: AbortSignal): Promise<CheckLine> {
 async function helper(api: Api, image: string, signal: AbortSignal): Promise<CheckLine> {
   const response = await api.request({ method: 'GET', path: `/images/${encodeURIComponent(image)}/json`, signal })
   return response.status === 200
-    ? {
-        ok: 'warn',
-        what: `the helper image ${image} is there`,
-        next: 'It ends commands in images without a shell, with rights over all processes of the host.',
-      }
+    ? { ok: true, what: `the helper image ${image} is there` }
     : { ok: false, what: `the helper image ${image} is not on the engine`, next: 'Pull it there; it needs /bin/sh.' }
 }

@@ -32,7 +32,7 @@ export async function kill(
 
   const inside = await lookInside(connection, target, exec, user, signal)
   const helped =
-    inside === undefined && connection.helperImage ? await byHelper(api, connection.helperImage, exec, signal) : undefined
+    inside === undefined && connection.helperImage ? await byHelper(api, connection.helperImage, target, exec, signal) : undefined
   const said = inside ?? helped
   const record = id === undefined ? undefined : await settled(api, id, said === undefined ? 0 : RECORD_MS, signal)
   const isRunning = record?.Running === true
@@ -101,8 +101,14 @@ async function lookInside(
 const Made = z.object({ Id: z.string() })
 const Waited = z.object({ StatusCode: z.number() })
 
-/** Where there is no shell inside: the same program from a container that sees the host's processes. It finds by the marker alone, never by a pid. */
-async function byHelper(api: Api, image: string, marker: string, signal: AbortSignal): Promise<string | undefined> {
+/** Where there is no shell inside: the same program, from a container that sees the processes of this one and nothing else of the host. */
+async function byHelper(
+  api: Api,
+  image: string,
+  target: Target,
+  marker: string,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   const deadline = Date.now() + HELPER_MS
   const body = {
     Image: image,
@@ -111,7 +117,7 @@ async function byHelper(api: Api, image: string, marker: string, signal: AbortSi
     User: '0:0',
     Labels: { [HELPER_LABEL]: 'kill', 'drover.deadline': String(deadline) },
     HostConfig: {
-      PidMode: 'host',
+      PidMode: `container:${target.native}`,
       NetworkMode: 'none',
       CapDrop: ['ALL'],
       // To signal, and to read the environment of, processes of other users.

@@ -26,7 +26,7 @@ export const dockerSettings = () =>
         .optional(),
       /** Speak to `tcp://` without TLS: who reaches it owns that host. */
       plaintext: z.literal(true).optional(),
-      /** Ends commands in images without a shell, from a container with rights over the host's processes. On the engine already. */
+      /** Ends commands in containers without a shell, from one of this image beside them. On the engine already. */
       helperImage: z.string().min(1).optional(),
     })
     .superRefine((value, context) => {
