@@ -21,7 +21,7 @@ export const firstOutput: Bench = {
       for (let i = 0; i < 2; i++) await once(slack)
       const times: number[] = []
       const floor: number[] = []
-      for (let i = 0; i < (quick ? 4 : 12); i++) {
+      for (let i = 0; i < (quick ? 4 : 8); i++) {
         times.push(await once(slack))
         floor.push(await bare(slack, rancher.url))
       }

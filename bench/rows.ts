@@ -30,13 +30,17 @@ export const median = (values: readonly number[]): number => {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
-/** Each subject once a round, in turn, so that what else the machine does falls on all of them. */
+/** What the rounds of one comparison may take together before no further one is begun: the whole bench stays under ten minutes. */
+const roundsMs = 40_000
+
+/** Each subject once a round, in turn, so that what else the machine does falls on all of them. At least one round. */
 export async function interleaved<T>(
   rounds: number,
   subjects: Readonly<Record<string, () => Promise<T>>>,
 ): Promise<Readonly<Record<string, readonly T[]>>> {
   const results: Record<string, T[]> = Object.fromEntries(Object.keys(subjects).map((name) => [name, []]))
-  for (let round = 0; round < rounds; round++)
+  const until = performance.now() + roundsMs
+  for (let round = 0; round < rounds && (round === 0 || performance.now() < until); round++)
     for (const [name, measure] of Object.entries(subjects)) results[name]!.push(await measure())
   return results
 }

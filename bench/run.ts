@@ -20,11 +20,13 @@ if (chosen.length === 0) {
   console.error(`There is no bench ${values.only}. There are: ${benches.map(({ name }) => name).join(', ')}.`)
   process.exit(1)
 }
+const seconds = (since: number) => Math.round((performance.now() - since) / 1000)
 const machine = describeMachine()
 console.error(`${machine.cores} cores, ${machine.cpu}, ${machine.memoryGiB} GiB; load before: ${machine.loadBefore.join(' ')}`)
 const began = performance.now()
 const rows: Row[] = []
 for (const bench of chosen) {
+  const start = performance.now()
   try {
     const found = await bench.run({ quick: values.quick, say: (text) => console.error(`… ${text}`) })
     console.log(table(found))
@@ -34,7 +36,11 @@ for (const bench of chosen) {
     console.error(`${bench.name} went wrong:`, error)
     process.exitCode = 1
   }
+  console.error(`  ${bench.name}: ${seconds(start)} s`)
 }
-console.error(`${Math.round((performance.now() - began) / 1000)} s`)
+const missed = rows.filter(({ met }) => met === false).length
+console.error(
+  `${rows.length} rows in ${seconds(began)} s; ${missed} of ${rows.filter(({ met }) => met !== undefined).length} aims missed`,
+)
 // A part or a quick look is no result to keep.
 if (chosen.length === benches.length && !values.quick) write(here('results'), machine, rows)

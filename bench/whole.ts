@@ -10,6 +10,17 @@ import { runIdFor } from '../src/core/run-id.ts'
 import { createTerminalReporter } from '../src/frontends/terminal/reporter.ts'
 import { startLocal } from '../src/local.ts'
 
+/** A run that was not delivered by then never will be. */
+const runMs = 110_000
+
+async function within(ms: number, promise: Promise<void>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the run was not delivered within ${ms / 1000} s`)), ms)
+  })
+  await Promise.race([promise, late]).finally(() => clearTimeout(timer))
+}
+
 export type Whole = {
   /** From accepted to delivered, in ms. Throws unless every target ended with exit 0. */
   run(words: readonly string[]): Promise<{ readonly ms: number; readonly state: RunState }>
@@ -59,7 +70,7 @@ export async function startWhole(url: string, parallel: number, ledger?: ':memor
         place: { kind: 'terminal' },
         receivedAt: Date.now(),
       })
-      await delivered
+      await within(runMs, delivered)
       const ms = performance.now() - begin
       const state = await local.gateway.read(id)
       const wrong = state?.executions.find(({ ending }) => ending?.status !== 'exited' || ending.code !== 0)
