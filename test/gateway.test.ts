@@ -29,8 +29,9 @@ ledger: { path: ':memory:' }
 slack: { signingSecret: { env: SIGNING }, botToken: { env: TOKEN }, team: T0PLAY, botUserId: ${slack.botUserId}, botId: ${slack.botId}, apiUrl: '${slack.apiUrl}' }
 backends: { play: { kind: rancher1, url: '${rancher.url}', accessKey: { env: ACCESS }, secretKey: { env: SECRET } } }
 rules:
-  - { id: all, effect: allow, who: { users: [T0PLAY/U0ALEX] }, commands: ['...'], rights: [shell] }
+  - { id: all, effect: allow, who: { users: [T0PLAY/U0ALEX] }, commands: ['...'], rollouts: ['...'], rights: [shell] }
   - { id: api, effect: allow, who: { users: [T0PLAY/U0SAM] }, targets: { service: [api] }, commands: [uptime] }
+  - { id: look, effect: allow, who: { users: [T0PLAY/U0SAM] }, rollouts: [status] }
   - { id: hooks, effect: allow, who: { webhooks: [shared] }, commands: ['echo *'] }
 hooks:
   shared: { secrets: [{ env: HOOK }], channel: T0PLAY/C0SHARED, request: 'name=shop-web-1 -- echo out' }
@@ -93,6 +94,30 @@ describe('who may do what with a run', () => {
     expect((await local.gateway.list({ limit: 1 }))[0]?.status).toBe('running')
     await slack.click('U0ALEX', 'C0OPS', parent.ts, 'drover:cancel')
     await until(() => (/cancelled/.test(shown(thread())) ? true : undefined))
+  }, 60_000)
+
+  it('who may not roll it out can neither stop watching it, nor undo it, nor do it again', async () => {
+    const line = 'image stack=shop service=web container=web image='
+    const writes = () =>
+      rancher.seen.requests.filter(({ method, path }) => method !== 'GET' && path.includes('/services/')).length
+    await slack.slash('U0ALEX', 'C0OPS', `${line}shop/web:missing`, { command: '/rollout' })
+    const parent = await until(() => parents().find((one) => /drover:undo:0/.test(JSON.stringify(one.blocks))))
+    for (const [action, said] of [
+      ['drover:cancel', /Not cancelled/],
+      ['drover:undo:0', /Nothing was changed.*\n?.*No rule allows you to roll this out/],
+    ] as const) {
+      const before = slack.ephemerals('U0SAM').length
+      await slack.click('U0SAM', 'C0OPS', parent.ts, action)
+      await until(() => slack.ephemerals('U0SAM').length > before || undefined)
+      expect(told('U0SAM')).toMatch(said)
+    }
+    expect(writes()).toBe(1)
+    await slack.click('U0ALEX', 'C0OPS', parent.ts, 'drover:cancel')
+    await until(() => (/no longer watched; the change stays/.test(shown(parents())) ? true : undefined))
+    await slack.click('U0ALEX', 'C0OPS', parent.ts, 'drover:undo:0')
+    await until(() => (/✅ rolled back/.test(shown(thread())) ? true : undefined))
+    expect(shown(thread())).toContain(`(takes back run r`)
+    expect(writes()).toBeGreaterThan(1)
   }, 60_000)
 
   it('S13 a hook does not answer into a channel that another company reads', async () => {

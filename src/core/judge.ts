@@ -115,7 +115,7 @@ async function findContainers(
   visible?: (target: Target) => boolean,
 ): Promise<Selection> {
   const lists = await Promise.all(
-    meant.map((backend) => listOne(backend, meant.length, (signal) => backend.list(selector, signal))),
+    meant.map((backend) => listOne(backend, 'containers', meant.length, (signal) => backend.list(selector, signal))),
   )
   const listed = new Map(lists.flat().map((target) => [target.id, target]))
   const known = [...listed.values()]
@@ -155,7 +155,9 @@ async function findWorkloads(selector: Selector, rollout: Rollout, meant: readon
     return unsupported(`Nothing can be rolled out on ${names}.`, 'Name a backend with workloads: on=.')
   }
   const lists = await Promise.all(
-    able.map(({ backend, workloads }) => listOne(backend, able.length, (signal) => workloads.list(selector, signal))),
+    able.map(({ backend, workloads }) =>
+      listOne(backend, 'workloads', able.length, (signal) => workloads.list(selector, signal)),
+    ),
   )
   const listed = new Map(lists.flat().map((target) => [target.id, target]))
   const selection = select(selector, [...listed.values()], 'run', 'workload')
@@ -171,13 +173,13 @@ async function findWorkloads(selector: Selector, rollout: Rollout, meant: readon
 
 type List = (signal: AbortSignal) => Promise<readonly Target[]>
 
-async function listOne(backend: Pick<Backend, 'name'>, of: number, list: List): Promise<readonly Target[]> {
+async function listOne({ name }: Pick<Backend, 'name'>, what: string, of: number, list: List): Promise<readonly Target[]> {
   try {
-    return await within(listMs, `Listing what is on ${backend.name}`, list)
+    return await within(listMs, `Listing the ${what}`, list)
   } catch (error) {
     if (!(error instanceof DroverError)) throw error
     const next = [error.next, of > 1 ? 'To leave this backend out, say on= with another.' : undefined].filter(Boolean).join(' ')
-    throw new DroverError({ ...error.toFailure(), message: `${backend.name}: ${error.message}`, next }, { cause: error })
+    throw new DroverError({ ...error.toFailure(), message: `${name}: ${error.message}`, next }, { cause: error })
   }
 }
 

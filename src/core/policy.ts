@@ -327,12 +327,11 @@ function whoElse(policy: Policy, question: Question, target: Target | undefined,
   return [...new Set(found)]
 }
 
-/** Whether some rule lets this actor run anything at all on this target from here, or roll out anything: what `targets` may show. */
+/** Whether some rule lets this actor run anything at all on this target from here: what `targets` may show. Rollouts run nothing in it. */
 export function mayReach(
   policy: Policy,
   asker: { readonly actor: Actor; readonly place: Place; readonly groups: readonly string[] },
   target: Target,
-  what: 'commands' | 'rollouts' = 'commands',
 ): boolean {
   const { actor, groups } = asker
   const closed = policy.rules.some(
@@ -349,7 +348,7 @@ export function mayReach(
   if (closed) return false
   return policy.rules.some((rule) => {
     if (rule.effect !== 'allow' || !isMeant(rule, asker.actor, asker.groups) || !matchesTarget(rule, target)) return false
-    if (!rule[what]) return false
+    if (!rule.commands) return false
     if (!isPlace(rule, asker.actor, asker.place)) return false
     return (!target.system || gives(rule, ['system'])) && (!target.privileged || gives(rule, ['privileged']))
   })
