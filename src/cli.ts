@@ -313,6 +313,7 @@ async function check({ flags }: Options): Promise<number> {
         apiUrl: config.slack.apiUrl,
         signingSecret: config.slack.signingSecret !== undefined,
         appToken: config.slack.appToken?.reveal(),
+        commands: [config.slack.command, config.slack.rolloutCommand],
       })),
     )
   }

@@ -64,10 +64,10 @@ export async function checkSlackWay(options: {
   readonly signingSecret: boolean
   readonly appToken: string | undefined
   /** The slash commands that the app has to have; Slack tells nobody which it has. */
-  readonly commands?: readonly string[]
+  readonly commands: readonly string[]
 }): Promise<readonly CheckLine[]> {
   const { apiUrl, signingSecret, appToken } = options
-  const commands = (options.commands ?? ['/exec', '/rollout']).join(' and ')
+  const commands = options.commands.join(' and ')
   if (appToken === undefined) {
     return [
       {

@@ -16,17 +16,19 @@ afterEach(async () => {
 })
 
 const way = (appToken: string | undefined, signingSecret = false) =>
-  checkSlackWay({ apiUrl: peer.apiUrl, signingSecret, appToken })
+  checkSlackWay({ apiUrl: peer.apiUrl, signingSecret, appToken, commands: ['/exec', '/rollout'] })
 
 test('without an app token the way in is HTTP, with its request URL and the other way named', async () => {
   const lines = await way(undefined, true)
-  expect(lines).toMatchObject([{ ok: true, what: 'slack way in', detail: expect.stringMatching(/\/slack\/events.*Socket Mode/) }])
+  expect(lines).toMatchObject([
+    { ok: true, what: 'slack way in', detail: expect.stringMatching(/\/slack\/events.*\/exec and \/rollout.*Socket Mode/) },
+  ])
   expect(peer.calls).toEqual([])
 })
 
 test('a good app token is said to work, and no connection is opened for it', async () => {
   expect(await way(peer.appToken)).toMatchObject([
-    { ok: true, detail: expect.stringContaining('nothing has to reach drover') },
+    { ok: true, detail: expect.stringMatching(/nothing has to reach drover.*\/exec and \/rollout/) },
     { ok: true, what: 'slack socket mode', detail: expect.stringContaining('connections:write') },
   ])
   expect(peer.calls.map(({ method }) => method)).toEqual(['apps.connections.open'])
@@ -36,7 +38,7 @@ test('a good app token is said to work, and no connection is opened for it', asy
 
 test('an app token without connections:write, a wrong one and a bot token are said to fail, with the way out', async () => {
   const poor = await startSlackPeer({ appScopes: [] })
-  const lines = await checkSlackWay({ apiUrl: poor.apiUrl, signingSecret: false, appToken: poor.appToken })
+  const lines = await checkSlackWay({ apiUrl: poor.apiUrl, signingSecret: false, appToken: poor.appToken, commands: [] })
   await poor.close()
   expect(lines[1]).toMatchObject({ ok: false, detail: expect.stringContaining('missing_scope') })
   expect(lines[1]?.next).toContain('connections:write')
