@@ -117,6 +117,15 @@ describe('what a key sees', () => {
     expect(paths(w).some((path) => path.includes('/v3/'))).toBe(false)
   })
 
+  test('a member of two projects who names one gets that one', async () => {
+    const w = await world()
+    const projects = ['c-shop1:p-shop1', 'c-shop1:p-tool1']
+    const key = w.rancher.addKey({ user: 'exec-user', projects })
+    const listed = (project?: string) => natives(backendOf(w, key, { cluster: 'c-shop1', project }).list({}, soon()))
+    expect(await listed('p-tool1')).toEqual(['c-shop1/tools/cron-1/app'])
+    expect(await listed()).toHaveLength(3)
+  })
+
   test('namespaces that are named: nothing else is asked for', async () => {
     const w = await world()
     const options = { cluster: 'c-shop1', namespaces: ['shop', 'tools'] }
@@ -340,7 +349,12 @@ describe('refusals', () => {
   })
 
   test.each([
-    [401, { type: 'error', status: '401', message: 'clusterID does not match' }, 'backend_unauthorized', /another cluster/],
+    [
+      401,
+      { type: 'error', status: '401', message: 'clusterID does not match' },
+      'backend_unauthorized',
+      /^The API key is limited to another cluster/,
+    ],
     [403, 'origin not allowed\n', 'backend_protocol', /Origin/],
     [403, 'pod-shell feature is disabled\n', 'backend_forbidden', /pod-shell/],
     [500, 'dial tcp: failed to find Session for client c-abc12', 'backend_unavailable', /agent/],
@@ -453,6 +467,8 @@ describe('check', () => {
     const w = await world()
     const lines = await checked(w)
     expect(lines[0]).toMatchObject({ ok: true, detail: 'version v2.15.0' })
+    const asked = w.rancher.seen.requests.find(({ path }) => path === '/rancherversion')
+    expect(asked?.headers.authorization).toBeUndefined()
     expect(lines[1]).toMatchObject({ ok: 'warn', what: expect.stringContaining('not encrypted') })
     expect(lines.find(({ what }) => what.startsWith('the key token-'))).toMatchObject({
       ok: true,
