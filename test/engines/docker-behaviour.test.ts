@@ -138,6 +138,19 @@ describe('Docker Engine', { timeout: 120_000 }, () => {
     expect(processesIn(web.name, own)).toEqual([])
   })
 
+  test('[gone-is-gone] a kill at the very first word finds what is only about to begin', async () => {
+    const own = mark()
+    for (let round = 0; round < 8; round += 1) {
+      const connection = new AbortController()
+      for await (const event of backend.exec(web, { argv: ['sleep', own] }, newExec(), connection.signal)) {
+        if (event.type !== 'started') continue
+        expect(await backend.kill(web, event.handle, soon())).toEqual({ result: 'gone' })
+        break
+      }
+      expect(processesIn(web.name, own)).toEqual([])
+    }
+  })
+
   test('64 KiB and more of stdin arrive whole, and a command that reads none of it ends all the same', async () => {
     const stdin = 'äöü\n'.repeat(100_000)
     const ran = await run({ argv: ['wc', '-c'], stdin })

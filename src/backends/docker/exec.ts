@@ -38,7 +38,17 @@ export const ExecRecord = z.object({
 })
 export type ExecRecord = z.infer<typeof ExecRecord>
 
-export async function* execute({ api, begun }: Connection, what: What): AsyncGenerator<ExecEvent> {
+export async function* execute(connection: Connection, what: What): AsyncGenerator<ExecEvent> {
+  const left = new AbortController()
+  try {
+    yield* run(connection, { ...what, signal: AbortSignal.any([what.signal, left.signal]) })
+  } finally {
+    // Who stops asking, wherever that is, leaves no connection open.
+    left.abort()
+  }
+}
+
+async function* run({ api, begun }: Connection, what: What): AsyncGenerator<ExecEvent> {
   const { command, target, exec, signal } = what
   refuseUnsupported(command)
   const engine = await api.engine(signal)
@@ -165,7 +175,9 @@ async function start(api: Api, id: string, { command, signal, target }: What, re
     }
     const response = await api.stream(ask)
     if (response.status === 200) return response.body
-    throw await refused(response.status, response.body, target)
+    const failure = await refused(response.status, response.body, target)
+    // Not the engine's word that it did not start, but perhaps a proxy's that it did not wait.
+    throw response.status >= 500 ? new BackendError(failure.toFailure(), { ran: 'maybe' }) : failure
   } catch (error) {
     if (signal.aborted) throw givenUp(signal)
     if (error instanceof UpgradeRefused) {

@@ -13,8 +13,9 @@ import { dockerFrames } from './frames.ts'
 /** A start that was asked for and then given up may still come. */
 const MAY_COME_MS = 2_000
 /** From the last process gone to the engine's record of it. */
-const RECORD_MS = 3_000
+const RECORD_MS = 2_000
 const HELPER_MS = 30_000
+const LOOKS = 2
 
 export async function kill(
   connection: Connection & { readonly helperImage?: string },
@@ -28,33 +29,48 @@ export async function kill(
   const id = told.id ?? known?.id
   const user = told.user ?? known?.user
   if (await isDead(api, target, signal)) return { result: 'gone' }
-  if (known?.asked && told.id === undefined) await untilBegun(api, known.id, signal)
+  // The engine answers a start before it has started.
+  if (id !== undefined && (told.id !== undefined || known?.asked)) {
+    if (!(await hasBegun(api, id, signal))) return { result: 'left' }
+  }
 
-  const inside = await lookInside(connection, target, exec, user, signal)
-  const helped =
-    inside === undefined && connection.helperImage ? await byHelper(api, connection.helperImage, target, exec, signal) : undefined
-  const said = inside ?? helped
-  const record = id === undefined ? undefined : await settled(api, id, said === undefined ? 0 : RECORD_MS, signal)
-  const isRunning = record?.Running === true
-  // As the engine's host counts: for a reader who looks there, never for a signal.
-  const pid = isRunning && record.Pid ? { pid: record.Pid } : {}
-  const result: KillResult = said === undefined ? { result: 'left', ...pid } : killResult(said, handle)
-  if (result.result === 'gone' && isRunning) return { result: 'left', ...pid }
-  if (result.result === 'left' && (await isDead(api, target, signal))) return { result: 'gone' }
-  if (result.result === 'gone') begun.delete(exec)
-  return result
+  // What was only just beginning may have borne no mark yet when it was looked at: hence a second look.
+  for (let looks = 1; ; looks += 1) {
+    const inside = await lookInside(connection, target, exec, user, signal)
+    const helped =
+      inside === undefined && connection.helperImage
+        ? await byHelper(api, connection.helperImage, target, exec, signal)
+        : undefined
+    const said = inside ?? helped
+    const record = id === undefined ? undefined : await settled(api, id, said === undefined ? 0 : RECORD_MS, signal)
+    // As the engine's host counts: for a reader who looks there, never for a signal.
+    const left: KillResult = { result: 'left', ...(record?.Running && record.Pid ? { pid: record.Pid } : {}) }
+    const result = said === undefined ? left : killResult(said, handle)
+    if (result.result === 'gone' && record?.Running) {
+      if (looks < LOOKS) continue
+      return left
+    }
+    if (result.result === 'gone') begun.delete(exec)
+    else if (await isDead(api, target, signal)) return { result: 'gone' }
+    return result
+  }
 }
 
 /** With its container every process of it ends. */
 async function isDead(api: Api, target: Target, signal: AbortSignal): Promise<boolean> {
   const response = await api.request({ method: 'GET', path: `/containers/${target.native}/json`, signal })
-  return response.status === 404 || !parsed(response, Inspected, `the container ${target.name}`).State.Running
+  if (response.status === 404) return true
+  const { Running, Paused } = parsed(response, Inspected, `the container ${target.name}`).State
+  // To Podman a paused one does not run.
+  return !Running && !Paused
 }
 
-async function untilBegun(api: Api, id: string, signal: AbortSignal): Promise<void> {
-  for (let waited = 0; waited < MAY_COME_MS; waited += 100) {
+/** Or has ended, or was forgotten after its end. */
+async function hasBegun(api: Api, id: string, signal: AbortSignal): Promise<boolean> {
+  for (let waited = 0; ; waited += 100) {
     const record = await recordOf(api, id, signal)
-    if (record === undefined || record.Running || typeof record.ExitCode === 'number') return
+    if (record === undefined || record.Running || typeof record.ExitCode === 'number') return true
+    if (waited >= MAY_COME_MS || signal.aborted) return false
     await pause(100, signal)
   }
 }
