@@ -7,7 +7,8 @@ import { ask, counting, type Kind, kubernetesFixture } from '../peers/kubernetes
 
 for (const kind of ['deployment', 'statefulset', 'daemonset'] as const satisfies readonly Kind[]) {
   workloadsContract(`a pretend Kubernetes, ${kind}s`, async () => {
-    const peer = await startKubernetesPeer({ routes: appsRoutes() })
+    // Slower than drover looks, so that what is half done is seen.
+    const peer = await startKubernetesPeer({ routes: appsRoutes({ paceMs: 40 }) })
     const seen: string[] = []
     // With drover's own Role and no more; what the test itself does, it does as the administrator.
     const backend = kubernetesOver(

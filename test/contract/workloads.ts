@@ -171,7 +171,7 @@ export function workloadsContract(name: string, setUp: () => Promise<WorkloadsFi
       const target = await f.fresh()
       const applied = await run(target, image(f.images.missing))
       expect(applied.code).toBe(1)
-      expect(applied.err).toMatch(/^stuck: /)
+      expect(applied.err).toMatch(/^stuck: it stands still/)
       expect(applied.err).toMatch(/pull/i)
       expect(applied.err.length).toBeLessThan(20_000)
       if (!can('undo')) return

@@ -1,7 +1,7 @@
 /** What the workloads of every engine share: the seal of a plan, and watching a change until it is done or stuck. */
 
 import { BackendError, type Failure } from '../../core/errors.ts'
-import type { ExecEvent, Plan } from '../../core/model.ts'
+import type { ExecEvent, Plan, Rollout, Target } from '../../core/model.ts'
 
 /** SHA-256, hex, over JSON with sorted keys. */
 export async function sealOf(value: unknown): Promise<string> {
@@ -62,6 +62,14 @@ export function quote(text: string): string {
 
 export function stderr(text: string): ExecEvent {
   return { type: 'output', stream: 'stderr', data: new TextEncoder().encode(`${text}\n`) }
+}
+
+export type Applying = {
+  readonly target: Target
+  readonly rollout: Rollout
+  readonly plan: Plan
+  readonly exec: string
+  readonly signal: AbortSignal
 }
 
 export type Trouble = { readonly who: string; readonly why: string }
