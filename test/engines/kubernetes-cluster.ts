@@ -1,8 +1,11 @@
 /** The real cluster that `test/engines/kubernetes.sh` has started, and a way to it that can be watched and cut. */
 
-import { execFile, execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
+import process from 'node:process'
 import { promisify } from 'node:util'
 import type { Connect } from '../../src/backends/kubernetes/api.ts'
 import type { Target } from '../../src/core/model.ts'
@@ -82,6 +85,49 @@ export function bareName(name: string) {
     ],
     containers: [{ name: 'app', ...common, command: ['/bin/busybox', 'sleep', '1000000'], volumeMounts: volumeMounts('/bin') }],
   })
+}
+
+/** The node's kubelet: killed without a word, and started again as it was. Containers and what runs in them go on meanwhile. */
+export function kubeletOf(dir: string) {
+  const pidOf = (name: string) => readFileSync(join(dir, 'pids', name), 'utf8').split(' ')[0] ?? ''
+  const words = (pid: string, file: string) => readFileSync(`/proc/${pid}/${file}`, 'utf8').split('\0').filter(Boolean)
+  const pid = pidOf('kubelet')
+  const argv = words(pid, 'cmdline')
+  const env = Object.fromEntries(
+    words(pid, 'environ').map((one) => [one.slice(0, one.indexOf('=')), one.slice(one.indexOf('=') + 1)]),
+  )
+  let isRunning = true
+  return {
+    kill() {
+      isRunning = false
+      process.kill(Number(pidOf('kubelet')), 'SIGKILL')
+    },
+    async start() {
+      if (isRunning) return
+      isRunning = true
+      const log = openSync(join(dir, 'logs', 'kubelet.log'), 'a')
+      // In containerd's mount namespace, as it was.
+      const child = spawn('nsenter', [`--mount=/proc/${pidOf('containerd')}/ns/mnt`, ...argv], {
+        env,
+        detached: true,
+        stdio: ['ignore', log, log],
+      })
+      closeSync(log)
+      child.unref()
+      await once(child, 'spawn')
+      // The script that stops the cluster knows a process by its pid and the time it started.
+      const [, rest = ''] = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')
+      writeFileSync(join(dir, 'pids', 'kubelet'), `${child.pid} ${rest.split(' ')[19]}\n`)
+      for (const deadline = Date.now() + 60_000; ; await new Promise((resolve) => setTimeout(resolve, 500))) {
+        try {
+          await kubectl('exec', 'multi', '-c', 'app', '--', 'true')
+          return
+        } catch (error) {
+          if (Date.now() > deadline) throw error
+        }
+      }
+    },
+  }
 }
 
 /** As another client sees them: `kubectl exec … ps`. */

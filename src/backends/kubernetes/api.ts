@@ -35,6 +35,8 @@ export type RequestOptions = About & {
   readonly contentType?: string
   /** Default 64 MiB. */
   readonly maxBytes?: number
+  /** A question that is asked with POST. */
+  readonly isRepeatable?: boolean
   /** For this request alone, as `Impersonate-User`. */
   readonly headers?: Readonly<Record<string, string>>
 }
@@ -102,7 +104,7 @@ export function kubernetesApi(connect: Connecting, options: { readonly requestTi
     const attempt = async (way: Connect): Promise<HttpResponse> =>
       await way.transport.http({
         method,
-        isRepeatable: method === 'GET',
+        isRepeatable: asked.isRepeatable ?? method === 'GET',
         url: `${way.server}${path}${search(asked.query)}`,
         headers: {
           accept: 'application/json',

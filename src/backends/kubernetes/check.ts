@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import { BackendError } from '../../core/errors.ts'
+import { fanOut } from '../../core/fan-out.ts'
 import type { CheckLine } from '../../core/ports.ts'
 import type { Api } from './api.ts'
 import { execRights, type Right, roleYaml, rolloutRights, subjectOf } from './rights.ts'
@@ -13,6 +14,8 @@ const Self = z.object({ status: z.object({ userInfo: z.object({ username: z.stri
 /** From here on a websocket exec needs `create` on pods/exec besides `get` (K PR 134577). */
 const CREATE_SINCE_MINOR = 35
 const MAX_NAMESPACES = 20
+/** Questions at a time: over few connections, which are kept. */
+const PARALLEL = 4
 
 type Scope = (signal: AbortSignal) => Promise<readonly string[] | 'all'>
 
@@ -93,24 +96,32 @@ async function lack(
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const wanted = rights.flatMap(({ group, resource, verbs }) => verbs.map((verb) => ({ group, resource, verb })))
-  const allowed = await Promise.all(
-    wanted.map(async ({ group, resource, verb }) => {
-      const [name, subresource] = resource.split('/')
-      const attributes = {
-        verb,
-        group,
-        resource: name,
-        ...(subresource ? { subresource } : {}),
-        ...(namespace ? { namespace } : {}),
-      }
-      const body = {
-        apiVersion: 'authorization.k8s.io/v1',
-        kind: 'SelfSubjectAccessReview',
-        spec: { resourceAttributes: attributes },
-      }
-      const asked = { what: 'drover’s rights', body, signal }
-      return (await api.read('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', Review, asked)).status.allowed
-    }),
-  )
-  return wanted.filter((_, i) => !allowed[i]).map(({ verb, resource }) => `${verb} ${resource}`)
+  const lacking = new Set<string>()
+  const ask = async ({ group, resource, verb }: (typeof wanted)[number]) => {
+    const [name, subresource] = resource.split('/')
+    const attributes = {
+      verb,
+      group,
+      resource: name,
+      ...(subresource ? { subresource } : {}),
+      ...(namespace ? { namespace } : {}),
+    }
+    const body = {
+      apiVersion: 'authorization.k8s.io/v1',
+      kind: 'SelfSubjectAccessReview',
+      spec: { resourceAttributes: attributes },
+    }
+    const asked = { what: 'drover’s rights', body, signal, isRepeatable: true }
+    const review = await api.read('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', Review, asked)
+    if (!review.status.allowed) lacking.add(`${verb} ${resource}`)
+  }
+  let failure: { readonly error: unknown } | undefined
+  await fanOut(wanted, PARALLEL, async (right) => {
+    if (failure) return
+    await ask(right).catch((error: unknown) => {
+      failure ??= { error }
+    })
+  })
+  if (failure) throw failure.error
+  return wanted.map(({ verb, resource }) => `${verb} ${resource}`).filter((one) => lacking.has(one))
 }

@@ -1,12 +1,12 @@
 /** One command through Kubernetes' exec: its websocket, the wrapper's marker on it, and how it ended, as events. */
 
-import { BackendError } from '../../core/errors.ts'
+import { BackendError, type Failure } from '../../core/errors.ts'
 import type { Actor, Argv, Command, ExecEvent, Stream, Target } from '../../core/model.ts'
 import { type Socket, type SocketEnd, TransportError, UpgradeRefused } from '../transport.ts'
 import { type Api, protocol, surelyUnsent, unreachable } from './api.ts'
 import { channels, endInput, type HowEnded, keepAlive, sendInput, V4, V5 } from './channels.ts'
-import { startFailure, told, toldAsExit } from './start-failure.ts'
-import { GO, markerParser, wrapped } from './wrapper.ts'
+import { oneLine, startFailure, toldAsExit } from './start-failure.ts'
+import { markerParser, wrapped } from './wrapper.ts'
 
 export type ExecTimes = {
   /** For the websocket to be open. */
@@ -61,8 +61,13 @@ async function* executeWrapped(connection: Connection, what: What): AsyncGenerat
   const { command, exec, signal, target } = what
   const tty = command.tty ?? false
   const socket = await connect(connection, what, { argv: wrapped(command, exec), stdin: true, tty, protocols: [V5, V4] }, 'no')
+  const nonce = newNonce()
   const opening = markerParser(exec)
-  let echo = tty ? markerParser(exec) : undefined
+  const closing = markerParser(nonce)
+  /** On a terminal what comes first is the echo of the wrapper's line. */
+  let isEcho = tty
+  /** The exit code that the wrapper told. */
+  let told: number | undefined
   /** What came before the wrapper was there: the shell's own words, or a runtime's. */
   const held: ExecEvent[] = []
   let heldBytes = 0
@@ -76,8 +81,8 @@ async function* executeWrapped(connection: Connection, what: What): AsyncGenerat
   const alive = stayAlive(socket, connection.times.keepAliveMs, command.stdin === undefined)
 
   function* take(stream: Stream, data: Uint8Array): Generator<ExecEvent> {
-    if (began) return yield* own(stream, data)
     const isMarked = stream === (tty ? 'stdout' : 'stderr')
+    if (began) return yield* isMarked ? own(stream, data) : output(stream, data)
     const { before, marker, after } = isMarked ? opening.write(data) : { before: data, marker: undefined, after: NOTHING }
     if (!tty && heldBytes < HELD_BYTES) held.push(...output(stream, before))
     heldBytes += before.byteLength
@@ -86,26 +91,37 @@ async function* executeWrapped(connection: Connection, what: What): AsyncGenerat
     if (marker.type === 'h')
       throw unsupported('There is no `head` in this container, and without it stdin has no end.', 'Run it without stdin.')
     clearTimeout(timer)
-    sendInput(socket, GO)
+    sendInput(socket, new TextEncoder().encode(`${nonce}\n`))
     if (command.stdin !== undefined) sendInput(socket, new TextEncoder().encode(command.stdin))
     began = true
-    yield { type: 'started', handle: { target: target.id, exec, ...(marker.pid === undefined ? {} : { pid: marker.pid }) } }
+    yield { type: 'started', handle: { target: target.id, exec, ...(marker.number === undefined ? {} : { pid: marker.number }) } }
     yield* held.splice(0)
     yield* own(stream, after)
   }
 
+  /** The stream that holds the markers, without them. A background child may go on writing after the last one. */
   function* own(stream: Stream, data: Uint8Array): Generator<ExecEvent> {
-    if (echo === undefined) return yield* output(stream, data)
-    const { marker, after } = echo.write(data)
-    if (marker !== undefined) echo = undefined
-    yield* output(stream, after)
+    for (let rest = data; ; ) {
+      const { before, marker, after } = closing.write(rest)
+      if (!isEcho) yield* output(stream, before)
+      if (marker === undefined) return
+      if (marker.type === 'b') isEcho = false
+      else told = marker.number
+      rest = after
+    }
   }
 
   try {
     for await (const event of channels(socket)) {
       if (event.type === 'output') yield* take(event.stream, event.data)
       else {
-        if (began) return yield* ended(event.how)
+        if (began) {
+          yield* output(tty ? 'stdout' : 'stderr', closing.end())
+          // Any other code is the runtime's own word; of a lost node only success is told.
+          if (event.how.type === 'exited' && event.how.code === 0 && told !== 0)
+            throw streamFailed('it told success, and the container did not')
+          return yield* ended(event.how)
+        }
         const failure = whyNotBegun(event.how, held)
         if (failure?.type === 'not-found') return 'no-shell'
         throw failure?.error ?? notBegun(event.how)
@@ -152,7 +168,8 @@ export async function* executeBare(connection: Connection, what: What): AsyncGen
       'Run it without dir= and env=.',
     )
   const stdin = command.stdin !== undefined
-  const ask = { argv: command.argv, stdin, tty: command.tty ?? false, protocols: stdin ? [V5] : [V5, V4] }
+  // v4 is the runtime's own: with nobody inside to tell the exit code, only its word is good. The end of stdin takes v5.
+  const ask = { argv: command.argv, stdin, tty: command.tty ?? false, protocols: [stdin ? V5 : V4] }
   const socket = await connect(connection, what, ask, 'maybe')
   const alive = stayAlive(socket, connection.times.keepAliveMs, !stdin)
   const held: ExecEvent[] = []
@@ -179,7 +196,8 @@ export async function* executeBare(connection: Connection, what: What): AsyncGen
       const failure = how.type === 'failed' ? startFailure(how.message, executable) : toldAsExit(how.code, text, executable)
       if (failure) throw failure.type === 'error' ? failure.error : commandNotFound(executable)
       yield* held.splice(0)
-      yield* ended(how)
+      if (stdin && how.type === 'exited' && how.code === 0) yield { type: 'exit-unknown', error: notProved }
+      else yield* ended(how)
       return
     }
     if (signal.aborted) throw givenUp(signal)
@@ -188,6 +206,17 @@ export async function* executeBare(connection: Connection, what: What): AsyncGen
     clearInterval(alive)
     socket.close()
   }
+}
+
+const notProved: Failure = {
+  code: 'exit_code_unknown',
+  message:
+    'Kubernetes told success, which with stdin it also tells when it has lost the node; without a shell in the container nothing else can say so.',
+  next: 'Judge by the output, or run it without stdin.',
+}
+
+function newNonce(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
 }
 
 function stayAlive(socket: Socket, everyMs: number, ping: boolean): ReturnType<typeof setInterval> {
@@ -299,7 +328,7 @@ function commandNotFound(executable: string): BackendError {
 }
 
 function notBegun(how: HowEnded): BackendError {
-  const said = how.type === 'exited' ? `its /bin/sh ended with exit code ${how.code}` : told(how.message)
+  const said = how.type === 'exited' ? `its /bin/sh ended with exit code ${how.code}` : oneLine(how.message)
   return new BackendError(
     {
       code: 'backend_unavailable',
@@ -332,7 +361,7 @@ function streamFailed(message: string): BackendError {
   return new BackendError(
     {
       code: 'stream_broken',
-      message: `Kubernetes lost the command before it said how it ended: ${told(message)}`,
+      message: `Kubernetes lost the command before it said how it ended: ${oneLine(message)}`,
       next: 'It may still run. Look at the pod and its node, then decide whether to run it again.',
     },
     { ran: 'maybe' },

@@ -34,11 +34,15 @@ export function startFailure(text: string, executable: string): StartFailure | u
   if (NO_WAY.test(text))
     return no(
       'backend_unavailable',
-      `The API server cannot reach the container’s node: ${told(text)}`,
+      `The API server cannot reach the container’s node: ${oneLine(text)}`,
       'Look whether the node is Ready and its kubelet answers.',
     )
   if (NOT_STARTED.test(text))
-    return no('backend_unavailable', `The container’s runtime could not start it: ${told(text)}`, 'Look at the pod on its node.')
+    return no(
+      'backend_unavailable',
+      `The container’s runtime could not start it: ${oneLine(text)}`,
+      'Look at the pod on its node.',
+    )
   return undefined
 }
 
@@ -49,6 +53,6 @@ export function toldAsExit(code: number, output: string, executable: string): St
     : undefined
 }
 
-export function told(text: string): string {
+export function oneLine(text: string): string {
   return text.trim().replaceAll(/\s+/g, ' ').slice(0, 300)
 }

@@ -7,24 +7,23 @@ import type { Argv, Command } from '../../core/model.ts'
  * It tells with a marker on stderr that it is there, and runs nothing before a line came back on stdin. Closing a connection does not stop
  * what a kubelet is about to start: without this, what was given up while it opened could begin after it was proved gone. And whatever goes
  * wrong before that line is known not to have run.
+ * The line is a nonce that neither the command nor its environment sees; with it the wrapper tells the exit code, because an API server that
+ * speaks v5 answers Success when it has lost the node (kubernetes#73056). A terminal echoes the line: `b` says where the command's output begins.
  * The shell stays the parent: by its command line and session the kill finds what has cleaned its environment.
- * A terminal echoes the line; the second marker says where the command's own output begins.
- * v4 cannot end stdin, so `head` counts it. fd 9 keeps the shell's own words ("Killed") out of the command's stderr.
+ * v4 cannot end stdin, so `head` counts it; and what the command does not read is read after it: a server that closes over unread input resets
+ * the connection, and the status is lost (v5), or waits for ever (v4). fd 9 keeps the shell's own words ("Killed") out of the command's stderr.
  */
-const WRAPPER = `m() { printf '\\036%s %s\\n' "$DROVER_EXEC" "$1" >&2; }
-DROVER_EXEC=$1; export DROVER_EXEC
-[ -z "$2" ] || cd -P "$2" 2>/dev/null || { m d; exit 125; }
-n=$3; [ "\${n:-0}" = 0 ] || command -v head >/dev/null || { m h; exit 125; }
-m p$$; IFS= read -r _n || exit 125; [ ! -t 1 ] || m b
+const WRAPPER = `set +a; unset _n; DROVER_EXEC=$1; export DROVER_EXEC
+m() { printf '\\036%s %s\\n' "$1" "$2" >&2; }
+[ -z "$2" ] || cd -P "$2" 2>/dev/null || { m "$1" d; exit 125; }
+_c=$3; [ "\${_c:-0}" = 0 ] || command -v head >/dev/null || { m "$1" h; exit 125; }
+m "$1" p$$; IFS= read -r _n || exit 125; [ ! -t 1 ] || m "$_n" b
 shift 3
 r() { while [ "$1" != -- ]; do export "$1"; shift; done; shift; case $1 in -*) exec -- "$@";; esac; exec "$@"; }
 exec 9>&2
-{ if [ "\${n:-0}" = 0 ]; then (r "$@") </dev/null 2>&9 9>&-
-else head -c "$n" | (r "$@") 2>&9 9>&-; fi
-exit $?; } 2>/dev/null`
-
-/** What the wrapper waits for. */
-export const GO = new TextEncoder().encode('go\n')
+{ if [ "\${_c:-0}" = 0 ]; then (r "$@") </dev/null 2>&9 9>&-
+else head -c "$_c" | { (r "$@") 2>&9 9>&-; _x=$?; head -c "$_c" >/dev/null; exit $_x; }; fi
+_x=$?; m "$_n" x$_x 2>&9; exit $_x; } 2>/dev/null`
 
 export function wrapped(command: Command, exec: string): Argv {
   const env = Object.entries(command.env ?? {}).map(([name, value]) => `${name}=${value}`)
@@ -32,49 +31,55 @@ export function wrapped(command: Command, exec: string): Argv {
   return ['/bin/sh', '-c', WRAPPER, 'drover', exec, command.dir ?? '', bytes, ...env, '--', ...command.argv]
 }
 
-/** `p`: it is there, with this pid, and waits. `b`: on a terminal, here the command begins. `d`: no such directory, `h`: no `head`; then it is gone. */
-export type Marker = { readonly type: 'p' | 'b' | 'd' | 'h'; readonly pid?: number }
+/**
+ * By the exec id: `p` it is there, with this pid, and waits; `d` no such directory, `h` no `head`, and it is gone.
+ * By the nonce: `b` on a terminal the command begins here; `x` it has ended, with this exit code.
+ */
+export type Marker = { readonly type: 'p' | 'b' | 'd' | 'h' | 'x'; readonly number?: number }
 
 export type MarkerParser = {
-  /** Bytes before the marker are the shell's or the terminal's. */
+  /** Bytes around the marker, if there is one in what came so far. */
   write(data: Uint8Array): { readonly before: Uint8Array; readonly marker?: Marker; readonly after: Uint8Array }
+  /** What was held back as the possible begin of a marker. */
+  end(): Uint8Array
 }
 
 const NOTHING = new Uint8Array()
 
-/** Finds the next marker of one execution, whatever the pieces it comes in; what looks like one after it is output. */
-export function markerParser(exec: string): MarkerParser {
-  const opening = new TextEncoder().encode(`\x1e${exec} `)
+/** Finds the next marker that begins with this name, whatever the pieces it comes in. */
+export function markerParser(name: string): MarkerParser {
+  const opening = new TextEncoder().encode(`\x1e${name} `)
   let held: Uint8Array = NOTHING
-  let isFound = false
 
   return {
     write(data) {
-      if (isFound) return { before: NOTHING, after: data }
-      held = joined(held, data)
-      const at = indexOf(held, opening)
+      const all = joined(held, data)
+      const at = indexOf(all, opening)
       if (at === -1) {
-        // The marker is a line's begin: what cannot become one goes on.
-        const keep = Math.min(held.byteLength, opening.byteLength - 1)
-        const begin = held.lastIndexOf(0x1e)
-        const cut = begin >= held.byteLength - keep ? begin : held.byteLength
-        const before = held.slice(0, cut)
-        held = held.slice(cut)
-        return { before, after: NOTHING }
+        // What cannot become one goes on at once.
+        const begin = all.lastIndexOf(0x1e)
+        const cut = begin >= 0 && begin > all.byteLength - opening.byteLength ? begin : all.byteLength
+        // A copy, so that a few held bytes do not keep a large message alive.
+        held = all.slice(cut)
+        return { before: all.subarray(0, cut), after: NOTHING }
       }
-      const end = held.indexOf(0x0a, at)
-      if (end === -1) return { before: NOTHING, after: NOTHING }
-      const word = new TextDecoder().decode(held.subarray(at + opening.byteLength, end)).trimEnd()
-      const before = held.slice(0, at)
-      const after = held.slice(end + 1)
-      isFound = true
+      const end = all.indexOf(0x0a, at)
+      if (end === -1) {
+        held = all.slice(at)
+        return { before: all.subarray(0, at), after: NOTHING }
+      }
       held = NOTHING
-      const [, type, pid] = /^([pbdh])(\d{0,10})$/.exec(word) ?? []
-      return {
-        before,
-        marker: { type: (type ?? 'p') as Marker['type'], ...(pid ? { pid: Number(pid) } : {}) },
-        after,
-      }
+      const word = new TextDecoder().decode(all.subarray(at + opening.byteLength, end)).trimEnd()
+      const [, type, number] = /^([pbdhx])(\d{0,10})$/.exec(word) ?? []
+      const found = { before: all.subarray(0, at), after: all.subarray(end + 1) }
+      return type === undefined
+        ? { before: all, after: NOTHING }
+        : { ...found, marker: { type: type as Marker['type'], ...(number ? { number: Number(number) } : {}) } }
+    },
+    end() {
+      const rest = held
+      held = NOTHING
+      return rest
     },
   }
 }

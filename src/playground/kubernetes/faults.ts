@@ -20,7 +20,7 @@ export type Faults = {
   dropAfterBytes: number | undefined
   /** After this many bytes of output: Close 1000 and no status, as of a server that is replaced. The command goes on. */
   closeAfterBytes: number | undefined
-  /** After this many bytes of output: the kubelet is lost, which v5 tells in-band. The command goes on. */
+  /** After this many bytes of output: the kubelet is lost, which v5 tells as Success. The command goes on. */
   loseKubeletAfterBytes: number | undefined
   /** The upgrade is answered, and the runtime starts nothing for as long as this is set. */
   stallStart: boolean

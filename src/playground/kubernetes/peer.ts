@@ -35,6 +35,8 @@ export type KubernetesPeerOptions = {
 export type Seen = {
   readonly requests: { readonly method: string; readonly path: string; readonly status: number; readonly user: string }[]
   readonly execs: ExecSeen[]
+  /** First lines of stdin. */
+  readonly lines: string[]
   pings: number
   /** Stdin messages without a byte: what keeps a connection alive. */
   emptyMessages: number
@@ -64,7 +66,15 @@ export async function startKubernetesPeer(options: KubernetesPeerOptions = {}): 
   const people = options.people ?? defaultPeople(namespaces)
   const faults = noFaults()
   let minor = options.minor ?? 32
-  const seen: Seen = { requests: [], execs: [], pings: 0, emptyMessages: 0, resizes: 0, openSockets: () => sockets.openSockets() }
+  const seen: Seen = {
+    requests: [],
+    execs: [],
+    lines: [],
+    pings: 0,
+    emptyMessages: 0,
+    resizes: 0,
+    openSockets: () => sockets.openSockets(),
+  }
   const sockets = createExecSocket({ world, engine, faults, minor: () => minor, seen })
   const routes: readonly Route[] = [
     ...(options.routes?.(world, faults) ?? []),

@@ -48,7 +48,7 @@ export function wrapperOf(argv: readonly string[]): Wrapper | Kill | undefined {
 
 type Run = (machine: Machine, self: MachineProcess, argv: readonly string[], io: SimulatedIo) => Promise<PeerEnd>
 
-/** Tells with a marker that it is there, waits for its line, and hands everything else through. */
+/** Tells with a marker that it is there, waits for its nonce, hands everything else through, and tells the exit code. */
 export async function runMarked(
   machine: Machine,
   self: MachineProcess,
@@ -57,24 +57,28 @@ export async function runMarked(
   run: Run,
 ): Promise<number> {
   const { signal } = self.controller
-  const mark = (word: string) => io.out(io.tty ? 'stdout' : 'stderr', Buffer.from(`\x1e${wrapper.exec} ${word}\n`, 'latin1'))
+  const mark = (name: string, word: string) =>
+    io.out(io.tty ? 'stdout' : 'stderr', Buffer.from(`\x1e${name} ${word}\n`, 'latin1'))
   if (wrapper.dir !== '' && !(await isDirectory(machine, wrapper.dir))) {
-    await mark('d')
+    await mark(wrapper.exec, 'd')
     return 125
   }
-  await mark(`p${self.pid}`)
+  await mark(wrapper.exec, `p${self.pid}`)
   const line = await io.input.line(signal)
   if (line === undefined || line.at(-1) !== 0x0a) return 125
-  if (io.tty) await mark('b')
+  const nonce = Buffer.from(line).toString('latin1').trimEnd()
+  if (io.tty) await mark(nonce, 'b')
   const input = createInput()
   if (wrapper.stdinBytes > 0) input.push(await io.input.bytes(wrapper.stdinBytes, signal))
   input.end()
   const child = await machine.spawn(wrapper.argv, self, { ...self.environ, DROVER_EXEC: wrapper.exec, ...wrapper.environ })
   const end = await run(machine, child, wrapper.argv, { ...io, input, ...(wrapper.dir === '' ? {} : { dir: wrapper.dir }) })
   await machine.reap(child)
-  if ('code' in end) return end.code
-  await io.out('stderr', Buffer.from(`drover: exec: line 6: ${wrapper.argv[0] ?? ''}: not found\n`))
-  return 127
+  if (signal.aborted) return 128 + (self.signal ?? 9)
+  if ('startError' in end) await io.out('stderr', Buffer.from(`drover: exec: line 6: ${wrapper.argv[0] ?? ''}: not found\n`))
+  const code = 'code' in end ? end.code : 127
+  await mark(nonce, `x${code}`)
+  return code
 }
 
 export async function runWrapper(
