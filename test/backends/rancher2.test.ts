@@ -513,6 +513,17 @@ describe('check', () => {
     expect(without.at(-1)).toMatchObject({ ok: false, next: expect.stringMatching(/set `cluster`/) })
   })
 
+  test('[bounded] of many namespaces and clusters it looks into some, and says so', async () => {
+    const w = await world()
+    const namespaces = ['n1', 'n2', 'n3', 'n4', 'n5', 'n6', 'n7']
+    const lines = await checked(w, undefined, { cluster: 'c-shop1', namespaces })
+    expect(lines.find(({ what }) => what.includes('7 namespaces are in scope'))?.detail).toMatch(/n5 and 2 more; .* first 5$/)
+    expect(lines.filter(({ what }) => /run commands in namespace n\d/.test(what))).toHaveLength(5)
+    for (let n = 1; n <= 9; n += 1) w.rancher.clusters.push({ id: `c-more${n}`, name: `more${n}`, state: 'active' })
+    const all = await checked(w)
+    expect(all.at(-1)).toMatchObject({ ok: 'warn', what: 'only the first 10 of 11 clusters were looked into' })
+  })
+
   test('an agent that is not connected, a private CA and an old Rancher are told in their own words', async () => {
     const w = await world({ release: 'v2.6.14' })
     w.rancher.faults.agentDown.add('c-edge1')

@@ -2,6 +2,7 @@
 
 import type * as z from 'zod'
 import { BackendError } from '../../core/errors.ts'
+import { fanOut } from '../../core/fan-out.ts'
 import type { Backend, CheckLine } from '../../core/ports.ts'
 import type { RancherApi } from './api.ts'
 import type { Trust } from './reach.ts'
@@ -20,7 +21,9 @@ const DAY_MS = 86_400_000
 const WARN_DAYS = 14
 /** Of more clusters only the state is told. */
 const MAX_CLUSTERS = 10
-const MAX_NAMESPACES = 20
+const PARALLEL_CLUSTERS = 4
+/** Each takes a dozen questions; a project's namespaces have the same rights. */
+const MAX_NAMESPACES = 5
 
 export async function check(checked: Checked, signal: AbortSignal): Promise<readonly CheckLine[]> {
   const lines: CheckLine[] = []
@@ -29,7 +32,12 @@ export async function check(checked: Checked, signal: AbortSignal): Promise<read
     const clusters = await clustersToCheck(checked, signal)
     lines.push(await key(checked, signal), ...clusters.map(state))
     const active = clusters.filter(isActive)
-    for (const cluster of active.slice(0, MAX_CLUSTERS)) lines.push(...(await inside(checked, cluster, signal)))
+    const found = new Map<string, readonly CheckLine[]>()
+    const looked = active.slice(0, MAX_CLUSTERS)
+    await fanOut(looked, PARALLEL_CLUSTERS, async (cluster) => {
+      found.set(cluster.id, await inside(checked, cluster, signal))
+    })
+    lines.push(...looked.flatMap(({ id }) => found.get(id) ?? []))
     if (active.length > MAX_CLUSTERS)
       lines.push({ ok: 'warn', what: `only the first ${MAX_CLUSTERS} of ${active.length} clusters were looked into` })
   } catch (error) {
@@ -134,7 +142,7 @@ async function inside({ scopeIn, over }: Checked, cluster: Cluster, signal: Abor
               what: 'no namespace is in scope',
               next: 'Make the key’s user a member of a project that has namespaces, or set `namespaces`.',
             }
-          : { ok: true, what: `${namespaces.length} namespaces are in scope`, detail: shortened(namespaces) }
+          : { ok: true, what: `${namespaces.length} namespaces are in scope`, detail: shortened(namespaces, MAX_NAMESPACES) }
     const looked = namespaces === 'all' ? namespaces : namespaces.slice(0, MAX_NAMESPACES)
     const found = looked.length === 0 ? [] : await over(cluster.id, looked).check(signal)
     return [scope, ...found.map(remedied)].map(named)
@@ -149,8 +157,10 @@ function remedied(line: CheckLine): CheckLine {
   return { ...line, next: `In Rancher, make the key’s user a Project Member. Or: ${line.next}` }
 }
 
-const shortened = (names: readonly string[]): string =>
-  `${names.slice(0, 8).join(', ')}${names.length > 8 ? ` and ${names.length - 8} more` : ''}`
+const shortened = (names: readonly string[], looked: number): string =>
+  names.length <= looked
+    ? names.join(', ')
+    : `${names.slice(0, looked).join(', ')} and ${names.length - looked} more; rights were looked at in the first ${looked}`
 
 /** Undefined where the answer is no 200, or not that. */
 function parsed<T>(response: { readonly status: number; readonly body: string }, schema: z.ZodType<T>): T | undefined {
