@@ -2,6 +2,7 @@
 
 import { parseArgs } from 'node:util'
 import { acknowledge } from './acknowledge.ts'
+import { docker } from './docker.ts'
 import { firstOutput } from './first-output.ts'
 import { ledger } from './ledger.ts'
 import { describeMachine } from './machine.ts'
@@ -12,7 +13,16 @@ import type { Bench, Row } from './rows.ts'
 import { startup } from './startup.ts'
 import { exec, targets } from './targets.ts'
 
-const benches: readonly Bench[] = [acknowledge, exec, targets, output, ledger, startup, firstOutput]
+const benches: readonly Bench[] = [
+  acknowledge,
+  exec,
+  targets,
+  output,
+  ledger,
+  startup,
+  firstOutput,
+  ...(process.env.DOCKER_HOST ? [docker] : []),
+]
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, quick: { type: 'boolean', default: false } } })
 const chosen = benches.filter(({ name }) => values.only === undefined || name === values.only)

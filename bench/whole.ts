@@ -27,12 +27,22 @@ export type Whole = {
   close(): Promise<void>
 }
 
-export async function startWhole(url: string, parallel: number, ledger?: ':memory:'): Promise<Whole> {
+/** `backend`: the address of a pretend Rancher, or an entry as in drover.yaml. */
+export async function startWhole(
+  backend: string | Readonly<Record<string, unknown>>,
+  parallel: number,
+  ledger?: ':memory:',
+): Promise<Whole> {
   const folder = mkdtempSync(join(tmpdir(), 'drover-bench-'))
   const config = parseConfig(
     JSON.stringify({
       ledger: { path: ledger ?? join(folder, 'drover.db') },
-      backends: { bench: { kind: 'rancher1', url: `${url}/v2-beta`, accessKey: { env: 'KEY' }, secretKey: { env: 'KEY' } } },
+      backends: {
+        bench:
+          typeof backend === 'string'
+            ? { kind: 'rancher1', url: `${backend}/v2-beta`, accessKey: { env: 'KEY' }, secretKey: { env: 'KEY' } }
+            : backend,
+      },
       rules: [{ id: 'bench', effect: 'allow', who: { cli: true }, commands: ['...'] }],
       limits: { targets: 10_000, parallel, timeout: '5m' },
     }),
