@@ -141,7 +141,8 @@ test('a user is two numbers, or what the container’s own files say; nothing is
   expect(idsFrom(files, 'web')).toEqual({ uid: 33, gid: 33, additionalGids: [50] })
   expect(idsFrom(files, '33')).toEqual({ uid: 33, gid: 33, additionalGids: [50] })
   expect(idsFrom(files, 'web:logs')).toEqual({ uid: 33, gid: 50, additionalGids: [] })
-  for (const user of ['bob', '1000', 'web:nobody', 'odd', ':', '']) expect(() => idsFrom(files, user)).toThrow(BackendError)
+  for (const user of ['bob', '1000', 'web:nobody', 'odd', 'logs:root', ':', ''])
+    expect(() => idsFrom(files, user)).toThrow(BackendError)
 })
 
 test('what a process cannot be given is refused before anything is asked', () => {
@@ -273,17 +274,18 @@ test('[bounded] so many at a time in one container; another’s places are its o
   const slots = createSlots(2, 10_000)
   const leave = [await slots.enter('a', soon()), await slots.enter('a', soon())]
   await slots.enter('b', soon())
-  let isIn = false
-  const third = slots.enter('a', soon()).then((out) => {
-    isIn = true
-    return out
-  })
-  await Promise.resolve()
-  expect(isIn).toBe(false)
+  const inside: string[] = []
+  const enter = (name: string) => slots.enter('a', soon()).finally(() => inside.push(name))
+  const third = enter('third')
+  const fourth = enter('fourth')
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  expect(inside).toEqual([])
+  // Who leaves twice makes one place.
   leave[0]?.()
   leave[0]?.()
   const out = await third
-  const fourth = slots.enter('a', soon())
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  expect(inside).toEqual(['third'])
   out()
   await fourth
 })
