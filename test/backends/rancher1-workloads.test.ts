@@ -66,6 +66,7 @@ workloadsContract('Rancher 1.x', async () => {
     containerOf: (target) => target.facets.service!,
     images: { before: 'shop/api:1', after: 'shop/api:2', missing: 'shop/api:missing' },
     secret,
+    lastWords: { image: 'shop/api:crashing', text: 'cannot find the database' },
     fresh: () => make(false),
     pair: () => make(true),
     async imagesOf(target) {

@@ -61,7 +61,7 @@ export function rancher1(options: Rancher1Options, transport: Transport): Backen
     exec: (target, command, exec, signal) => execute(connection, { target, command, exec, signal }),
     kill: (target, handle, signal) => kill(connection, target, handle, signal),
     check: (signal) => check(api, options, signal),
-    workloads: rancher1Workloads(api, options.name, options.pace),
+    workloads: rancher1Workloads({ api, transport }, options.name, options.pace),
   }
 }
 

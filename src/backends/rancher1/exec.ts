@@ -269,10 +269,10 @@ async function whyNotOffered(api: Api, path: string, target: Target, signal: Abo
 }
 
 /** Behind a TLS proxy that does not say so, Rancher names `ws://` for an `https` server: the token would go out in clear, so the configured server is used. */
-export function socketUrl(origin: URL, given: string): URL {
+export function socketUrl(origin: URL, given: string, path = EXEC_PATH): URL {
   const url = URL.canParse(given) ? new URL(given) : undefined
-  if (!url || !EXEC_PATH.test(url.pathname) || !/^wss?:$/.test(url.protocol))
-    throw protocol('Rancher named a websocket address that is not one for commands.')
+  if (!url || !path.test(url.pathname) || !/^wss?:$/.test(url.protocol))
+    throw protocol('Rancher named a websocket address that is not one for this.')
   if (origin.protocol === 'https:' && url.protocol === 'ws:') {
     const secure = new URL(url.pathname, origin)
     secure.protocol = 'wss:'

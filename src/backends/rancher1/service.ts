@@ -119,7 +119,7 @@ export function lookAt(service: Service, instances: readonly Instance[], goal: s
   const wanted = [...configsOf(service).values()].map((one) => one.imageUuid)
   const fresh = instances.filter((one) => one.state === 'running' && wanted.includes(one.imageUuid)).length
   const all = (service.scale ?? 0) * wanted.length
-  const troubles = instances.flatMap(troubleOf)
+  const troubles = troublesOf(instances)
   const text = `${state}: ${fresh} of ${all} containers run as wanted${health === 'healthy' ? '' : `, ${health}`}`
   // `started-once` is the health of services whose containers end by themselves.
   const isHealthy = ['healthy', 'started-once'].includes(health)
@@ -132,9 +132,16 @@ export function lookAt(service: Service, instances: readonly Instance[], goal: s
   return { status: 'going', text, mark: `${state} ${fresh} ${instances.length} ${health}`, troubles }
 }
 
-function troubleOf(one: Instance): readonly Trouble[] {
+export function troublesOf(instances: readonly Instance[]): readonly InstanceTrouble[] {
+  return instances.flatMap(troubleOf)
+}
+
+/** `id`: the container whose log may say more. */
+export type InstanceTrouble = Trouble & { readonly id: string }
+
+function troubleOf(one: Instance): readonly InstanceTrouble[] {
   const isFailed = one.transitioning === 'error' || one.state === 'error' || one.state === 'erroring'
   if (!isFailed && one.healthState !== 'unhealthy') return []
   const why = isFailed ? oneLine(one.transitioningMessage ?? one.state) : 'unhealthy'
-  return [{ who: one.name || one.id, why }]
+  return [{ who: one.name || one.id, why, id: one.id }]
 }

@@ -3,11 +3,26 @@
 import { BackendError } from '../../core/errors.ts'
 import type { ExecEvent, Selector, Target } from '../../core/model.ts'
 import type { Workloads } from '../../core/ports.ts'
-import { type HttpResponse, TransportError } from '../transport.ts'
+import { type HttpResponse, type Transport, TransportError } from '../transport.ts'
 import { type Applying, changed, pace as defaultPace, maybe, oneLine, type Pace, stderr, watch } from '../wire/rollout.ts'
 import { type Api, errorCode, refusal } from './api.ts'
-import { configsOf, Instance, lookAt, previousOf, Service, Stack, targetOf, UPGRADABLE, versionOf } from './service.ts'
+import { lastLines } from './last-lines.ts'
+import {
+  configsOf,
+  Instance,
+  type InstanceTrouble,
+  lookAt,
+  previousOf,
+  Service,
+  Stack,
+  targetOf,
+  troublesOf,
+  UPGRADABLE,
+  versionOf,
+} from './service.ts'
 import { draft, imagesIn, planOf, read, type Step } from './workload-plan.ts'
+
+type Way = { readonly api: Api; readonly transport: Transport }
 
 const WATCHED: Readonly<Record<string, string>> = {
   upgrading: 'upgraded',
@@ -15,12 +30,12 @@ const WATCHED: Readonly<Record<string, string>> = {
   'canceling-upgrade': 'canceled-upgrade',
 }
 
-export function rancher1Workloads(api: Api, backend: string, pace: Pace = defaultPace): Workloads {
+export function rancher1Workloads({ api, transport }: Way, backend: string, pace: Pace = defaultPace): Workloads {
   return {
     verbs: ['image', 'restart', 'undo', 'scale', 'finish', 'status'],
     list: (selector, signal) => list(api, backend, selector, signal),
     plan: async (target, rollout, signal) => planOf(await draft(api, target, rollout, signal)),
-    apply: (target, rollout, plan, exec, signal) => apply(api, pace, { target, rollout, plan, exec, signal }),
+    apply: (target, rollout, plan, exec, signal) => apply({ api, transport }, pace, { target, rollout, plan, exec, signal }),
   }
 }
 
@@ -38,7 +53,8 @@ async function list(api: Api, backend: string, selector: Selector, signal: Abort
   )
 }
 
-async function* apply(api: Api, pace: Pace, applying: Applying): AsyncGenerator<ExecEvent> {
+async function* apply(way: Way, pace: Pace, applying: Applying): AsyncGenerator<ExecEvent> {
+  const { api } = way
   const { target, rollout, plan, exec, signal } = applying
   const now = await draft(api, target, rollout, signal).catch((error: unknown) => {
     // It could be planned a moment ago, so someone has been there.
@@ -47,7 +63,7 @@ async function* apply(api: Api, pace: Pace, applying: Applying): AsyncGenerator<
   const started: ExecEvent = { type: 'started', handle: { target: target.id, exec } }
   if (now.steps.length === 0) {
     yield started
-    yield* watching(api, pace, now.service.state, applying, true)
+    yield* watching(way, pace, now.service.state, applying, true)
     return
   }
   if ((await planOf(now)).seal !== plan.seal) throw changed(target.name)
@@ -55,7 +71,7 @@ async function* apply(api: Api, pace: Pace, applying: Applying): AsyncGenerator<
     const response = await sent(api, step, target, signal, index > 0)
     if (index === 0) yield started
     if (rollout.verb === 'image') yield* overtaken(response, now.service)
-    if (!(yield* watching(api, pace, step.goal, applying, index === now.steps.length - 1))) return
+    if (!(yield* watching(way, pace, step.goal, applying, index === now.steps.length - 1))) return
   }
 }
 
@@ -85,7 +101,7 @@ function* overtaken(response: HttpResponse, before: Service): Generator<ExecEven
 
 /** Returns whether the goal was reached. */
 async function* watching(
-  api: Api,
+  { api, transport }: Way,
   pace: Pace,
   goal: string,
   applying: Applying,
@@ -94,12 +110,15 @@ async function* watching(
   const { target, rollout, signal } = applying
   const isLook = rollout.verb === 'status'
   const wanted = isLook ? (WATCHED[goal] ?? goal) : goal
+  let seen: readonly InstanceTrouble[] = []
   const events = watch({
     pace,
     signal,
     async look(within) {
       const service = await read(api, target, within)
-      const look = lookAt(service, await api.list(`services/${target.native}/instances`, Instance, within), wanted)
+      const instances = await api.list(`services/${target.native}/instances`, Instance, within)
+      seen = troublesOf(instances)
+      const look = lookAt(service, instances, wanted)
       if (look.status !== 'going') return look
       // Canceled, its containers may be in any health: the way back mends that.
       if (!isLast && service.state === goal) return { status: 'done', text: look.text }
@@ -107,6 +126,7 @@ async function* watching(
       // A look at how it stands waits for nothing.
       return look.troubles.length > 0 ? { ...look, status: 'stuck', why: look.text } : { ...look, status: 'done' }
     },
+    logs: (_, within) => lastWords(api, transport, seen, within),
   })
   for await (const event of events) {
     if (event.type === 'exit' && event.code === 0 && !isLast) return true
@@ -114,4 +134,24 @@ async function* watching(
     if (event.type === 'exit') return event.code === 0
   }
   return false
+}
+
+const MAX_LOGS = 3
+
+/** Of containers that have written something; one that never began has no log. */
+async function lastWords(
+  api: Api,
+  transport: Transport,
+  troubles: readonly InstanceTrouble[],
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const told: string[] = []
+  for (const { id, who } of troubles.slice(0, MAX_LOGS)) {
+    const text = await lastLines(api, transport, id, signal).catch((error: unknown) => {
+      if (error instanceof BackendError && error.code === 'backend_protocol') return ''
+      throw error
+    })
+    if (text.trim() !== '') told.push(`--- the last lines of ${who}`, text)
+  }
+  return told
 }

@@ -99,7 +99,7 @@ export function createServices(host: ServicesHost) {
   const isOf = (config: Json) => (one: PeerContainer) =>
     one.spec.sidekick === nameOf(config) && (one.spec.version ?? '0') === config.version
 
-  /** One container of a configuration; an image called `…:missing` is in no registry. */
+  /** One container of a configuration; an image called `…:missing` is in no registry, one called `…:crashing` never gets healthy. */
   const start = (service: Service, config: Json, like: PeerContainer | undefined): void => {
     const sidekick = nameOf(config)
     const image = imageOf(config)
@@ -121,6 +121,8 @@ export function createServices(host: ServicesHost) {
         environment: config.environment as Readonly<Record<string, string>>,
         labels: config.labels as Readonly<Record<string, string>>,
         state: image.endsWith(':missing') ? 'error' : 'running',
+        healthState: image.endsWith(':crashing') ? 'unhealthy' : 'healthy',
+        logs: image.endsWith(':crashing') ? [{ stream: 'stderr', line: 'cannot find the database' }] : [],
       },
     ])
     if (added?.state === 'error') added.problem = `Image [${config.imageUuid}] failed to pull: Error: image ${image} not found`
@@ -277,7 +279,7 @@ export function createServices(host: ServicesHost) {
       transitioning: isMoving ? 'yes' : 'no',
       transitioningMessage: isMoving ? message : null,
       transitioningProgress: null,
-      healthState: troubled === undefined ? 'healthy' : 'degraded',
+      healthState: troubled === undefined && own.every((one) => one.spec.healthState !== 'unhealthy') ? 'healthy' : 'degraded',
       accountId: group.project,
       scale: service.scale,
       currentScale: own.filter((one) => one.spec.sidekick === undefined && one.state === 'running').length,
