@@ -272,7 +272,7 @@ async function whyNotOffered(api: Api, path: string, target: Target, signal: Abo
 export function socketUrl(origin: URL, given: string, path = EXEC_PATH): URL {
   const url = URL.canParse(given) ? new URL(given) : undefined
   if (!url || !path.test(url.pathname) || !/^wss?:$/.test(url.protocol))
-    throw protocol('Rancher named a websocket address that is not one for this.')
+    throw protocol('Rancher named a websocket address that is not one for commands.')
   if (origin.protocol === 'https:' && url.protocol === 'ws:') {
     const secure = new URL(url.pathname, origin)
     secure.protocol = 'wss:'
