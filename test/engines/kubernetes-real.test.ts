@@ -15,6 +15,7 @@ import { matches } from '../../src/core/selector.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { begin, failureOf, newExec, runOn } from '../contract/backend.ts'
+import { RUNTIMES } from '../runtime/kubernetes-runtimes.ts'
 import { apply, cluster, connectAs, kubectl, kubeletOf, pod, processesInside, type Who } from './kubernetes-cluster.ts'
 
 const soon = () => AbortSignal.timeout(30_000)
@@ -242,7 +243,7 @@ describe.each(Object.entries(doors))('by %s', (_, server) => {
   })
 })
 
-describe('the command line', () => {
+describe('the command line', { timeout: 180_000 }, () => {
   const drover = (...words: string[]) => {
     const dir = folder()
     writeFileSync(
@@ -275,6 +276,15 @@ rules: [{ id: me, effect: allow, who: { cli: true }, commands: ['...'], rights: 
     const { stdout, code } = await drover('check')
     expect(code).toBe(0)
     expect(stdout).toContain('kube: Kubernetes answers: v1.20')
+  })
+})
+
+describe('Deno', { timeout: 180_000 }, () => {
+  test('reaches it with a kubeconfig, its private CA and its token', async () => {
+    const deno = await RUNTIMES.Deno()
+    const argv = ['/bin/sh', '-c', 'cat; echo err >&2; exit 3'] as const
+    const told = await deno.tell({ settings: { kubeconfig: cluster.kubeconfig }, name: web.name, argv, stdin: 'é in\n' })
+    expect(told).toEqual({ native: web.native, out: 'é in\n', err: 'err\n', end: { type: 'exit', code: 3 } })
   })
 })
 
