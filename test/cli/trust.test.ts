@@ -104,6 +104,17 @@ describe('drover trust', () => {
     expect(existsSync(out)).toBe(false)
   })
 
+  it('S31 keeps no CA that has expired, and asks for a look at the clock', async () => {
+    const { code, error, text, out } = await trusting((await peerWith(privateCa('Old CA', { expired: true }))).url)
+    expect(text).toContain('2020-01-01 to 2020-02-01')
+    expect([code, error?.message, error?.next]).toEqual([
+      1,
+      expect.stringContaining('is expired'),
+      expect.stringContaining('clock'),
+    ])
+    expect(existsSync(out)).toBe(false)
+  })
+
   it('what is no certificate is not kept', async () => {
     const broken = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'
     const { error, out } = await trusting((await peerWith({ ...one, ca: broken })).url)

@@ -37,7 +37,7 @@ export function newKey(spec: PeerKeySpec): PeerKey {
 /** What goes into a request: `token-xxxxx:secret`. */
 export const bearerOf = (key: PeerKey): string => `${key.name}:${key.secret}`
 
-/** Bearer, Basic or the cookie R_SESS all end in one look-up; exactly one colon (RR pkg/auth/tokens/token_util.go). */
+/** Bearer, Basic or the cookie R_SESS all end in one look-up (RR pkg/auth/tokens/token_util.go). */
 export function identify(
   keys: readonly PeerKey[],
   headers: Readonly<Record<string, string | string[] | undefined>>,
@@ -50,7 +50,6 @@ export function identify(
       : scheme.toLowerCase() === 'basic'
         ? Buffer.from(value, 'base64').toString()
         : cookie
-  if (said === undefined || said.split(':').length !== 2) return undefined
   return keys.find((key) => bearerOf(key) === said && !isExpired(key))
 }
 
