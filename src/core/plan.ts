@@ -14,14 +14,15 @@ const planMs = 30_000
 const maxChange = 200_000
 
 /** Why these words are no rollout, or not the one that they carry: policy judges the words, the backend gets the rollout. */
-export function malformed({ rollout, command, selector }: RunRequest): Failure | undefined {
+export function malformed({ rollout, command, selector, newContainer }: RunRequest): Failure | undefined {
   if (!rollout) return undefined
   const fault = faultOf(rollout)
   if (fault) return { code: 'usage', message: fault.message, next: fault.next }
   const next = 'Type it again.'
   if (selector.any !== undefined) return { code: 'usage', message: 'any= would leave to chance which workload is changed.', next }
   const { argv, ...rest } = command
-  if (JSON.stringify(argv) === JSON.stringify(rolloutArgv(rollout)) && Object.keys(rest).length === 0) return undefined
+  const isPlain = Object.keys(rest).length === 0 && newContainer === undefined
+  if (isPlain && JSON.stringify(argv) === JSON.stringify(rolloutArgv(rollout))) return undefined
   return { code: 'usage', message: 'What this rollout says is not what it would do.', next }
 }
 
