@@ -105,9 +105,12 @@ afterEach(async () => {
 })
 
 /** `shop/web` with two containers and their sidekicks. */
-async function setUp(options: { key?: (peer: RancherPeer) => KeyPair; path?: string; labels?: Record<string, string> } = {}) {
+async function setUp(
+  options: { key?: (peer: RancherPeer) => KeyPair; path?: string; labels?: Record<string, string>; privileged?: boolean } = {},
+) {
   const labels = { app: 'web', ...options.labels }
-  const of = { stack: 'shop', service: 'web', labels, environment: { PASSWORD: secret } }
+  const privileged = options.privileged ?? false
+  const of = { stack: 'shop', service: 'web', labels, environment: { PASSWORD: secret }, privileged }
   const peer = await startRancherPeer({
     world: [1, 2].flatMap((n) => [
       { name: `shop-web-${n}`, image: 'shop/web:1', ...of },
@@ -202,4 +205,11 @@ test('an action that is taken away between the look and the request is a change 
 test('a service that runs once on every host has no scale', async () => {
   const { plan } = await setUp({ labels: { 'io.rancher.scheduler.global': 'true' } })
   expect(await failureOf(plan({ verb: 'scale', replicas: 3 }))).toMatchObject({ code: 'unsupported', ran: 'no' })
+})
+
+test('S45 a service with privileged containers, and one of the platform, are marked as such', async () => {
+  const plain = await setUp()
+  expect(await plain.list()).not.toMatchObject({ privileged: true })
+  const strong = await setUp({ privileged: true, labels: { 'io.rancher.container.system': 'true' } })
+  expect(await strong.list()).toMatchObject({ privileged: true, system: true })
 })

@@ -56,7 +56,7 @@ afterEach(async () => {
 })
 
 /** `mode: v3`, on `api` with the containers `main` and `side`. `before`: called as a PUT of drover's leaves. */
-async function setUpV3(kind: 'Deployment' | 'StatefulSet' = 'Deployment') {
+async function setUpV3(kind: 'Deployment' | 'StatefulSet' = 'Deployment', pod: object = {}) {
   const behind = await startKubernetesPeer({ routes: appsRoutes() })
   const peer = await startRancher2Peer({
     upstream: { url: behind.url, token: behind.token('admin') },
@@ -90,7 +90,7 @@ async function setUpV3(kind: 'Deployment' | 'StatefulSet' = 'Deployment') {
     spec: {
       replicas: 2,
       selector: { matchLabels: labels },
-      template: { metadata: { labels }, spec: { containers: ['main', 'side'].map(container) } },
+      template: { metadata: { labels }, spec: { containers: ['main', 'side'].map(container), ...pod } },
     },
   })
   expect(made.status).toBe(201)
@@ -153,4 +153,11 @@ test('v3: revisions of anything but a Deployment are not there, and that is said
   const { plan, run } = await setUpV3('StatefulSet')
   expect((await run({ verb: 'image', container: 'main', image: images.after })).code).toBe(0)
   expect(await failureOf(plan({ verb: 'undo' }))).toMatchObject({ code: 'unsupported', ran: 'no' })
+})
+
+test('S45 v3: a workload that is as good as root on its node is marked as such', async () => {
+  expect(await (await setUpV3()).list()).not.toMatchObject({ privileged: true })
+  expect(await (await setUpV3('Deployment', { hostPID: true })).list()).toMatchObject({ privileged: true })
+  const containers = [{ name: 'main', image: images.before, securityContext: { privileged: true } }]
+  expect(await (await setUpV3('Deployment', { containers })).list()).toMatchObject({ privileged: true })
 })

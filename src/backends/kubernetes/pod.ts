@@ -55,7 +55,7 @@ export const Pod = z.object({
 export type Pod = z.infer<typeof Pod>
 
 /** With these a container is as good as root on its node. */
-const STRONG_CAPABILITIES = ['ALL', 'SYS_ADMIN']
+export const STRONG_CAPABILITIES = ['ALL', 'SYS_ADMIN']
 /** Namespaces of the cluster's own workload: of Kubernetes, Rancher, OpenShift and common network layers. */
 export const SYSTEM = /^(kube-(system|public|node-lease)|cattle-.+|fleet-.+|openshift(-.+)?|calico-system|tigera-operator)$/
 /** Says which container of a pod is meant when none is named (kubectl pkg/cmd/util/podcmd). */

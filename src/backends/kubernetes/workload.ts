@@ -120,7 +120,10 @@ export function workloadTarget(
 
 function isStrong(template: Template['spec']): boolean {
   const pod = Pod.shape.spec.safeParse(template)
-  return !pod.success || pod.data.containers.some((one) => isPrivileged({ spec: pod.data }, one))
+  // What cannot be read is taken for the worst.
+  if (!pod.success) return true
+  const all = [...pod.data.containers, ...(pod.data.initContainers ?? [])]
+  return all.some((one) => isPrivileged({ spec: pod.data }, one))
 }
 
 const NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/

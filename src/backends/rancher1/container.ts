@@ -64,7 +64,7 @@ export function targetOf(container: Container, backend: string, hosts: ReadonlyM
   }
 }
 
-function isPrivileged({ privileged, capAdd, pidMode }: Container): boolean {
+export function isPrivileged({ privileged, capAdd, pidMode }: Pick<Container, 'privileged' | 'capAdd' | 'pidMode'>): boolean {
   return (
     privileged === true ||
     pidMode === 'host' ||

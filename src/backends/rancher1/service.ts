@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import type { Facet, Target, TargetId } from '../../core/model.ts'
 import { type Look, oneLine, type Trouble } from '../wire/rollout.ts'
+import { Container, isPrivileged } from './container.ts'
 
 /** Sent back whole, so it is kept as it came. */
 const LaunchConfig = z.record(z.string(), z.unknown())
@@ -90,7 +91,9 @@ export function versionOf(configs: ReadonlyMap<string, LaunchConfig>): string {
 export function targetOf(service: Service, backend: string, stacks: ReadonlyMap<string, string>): Target {
   const name = nameOf(service)
   const stack = service.stackId ?? service.environmentId
-  const labels = service.launchConfig?.labels
+  const given = service.launchConfig?.labels
+  const labels: Record<string, string> = {}
+  if (typeof given === 'object' && given !== null) for (const [key, value] of Object.entries(given)) labels[key] = String(value)
   const facets: Partial<Record<Facet, string | undefined>> = {
     workload: `service/${name}`,
     service: name,
@@ -103,13 +106,19 @@ export function targetOf(service: Service, backend: string, stacks: ReadonlyMap<
     kind: 'rancher1',
     native: service.id,
     name: `service/${name}`,
-    labels:
-      typeof labels === 'object' && labels !== null
-        ? Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, String(value)]))
-        : {},
+    labels,
     facets: Object.fromEntries(Object.entries(facets).filter(([, value]) => value)),
-    ...(service.system ? { system: true } : {}),
+    ...(service.system || labels['io.rancher.container.system'] ? { system: true } : {}),
+    ...([...configsOf(service).values()].some(isStrong) ? { privileged: true } : {}),
   }
+}
+
+const Strong = Container.pick({ privileged: true, capAdd: true, pidMode: true })
+
+/** What cannot be read is taken for the worst. */
+function isStrong(config: LaunchConfig): boolean {
+  const found = Strong.safeParse(config)
+  return !found.success || isPrivileged(found.data)
 }
 
 /** `goal` is the state that ends what was asked for. */

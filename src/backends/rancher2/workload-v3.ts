@@ -2,10 +2,17 @@
 
 import * as z from 'zod'
 import type { Target, TargetId } from '../../core/model.ts'
+import { STRONG_CAPABILITIES, SYSTEM } from '../kubernetes/pod.ts'
 import { type Fact, type Look, oneLine } from '../wire/rollout.ts'
 
 const Texts = z.record(z.string(), z.string())
-const Container = z.looseObject({ name: z.string(), image: z.string().nullish(), initContainer: z.boolean().nullish() })
+const Container = z.looseObject({
+  name: z.string(),
+  image: z.string().nullish(),
+  initContainer: z.boolean().nullish(),
+  privileged: z.boolean().nullish(),
+  capAdd: z.array(z.string()).nullish(),
+})
 export type Container = z.infer<typeof Container>
 
 /** RR pkg/client/generated/project/v3/zz_generated_workload.go. */
@@ -21,6 +28,9 @@ export const WorkloadV3 = z.object({
   paused: z.boolean().nullish(),
   /** Init containers too. */
   containers: z.array(Container).nullish(),
+  hostNetwork: z.boolean().nullish(),
+  hostPID: z.boolean().nullish(),
+  hostIPC: z.boolean().nullish(),
   /** Of the pods' template. */
   labels: Texts.nullish(),
   annotations: Texts.nullish(),
@@ -56,7 +66,15 @@ export function targetOfV3(one: WorkloadV3, backend: string, project: string): T
     name,
     labels: { ...one.labels, ...one.workloadLabels },
     facets: { namespace: one.namespaceId, workload: name, service: one.name, ...(image ? { image } : {}) },
+    ...(SYSTEM.test(one.namespaceId) ? { system: true } : {}),
+    ...(isStrong(one) ? { privileged: true } : {}),
   }
+}
+
+function isStrong({ hostNetwork, hostPID, hostIPC, containers }: WorkloadV3): boolean {
+  const isRoot = ({ privileged, capAdd }: Container) =>
+    privileged === true || (capAdd ?? []).some((one) => STRONG_CAPABILITIES.includes(one.replace(/^CAP_/, '')))
+  return Boolean(hostNetwork || hostPID || hostIPC) || (containers ?? []).some(isRoot)
 }
 
 /** What stands for a generation, which `/v3` does not tell: all that a change could overwrite. */
