@@ -5,12 +5,14 @@ import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { docker as dockerBackend } from '../../src/backends/docker/backend.ts'
 import { Inspected, isPrivileged } from '../../src/backends/docker/container.ts'
+import { handleText } from '../../src/backends/docker/exec.ts'
 import type { Command, Target } from '../../src/core/model.ts'
 import type { Backend } from '../../src/core/ports.ts'
 import { matches, parseLabels } from '../../src/core/selector.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { begin, failureOf, newExec, runOn } from '../contract/backend.ts'
+import { startRelay } from './docker-relay.ts'
 import { bareImage, docker, dockerWorld, image, named, processesIn, socketPath } from './docker-world.ts'
 
 const outside = { transport: nodeTransport, machine: nodeMachine() }
@@ -82,10 +84,26 @@ describe('Docker Engine', { timeout: 120_000 }, () => {
     expect((await sh('exec >&- 2>&-; sleep 2; exit 3')).code).toBe(3)
   })
 
-  test('[true-ending] S41 a command that goes on without its reader is unknown, never the engine’s 126', async () => {
+  test('[true-ending] words like an engine’s are the command’s own when it did run', async () => {
     expect((await sh('echo OCI runtime exec failed: not really; exit 126')).code).toBe(126)
     const ran = await sh('printf "OCI runtime exec failed"; exit 0')
     expect([`${ran.out}`, ran.code]).toEqual(['OCI runtime exec failed', 0])
+  })
+
+  test('[true-ending] S41 a command that goes on after its connection ended politely is waited for, and is no success', async () => {
+    const relay = await startRelay(socketPath)
+    const through = dockerBackend({ name: 'engine', host: `tcp://127.0.0.1:${relay.port}`, plaintext: true }, outside)
+    const own = mark()
+    const { events } = await begin(through, web, ['/bin/sh', '-c', `echo go; sleep 4; : ${own}; exit 0`])
+    relay.cut('politely')
+    const rest = (async () => {
+      for (;;) if ((await events.next()).done) return
+    })()
+    const failure = await failureOf(rest)
+    expect([failure.code, failure.ran]).toEqual(['stream_broken', 'maybe'])
+    expect(failure.message).toContain('the engine says that it ended')
+    expect(processesIn(web.name, own)).toEqual([])
+    await relay.close()
   })
 
   test.each([
@@ -149,6 +167,36 @@ describe('Docker Engine', { timeout: 120_000 }, () => {
       }
       expect(processesIn(web.name, own)).toEqual([])
     }
+  })
+
+  test('[gone-is-gone] what was made and never began may still begin: it is not said to be gone', async () => {
+    const exec = newExec()
+    const body = JSON.stringify({ Cmd: ['true'], Env: [`DROVER_EXEC=${exec}`] })
+    const answer = execFileSync(
+      process.execPath,
+      [
+        '-e',
+        `require('http').request({ socketPath: process.argv[1], method: 'POST', path: process.argv[2], headers: { 'content-type': 'application/json' } }, (r) => r.pipe(process.stdout)).end(process.argv[3])`,
+        socketPath,
+        `/containers/${web.native}/exec`,
+        body,
+      ],
+      { encoding: 'utf8' },
+    )
+    const { Id: id } = JSON.parse(answer) as { Id: string }
+    const handle = { target: web.id, exec: handleText({ exec, id, user: undefined }) }
+    expect(await backend.kill(web, handle, soon())).toEqual({ result: 'left' })
+  })
+
+  test('[gone-is-gone] S42 a command that wiped the mark off itself is not said to be gone while the engine sees it', async () => {
+    const own = mark()
+    const { handle, connection, events } = await begin(backend, web, ['/bin/sh', '-c', `echo go; exec env -i sleep ${own}`])
+    await expect.poll(() => processesIn(web.name, `sleep ${own}`)).toHaveLength(1)
+    const pid = Number(processesIn(web.name, `sleep ${own}`)[0]?.trim().split(/\s+/)[0])
+    expect(await backend.kill(web, handle, soon())).toEqual({ result: 'left', pid })
+    process.kill(pid, 'SIGKILL')
+    connection.abort()
+    await events.next().catch(() => undefined)
   })
 
   test('64 KiB and more of stdin arrive whole, and a command that reads none of it ends all the same', async () => {

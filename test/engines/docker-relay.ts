@@ -8,8 +8,8 @@ export type Relay = {
   openConnections(): number
   /** From now on each connection is cut after so many bytes from the engine; 0 ends that. */
   breakAfter(bytes: number): void
-  /** Cuts what is open. */
-  cut(): void
+  /** Ends what is open: politely, as a proxy does that has waited long enough, is for the client an end like any other. */
+  cut(how: 'politely' | 'at once'): void
   close(): Promise<void>
 }
 
@@ -53,8 +53,8 @@ export async function startRelay(socketPath: string, tls?: TlsOptions): Promise<
     breakAfter: (bytes) => {
       limit = bytes
     },
-    cut: () => {
-      for (const client of open) client.destroy()
+    cut: (how) => {
+      for (const client of open) how === 'politely' ? client.end() : client.destroy()
     },
     close: () =>
       new Promise((resolve) => {

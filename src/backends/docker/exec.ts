@@ -98,8 +98,8 @@ async function* run({ api, begun }: Connection, what: What): AsyncGenerator<Exec
     })
   }
   yield* first.release()
-  // The engine says 126 for whatever goes on after its reader was lost [§2.3].
-  if (wasRunning && code === 126) throw brokenStream('The connection ended before the command did, so its exit code is lost.')
+  // Whatever it did afterwards was not seen; and of what has lost its reader the engine says 126, whatever it was [§2.3].
+  if (wasRunning) throw brokenStream(`The connection ended before the command did; the engine says that it ended with ${code}.`)
   yield { type: 'exit', code }
 }
 
@@ -215,7 +215,10 @@ async function feed(connection: { write(data: Uint8Array): Promise<void>; end():
 /** How often an engine that is being asked for the ending may fail to answer. */
 const ENDING_TRIES = 3
 
-/** The end of a stream proves nothing: the record does. What closed its outputs, or lost its reader, may go on for long. */
+/** The record is there at once nearly always; a busy engine may take this many looks of 50 ms. */
+const QUICK_POLLS = 40
+
+/** The end of a stream proves nothing: the record does. What has lost its reader may go on for long, and is waited for: it is not gone. */
 async function ended(
   api: Api,
   id: string,
@@ -235,9 +238,8 @@ async function ended(
       continue
     }
     if (record === undefined) throw forgotten(target)
-    if (!record.Running) return { record, wasRunning: polls > 10 }
-    // It is there at once nearly always; later on somebody closed the outputs and works on.
-    await pause(polls < 10 ? 50 : 1000, signal)
+    if (!record.Running) return { record, wasRunning: polls > QUICK_POLLS }
+    await pause(polls < QUICK_POLLS ? 50 : 1000, signal)
   }
 }
 
