@@ -1,5 +1,7 @@
 /** What needs no engine: settings, targets and filters, process documents, refusals in words, turns, and streams as they arrive. */
 
+import { execFileSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { filtersOf, targetsOf } from '../../src/backends/containerd/container.ts'
 import { type Container, EngineError } from '../../src/backends/containerd/engine.ts'
@@ -49,6 +51,21 @@ test('Workers knows the kind, and refuses it at start-up in words', () => {
   const config = parseConfig('backends: { node: { kind: containerd, namespace: k8s.io } }', 'drover.yaml', {})
   expect(() => createBackends(config, { transport: workerTransport })).toThrow(/same machine as drover, and Workers has none/)
 })
+
+test('gRPC is loaded with the first call, and not before', () => {
+  const text = `
+    import { createRequire } from 'node:module'
+    import { outside } from './src/local.ts'
+    const { cache } = createRequire(import.meta.url)
+    const isLoaded = () => Object.keys(cache).some((path) => path.includes('@grpc'))
+    const backend = outside.containerd('x', { namespace: 'x', address: '/nonexistent.sock', parallel: 8 })
+    const before = isLoaded()
+    await backend.list({}, AbortSignal.timeout(10_000)).catch(() => {})
+    console.log(before, isLoaded())`
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const said = execFileSync(process.execPath, ['--input-type=module', '-e', text], { cwd: root, encoding: 'utf8' })
+  expect(said).toBe('false true\n')
+}, 60_000)
 
 // ---- targets ---------------------------------------------------------------------------------
 
