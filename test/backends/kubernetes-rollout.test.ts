@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from 'vitest'
 import { kubernetesOver } from '../../src/backends/kubernetes/backend.ts'
 import type { Transport } from '../../src/backends/transport.ts'
+import type { Pace } from '../../src/backends/wire/rollout.ts'
 import type { ExecEvent, Rollout, Target } from '../../src/core/model.ts'
 import { appsRoutes } from '../../src/playground/kubernetes/apps.ts'
 import { type KubernetesPeer, type Rule, startKubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
@@ -23,7 +24,7 @@ const logs: Rule = { verbs: ['get'], resources: ['pods/log'] }
 type Sent = { readonly method: string; readonly url: string; readonly type: string; readonly body: unknown }
 
 async function setUp(
-  options: { rules?: readonly Rule[]; spec?: object; pod?: object; kind?: 'Deployment' | 'StatefulSet' } = {},
+  options: { pace?: Pace; rules?: readonly Rule[]; spec?: object; pod?: object; kind?: 'Deployment' | 'StatefulSet' } = {},
 ) {
   const people = [
     { name: 'admin', token: 'admin-token', rules: [{ verbs: ['*'], resources: ['*'] }] },
@@ -48,7 +49,7 @@ async function setUp(
   }
   const backend = kubernetesOver(
     { server: peer.url, headers: async () => ({ authorization: 'Bearer drover-token' }), transport },
-    { name: 'prod', namespaces: ['default'], pace: quickPace },
+    { name: 'prod', namespaces: ['default'], pace: options.pace ?? quickPace },
   )
   const cluster = { url: peer.url, token: 'admin-token', namespace: 'default' }
   const kind = options.kind ?? 'Deployment'
@@ -119,6 +120,21 @@ test('the image of an init container is changed in its own list', async () => {
   expect(template.spec.containers).toHaveLength(1)
 })
 
+test('revisions of another Deployment with the same labels are not its own', async () => {
+  const { plan, cluster, base, settled } = await setUp()
+  await settled()
+  const labels = { app: 'api' }
+  const template = { metadata: { labels }, spec: { containers: [{ name: 'main', image: 'another/image:9' }] } }
+  const spec = { replicas: 1, selector: { matchLabels: labels }, template }
+  await ask(cluster, 'POST', base, { kind: 'Deployment', metadata: { name: 'other' }, spec })
+  await expect
+    .poll(async () => (await ask(cluster, 'GET', `${base}/other`)).json)
+    .toMatchObject({ status: { availableReplicas: 1 } })
+  const facts = JSON.stringify((await plan({ verb: 'undo' })).facts)
+  expect(facts).not.toContain('another/image')
+  expect((await failureOf(plan({ verb: 'undo', to: '9' }))).message).not.toContain('another/image')
+})
+
 test('an undo puts the whole template of before back, shows what else changes by name only, and keeps its hash label out', async () => {
   const { run, plan, sent, live, cluster, base } = await setUp()
   expect((await run(to(images.after))).code).toBe(0)
@@ -155,7 +171,9 @@ test('[bounded] of the logs of failing pods no more than twenty lines each are a
   const applied = await run(to('drover-test/busybox:crashing'))
   expect(applied.err).toContain('cannot find the database')
   expect(applied.err).not.toContain('starting 19\n')
-  expect(peer.seen.requests.some(({ path }) => path.includes('/log?container=main&tailLines=20&limitBytes=8192'))).toBe(true)
+  expect(
+    peer.seen.requests.some(({ path }) => path.includes('/log?container=main&tailLines=20&limitBytes=8192&previous=true')),
+  ).toBe(true)
 })
 
 test('without the right to patch, nothing is changed and the refusal names it', async () => {
@@ -177,6 +195,26 @@ test('what the API server finds invalid is told in its words, and did not happen
   const error = await failureOf(run(to(' ')))
   expect(error).toMatchObject({ code: 'unsupported', ran: 'no' })
   expect(error.message).toContain('containers[0].image')
+})
+
+test('a conflict that only a status made is tried again with what there is now', async () => {
+  const { run, peer, sent } = await setUp()
+  const body = { kind: 'Status', apiVersion: 'v1', status: 'Failure', reason: 'Conflict', message: 'modified', code: 409 }
+  peer.faults.http.push({ match: /^PATCH /, status: 409, body, times: 2 })
+  expect((await run(to(images.after))).code).toBe(0)
+  expect(sent).toHaveLength(3)
+})
+
+test('an abort between two looks ends the waiting at once', async () => {
+  const { workloads, plan, list } = await setUp({ pace: { ...quickPace, pollMs: 600_000, maxPollMs: 600_000 } })
+  const rollout = to(images.missing)
+  const stop = new AbortController()
+  const iterator = workloads.apply(await list(), rollout, await plan(rollout), newExec(), stop.signal)[Symbol.asyncIterator]()
+  expect((await iterator.next()).value?.type).toBe('started')
+  expect((await iterator.next()).value?.type).toBe('progress')
+  const next = iterator.next()
+  setTimeout(() => stop.abort(), 50)
+  expect(await failureOf(next)).toMatchObject({ code: 'stream_broken', ran: 'maybe' })
 })
 
 test('conflicts without end are told, after a bounded number of tries', async () => {
