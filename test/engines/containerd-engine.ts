@@ -124,6 +124,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
   return {
     address,
     async start() {
+      if (child?.exitCode === null && child.signalCode === null) return
       child = spawn('containerd', ['--config', file], { stdio: 'ignore' })
       const ctr = ctrAt(address, 'default')
       for (const until = Date.now() + 30_000; ; ) {
