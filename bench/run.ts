@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { acknowledge } from './acknowledge.ts'
 import { docker } from './docker.ts'
 import { firstOutput } from './first-output.ts'
+import { kubernetes } from './kubernetes.ts'
 import { ledger } from './ledger.ts'
 import { describeMachine } from './machine.ts'
 import { output } from './output.ts'
@@ -22,6 +23,7 @@ const benches: readonly Bench[] = [
   startup,
   firstOutput,
   ...(process.env.DOCKER_HOST ? [docker] : []),
+  ...(process.env.KUBE_URL ? [kubernetes] : []),
 ]
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, quick: { type: 'boolean', default: false } } })
