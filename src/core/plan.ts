@@ -4,6 +4,7 @@ import { BackendError, type Failure } from './errors.ts'
 import { fanOut, within } from './fan-out.ts'
 import { backendOf, type House, maskFailure, shown } from './house.ts'
 import type { Plan, Rollout, RunRequest, Target, TargetId } from './model.ts'
+import { makeVisible } from './output.ts'
 import type { Backend, Workloads } from './ports.ts'
 import type { Redactor } from './redact.ts'
 import { faultOf, rolloutArgv } from './rollout.ts'
@@ -55,7 +56,7 @@ export async function planAll(
 
 /** As it is recorded and shown. The seal and the revision stay as they are: they are sent back. */
 function told(plan: Plan, rollout: Rollout, workloads: Workloads, redactor: Redactor): Plan {
-  const clean = (text: string) => redactor.text(text).text
+  const clean = (text: string) => makeVisible(redactor.text(text).text)
   const finishes = workloads.verbs.includes('finish') && (rollout.verb === 'image' || rollout.verb === 'restart')
   const change = clean(plan.change)
   return {
@@ -84,7 +85,7 @@ export function workloadsOf(target: Target, house: House): Workloads {
  */
 export function asExecution(workloads: Workloads, rollout: Rollout, plan: Plan): Pick<Backend, 'exec' | 'kill'> {
   return {
-    exec: (target, _, exec, signal) => workloads.apply(target, rollout, plan, exec, signal),
+    exec: (target, _, exec, signal, by) => workloads.apply(target, rollout, plan, exec, signal, by),
     kill: async () => ({ result: 'gone' }),
   }
 }

@@ -63,9 +63,9 @@ export interface Workloads {
   /**
    * Plans again, refuses (`ran: 'no'`, code `changed`) when the seal differs, sends the change once, and watches: `started` when
    * it was taken, `progress`, on stderr what goes wrong (reasons of failing pods, the last lines of their logs), then `exit` 0
-   * when the new state is reached, or 1 when it is stuck. Aborted: stops watching; what was sent stays.
+   * when the new state is reached, or 1 when it is stuck. Aborted: stops watching; what was sent stays. `by` as in `Backend.exec`.
    */
-  apply(target: Target, rollout: Rollout, plan: Plan, exec: string, signal: AbortSignal): AsyncIterable<ExecEvent>
+  apply(target: Target, rollout: Rollout, plan: Plan, exec: string, signal: AbortSignal, by?: Actor): AsyncIterable<ExecEvent>
 }
 
 export type KillResult = { readonly result: 'gone' } | { readonly result: 'left'; readonly pid?: number }

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
-import { kubernetesOver } from '../../src/backends/kubernetes/backend.ts'
+import { type KubernetesOptions, kubernetesOver } from '../../src/backends/kubernetes/backend.ts'
 import type { Transport } from '../../src/backends/transport.ts'
 import type { Pace } from '../../src/backends/wire/rollout.ts'
 import type { ExecEvent, Rollout, Target } from '../../src/core/model.ts'
@@ -21,10 +21,19 @@ const revisions: Rule = { verbs: ['get', 'list'], resources: ['replicasets', 'co
 const pods: Rule = { verbs: ['get', 'list'], resources: ['pods'] }
 const logs: Rule = { verbs: ['get'], resources: ['pods/log'] }
 
+const ada = { kind: 'slack-user', team: 'T1', user: 'U1' } as const
+
 type Sent = { readonly method: string; readonly url: string; readonly type: string; readonly body: unknown }
 
 async function setUp(
-  options: { pace?: Pace; rules?: readonly Rule[]; spec?: object; pod?: object; kind?: 'Deployment' | 'StatefulSet' } = {},
+  options: {
+    pace?: Pace
+    headersFor?: KubernetesOptions['headersFor']
+    rules?: readonly Rule[]
+    spec?: object
+    pod?: object
+    kind?: 'Deployment' | 'StatefulSet'
+  } = {},
 ) {
   const people = [
     { name: 'admin', token: 'admin-token', rules: [{ verbs: ['*'], resources: ['*'] }] },
@@ -49,7 +58,12 @@ async function setUp(
   }
   const backend = kubernetesOver(
     { server: peer.url, headers: async () => ({ authorization: 'Bearer drover-token' }), transport },
-    { name: 'prod', namespaces: ['default'], pace: options.pace ?? quickPace },
+    {
+      name: 'prod',
+      namespaces: ['default'],
+      pace: options.pace ?? quickPace,
+      ...(options.headersFor ? { headersFor: options.headersFor } : {}),
+    },
   )
   const cluster = { url: peer.url, token: 'admin-token', namespace: 'default' }
   const kind = options.kind ?? 'Deployment'
@@ -80,7 +94,7 @@ async function setUp(
     const target = await list()
     const events: ExecEvent[] = []
     const planned = await plan(rollout, target)
-    for await (const event of workloads.apply(target, rollout, planned, newExec(), AbortSignal.timeout(15_000)))
+    for await (const event of workloads.apply(target, rollout, planned, newExec(), AbortSignal.timeout(15_000), ada))
       events.push(event)
     return appliedOf(events)
   }
@@ -302,4 +316,18 @@ test('labels of the pods find a workload as well as its own', async () => {
 test('S45 a workload with privileged containers, and one of the cluster’s own, are marked as such', async () => {
   const { list } = await setUp({ pod: { hostPID: true } })
   expect((await list()).privileged).toBe(true)
+})
+
+test('in the name of a person, the change goes out as them and the cluster decides for them; looking stays drover’s own', async () => {
+  const impersonate: Rule = { verbs: ['impersonate'], resources: ['users'] }
+  const { run, peer } = await setUp({
+    rules: [patching, revisions, pods, logs, impersonate],
+    headersFor: (by) => ({ 'Impersonate-User': by?.kind === 'slack-user' ? `slack:${by.team}/${by.user}` : 'nobody' }),
+  })
+  const error = await failureOf(run(to(images.after)))
+  expect(error).toMatchObject({ code: 'backend_forbidden', ran: 'no' })
+  expect(error.message).toContain('slack:T1/U1')
+  const mine = peer.seen.requests.filter(({ user }) => user !== 'admin')
+  expect(new Set(mine.filter(({ method }) => method === 'PATCH').map(({ user }) => user))).toEqual(new Set(['slack:T1/U1']))
+  expect(new Set(mine.filter(({ method }) => method === 'GET').map(({ user }) => user))).toEqual(new Set(['drover']))
 })

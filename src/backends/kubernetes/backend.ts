@@ -70,7 +70,7 @@ export function kubernetesOver(connect: Connect | Connecting, options: Kubernete
     list: (selector, signal) => list(api, { ...of, namespaces: options.namespaces }, selector, signal),
     exec: (target, command, exec, signal, by) => execute(connection, { target, command, exec, signal, by }),
     kill: (target, handle, signal) => kill(connection, target, handle, signal),
-    workloads: kubernetesWorkloads(api, { ...of, pace: options.pace, scope }),
+    workloads: kubernetesWorkloads(api, { ...of, pace: options.pace, headersFor: options.headersFor, scope }),
     async check(signal) {
       return [...((await options.checkFirst?.(signal)) ?? []), ...(await check(api, scope, signal))]
     },

@@ -7,6 +7,7 @@ import type { Workloads } from '../../core/ports.ts'
 import { TransportError } from '../transport.ts'
 import { type Applying, changed, pace as defaultPace, maybe, type Pace, pause, sealOf, watch } from '../wire/rollout.ts'
 import { type Api, surelyUnsent } from './api.ts'
+import type { KubernetesOptions } from './backend.ts'
 import { namespacesFor } from './pod.ts'
 import { imagesIn, KINDS, listQuery, pathOf, Workload, workloadTarget } from './workload.ts'
 import { draft, type Patch, planOf } from './workload-plan.ts'
@@ -17,6 +18,7 @@ export type WorkloadsOptions = {
   readonly kind: BackendKind
   readonly scope: (signal: AbortSignal) => Promise<readonly string[] | 'all'>
   readonly pace?: Pace | undefined
+  readonly headersFor?: KubernetesOptions['headersFor'] | undefined
 }
 
 export function kubernetesWorkloads(api: Api, options: WorkloadsOptions): Workloads {
@@ -24,8 +26,7 @@ export function kubernetesWorkloads(api: Api, options: WorkloadsOptions): Worklo
     verbs: ['image', 'restart', 'pause', 'resume', 'undo', 'scale', 'status'],
     list: (selector, signal) => listWorkloads(api, options, selector, signal),
     plan: async (target, rollout, signal) => planOf(await draft(api, target, rollout, new Date().toISOString(), signal)),
-    apply: (target, rollout, plan, exec, signal) =>
-      apply(api, options.pace ?? defaultPace, { target, rollout, plan, exec, signal }),
+    apply: (target, rollout, plan, exec, signal, by) => apply(api, options, { target, rollout, plan, exec, signal, by }),
   }
 }
 
@@ -50,7 +51,8 @@ export async function listWorkloads(
   return [...new Map(targets.map((one) => [one.id, one])).values()]
 }
 
-async function* apply(api: Api, pace: Pace, applying: Applying): AsyncGenerator<ExecEvent> {
+async function* apply(api: Api, options: WorkloadsOptions, applying: Applying): AsyncGenerator<ExecEvent> {
+  const pace = options.pace ?? defaultPace
   const { target, rollout, exec, signal } = applying
   const started: ExecEvent = { type: 'started', handle: { target: target.id, exec } }
   if (rollout.verb === 'status') {
@@ -58,7 +60,7 @@ async function* apply(api: Api, pace: Pace, applying: Applying): AsyncGenerator<
     yield* watchWorkload(api, pace, target, signal, { isLook: true })
     return
   }
-  const template = await send(api, applying)
+  const template = await send(api, options, applying)
   yield started
   yield* watchWorkload(api, pace, target, signal, { template })
 }
@@ -68,7 +70,11 @@ const Answer = z.object({ spec: z.object({ template: z.unknown() }) })
 const MAX_CONFLICTS = 8
 
 /** One patch that is taken, locked to the object that was looked at. Returns its template as it is now. */
-async function send(api: Api, { target, rollout, plan, signal }: Applying): Promise<unknown> {
+async function send(
+  api: Api,
+  { headersFor }: WorkloadsOptions,
+  { target, rollout, plan, signal, by }: Applying,
+): Promise<unknown> {
   const marked = plan.facts.find(({ name }) => name === 'restarted')?.after ?? ''
   for (let conflicts = 0; ; conflicts += 1) {
     const now = await draft(api, target, rollout, marked, signal).catch((error: unknown) => {
@@ -83,6 +89,8 @@ async function send(api: Api, { target, rollout, plan, signal }: Applying): Prom
         query: { fieldManager: 'drover' },
         body: locked(patch, now.workload.metadata.resourceVersion),
         contentType: patch.contentType,
+        // The change goes out in the person's name; looking is drover's own.
+        headers: headersFor?.(by) ?? {},
         signal,
       })
       return templateOf(response.body)

@@ -1,7 +1,7 @@
 /** What the workloads of every engine share: the seal of a plan, and watching a change until it is done or stuck. */
 
 import { BackendError, type Failure } from '../../core/errors.ts'
-import type { ExecEvent, Plan, Rollout, Target } from '../../core/model.ts'
+import type { Actor, ExecEvent, Plan, Rollout, Target } from '../../core/model.ts'
 
 /** SHA-256, hex, over JSON with sorted keys. */
 export async function sealOf(value: unknown): Promise<string> {
@@ -70,6 +70,8 @@ export type Applying = {
   readonly plan: Plan
   readonly exec: string
   readonly signal: AbortSignal
+  /** Who asked, for an engine whose own audit names people. */
+  readonly by?: Actor | undefined
 }
 
 export type Trouble = { readonly who: string; readonly why: string }
