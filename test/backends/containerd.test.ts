@@ -34,7 +34,7 @@ test('a socket and one namespace are all it takes', () => {
 
 test.each([
   [{ namespace: 'moby' }, 'kind docker'],
-  [{}, ''],
+  [{}, 'one namespace'],
   [{ namespace: 'a b' }, 'one namespace'],
   [{ namespace: 'x', address: 'tcp://host:1' }, 'an absolute path'],
   [{ namespace: 'x', address: `/${'x'.repeat(108)}` }, 'at most 107'],

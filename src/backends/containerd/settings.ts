@@ -4,6 +4,7 @@ import * as z from 'zod'
 
 /** sockaddr_un's path, unix(7). */
 const LONGEST_SOCKET_PATH = 107
+const ONE_NAMESPACE = 'one namespace as `ctr namespaces list` shows them, for example k8s.io or default'
 const path = z.string().regex(/^\/[^\0\n]+$/, 'an absolute path')
 
 export const containerdSettings = () =>
@@ -14,12 +15,9 @@ export const containerdSettings = () =>
       .max(LONGEST_SOCKET_PATH, `a socket's path has at most ${LONGEST_SOCKET_PATH} characters`)
       .default('/run/containerd/containerd.sock'),
     namespace: z
-      .string()
+      .string(ONE_NAMESPACE)
       .max(76)
-      .regex(
-        /^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$/,
-        'one namespace as `ctr namespaces list` shows them, for example k8s.io or default',
-      )
+      .regex(/^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$/, ONE_NAMESPACE)
       // dockerd deletes exec processes that are not its own at their end, and with them the proof of how they ended.
       .refine((name) => name !== 'moby', 'the containers in moby are Docker’s own; use a backend of kind docker for them'),
     /** Where named pipes are made, each in a private folder; containerd has to see it under the same path. */
