@@ -14,11 +14,13 @@ import { Inspected, isPrivileged, Listed, listPath, targetOf } from './container
 import { type EndpointSettings, endpointOf, refuseWithoutMachine } from './endpoint.ts'
 import { type Connection, execute } from './exec.ts'
 import { kill } from './kill.ts'
+import { type Bounds, executeNew, killNew, newTarget } from './new-container.ts'
 
 export type DockerOptions = EndpointSettings & {
   /** `on=<name>`. */
   readonly name: string
   readonly helperImage?: string | undefined
+  readonly newContainers?: Bounds | undefined
   /** One HTTP request; default 60 s. */
   readonly requestTimeoutMs?: number
 }
@@ -37,15 +39,21 @@ export function docker(
   })
   const helper = options.helperImage === undefined ? {} : { helperImage: options.helperImage }
   const connection: Connection = { api, begun: new Map() }
+  const bounds = options.newContainers
   const hostName = once((signal) => hostOf(api, signal))
   return {
     name: options.name,
     kind: 'docker',
     traits: { ...traits, stdin: 'upgrade' in transport({}) },
     list: (selector, signal) => list(api, { backend: options.name, host: hostName, selector, signal }),
-    exec: (target, command, exec, signal) => execute(connection, { target, command, exec, signal }),
-    kill: (target, handle, signal) => kill({ ...connection, ...helper }, target, handle, signal),
+    exec: (target, command, exec, signal) =>
+      target.creates
+        ? executeNew(api, bounds, { target, command, exec, signal, creates: target.creates })
+        : execute(connection, { target, command, exec, signal }),
+    kill: (target, handle, signal) =>
+      target.creates ? killNew(api, handle, signal) : kill({ ...connection, ...helper }, target, handle, signal),
     check: (signal) => check(api, helper, signal),
+    ...(bounds === undefined ? {} : { newContainer: (wanted) => newTarget(options.name, bounds, wanted) }),
   }
 }
 

@@ -31,6 +31,8 @@ export type Inspected = z.infer<typeof Inspected>
 
 /** On containers that drover itself made. */
 export const HELPER_LABEL = 'drover.helper'
+/** In ms since 1970: past it the next drover removes the container. */
+export const DEADLINE_LABEL = 'drover.deadline'
 
 /** With these a container is as good as root on its host. */
 const STRONG_CAPABILITIES = ['ALL', 'SYS_ADMIN', 'SYS_MODULE', 'SYS_RAWIO', 'SYS_PTRACE', 'DAC_READ_SEARCH', 'BPF']

@@ -65,24 +65,11 @@ async function* run({ api, begun }: Connection, what: What): AsyncGenerator<Exec
 
   const isDocker = !/^libpod/i.test(engine.server)
   const first = heldBack()
-  const frames = dockerFrames()
   try {
-    for await (const data of bytes) {
-      const pieces: readonly Piece[] = command.tty ? [{ stream: 'stdout', data }] : frames.write(data)
-      for (const piece of pieces) {
-        if (piece.stream === 'engine')
-          throw brokenStream(`The engine broke it off: ${new TextDecoder().decode(piece.data).slice(0, 300)}`)
-        yield* first.write({ type: 'output', stream: piece.stream, data: piece.data })
-      }
-    }
-    if (!frames.isWhole()) throw brokenStream('The connection ended in the middle of the output.')
+    for await (const event of outputOf(bytes, { tty: command.tty ?? false, signal })) yield* first.write(event)
   } catch (error) {
     // What was held back came from the command or tells why; it is output either way.
     yield* first.release()
-    if (signal.aborted) throw givenUp(signal)
-    if (error instanceof TransportError) throw brokenStream(`The connection broke: ${error.message}.`, error)
-    if (error instanceof NotFrames)
-      throw protocol('What came is not a Docker Engine’s output; something on the way changes it.', 'maybe', error)
     throw error
   }
   const { record: last, wasRunning } = await ended(api, id, signal, target)
@@ -103,9 +90,36 @@ async function* run({ api, begun }: Connection, what: What): AsyncGenerator<Exec
   yield { type: 'exit', code }
 }
 
+export type Output = ExecEvent & { readonly type: 'output' }
+
+/** What comes on a connection to a container, to its end; throws BackendError when it was cut. */
+export async function* outputOf(
+  bytes: AsyncIterable<Uint8Array>,
+  { tty, signal }: { readonly tty: boolean; readonly signal: AbortSignal },
+): AsyncGenerator<Output> {
+  const frames = dockerFrames()
+  try {
+    for await (const data of bytes) {
+      // Whether there are frames is said by what was asked, never by the answer's type [§2.3].
+      const pieces: readonly Piece[] = tty ? [{ stream: 'stdout', data }] : frames.write(data)
+      for (const { stream, data: piece } of pieces) {
+        if (stream === 'engine') throw brokenStream(`The engine broke it off: ${new TextDecoder().decode(piece).slice(0, 300)}`)
+        yield { type: 'output', stream, data: piece }
+      }
+    }
+  } catch (error) {
+    if (signal.aborted) throw givenUp(signal)
+    if (error instanceof TransportError) throw brokenStream(`The connection broke: ${error.message}.`, error)
+    if (error instanceof NotFrames)
+      throw protocol('What came is not a Docker Engine’s output; something on the way changes it.', 'maybe', error)
+    throw error
+  }
+  if (signal.aborted) throw givenUp(signal)
+  if (!frames.isWhole()) throw brokenStream('The connection ended in the middle of the output.')
+}
+
 /** The first words, as long as they may be the engine's instead of the command's. */
 function heldBack() {
-  type Output = ExecEvent & { readonly type: 'output' }
   let held: Output[] | undefined = []
   let text = ''
   const decoder = new TextDecoder()
@@ -127,7 +141,7 @@ function heldBack() {
   }
 }
 
-function refuseUnsupported({ argv, dir, env, user, stdin, tty }: Command): void {
+export function refuseUnsupported({ argv, dir, env, user, stdin, tty }: Command): void {
   const strings = [...argv, dir ?? '', user ?? '', ...Object.entries(env ?? {}).flat()]
   if (strings.some((one) => one.includes('\0'))) throw unsupported('A NUL byte cannot be part of a command.', 'Take it out.')
   if (strings.some((one) => new TextEncoder().encode(one).byteLength > MAX_WORD_BYTES))
@@ -205,7 +219,7 @@ async function refused(status: number, body: AsyncIterable<Uint8Array>, target: 
   return refusal({ status, body: text }, `the container ${target.name}`)
 }
 
-async function feed(connection: { write(data: Uint8Array): Promise<void>; end(): void }, stdin: string): Promise<void> {
+export async function feed(connection: { write(data: Uint8Array): Promise<void>; end(): void }, stdin: string): Promise<void> {
   const bytes = new TextEncoder().encode(stdin)
   for (let at = 0; at < bytes.byteLength; at += STDIN_PIECE_BYTES)
     await connection.write(bytes.subarray(at, at + STDIN_PIECE_BYTES))
@@ -290,7 +304,7 @@ function remember(begun: BegunExecs, exec: string, record: Begun): void {
 
 const unsupported = (message: string, next: string) => new BackendError({ code: 'unsupported', message, next }, { ran: 'no' })
 
-function givenUp(signal: AbortSignal, ran: 'no' | 'maybe' = 'maybe'): BackendError {
+export function givenUp(signal: AbortSignal, ran: 'no' | 'maybe' = 'maybe'): BackendError {
   return new BackendError(
     { code: 'stream_broken', message: 'The connection was given up before the command ended.' },
     { ran, cause: signal.reason },
@@ -308,7 +322,7 @@ function forgotten({ name }: What['target']): BackendError {
   )
 }
 
-function brokenStream(message: string, cause?: unknown): BackendError {
+export function brokenStream(message: string, cause?: unknown): BackendError {
   return new BackendError(
     { code: 'stream_broken', message, next: 'Look at the container and its host, then decide whether to run it again.' },
     { ran: 'maybe', cause },

@@ -6,7 +6,7 @@ import type { ExecHandle, Target } from '../../core/model.ts'
 import type { KillResult } from '../../core/ports.ts'
 import { KILL_WORDS_BYTES, killCommand, killResult } from '../wire/kill.ts'
 import { type Api, parsed } from './api.ts'
-import { HELPER_LABEL, Inspected } from './container.ts'
+import { DEADLINE_LABEL, HELPER_LABEL, Inspected } from './container.ts'
 import { type Connection, type ExecRecord, execute, pause, readHandle, recordOf } from './exec.ts'
 import { dockerFrames } from './frames.ts'
 
@@ -131,7 +131,7 @@ async function byHelper(
     Entrypoint: killCommand(marker, undefined).argv,
     Cmd: [],
     User: '0:0',
-    Labels: { [HELPER_LABEL]: 'kill', 'drover.deadline': String(deadline) },
+    Labels: { [HELPER_LABEL]: 'kill', [DEADLINE_LABEL]: String(deadline) },
     HostConfig: {
       PidMode: `container:${target.native}`,
       NetworkMode: 'none',
@@ -181,8 +181,8 @@ async function logOf(api: Api, id: string, signal: AbortSignal): Promise<string>
 
 const Helper = z.array(z.object({ Id: z.string(), Labels: z.record(z.string(), z.string()).nullish() }))
 
-/** What a drover that was ended in the middle has left. */
-async function sweep(api: Api, signal: AbortSignal): Promise<void> {
+/** What a drover that was ended in the middle has left, of every kind. */
+export async function sweep(api: Api, signal: AbortSignal): Promise<void> {
   const filters = JSON.stringify({ label: [HELPER_LABEL] })
   const response = await api.request({
     method: 'GET',
@@ -190,12 +190,12 @@ async function sweep(api: Api, signal: AbortSignal): Promise<void> {
     signal,
   })
   for (const { Id, Labels } of parsed(response, Helper, 'the list of helpers')) {
-    if (Number(Labels?.['drover.deadline'] ?? 0) < Date.now()) await remove(api, Id)
+    if (Number(Labels?.[DEADLINE_LABEL] ?? 0) < Date.now()) await remove(api, Id)
   }
 }
 
 /** Also after the deadline of the rest. That it is gone already is no failure. */
-async function remove(api: Api, id: string): Promise<void> {
+export async function remove(api: Api, id: string): Promise<void> {
   await api
     .request({ method: 'DELETE', path: `/containers/${id}?force=1&v=1`, signal: AbortSignal.timeout(10_000) })
     .catch(() => undefined)

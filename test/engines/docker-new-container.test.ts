@@ -1,0 +1,181 @@
+/** Commands in containers made for them, on a real engine. */
+
+import { execFile, execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, afterEach, describe, expect, test } from 'vitest'
+import { docker as dockerBackend } from '../../src/backends/docker/backend.ts'
+import type { Command, ExecHandle } from '../../src/core/model.ts'
+import { nodeMachine } from '../../src/runtime/machine-node.ts'
+import { nodeTransport } from '../../src/runtime/transport-node.ts'
+import { failureOf, newExec, runOn } from '../contract/backend.ts'
+import { startRelay } from './docker-relay.ts'
+import { bareImage, docker, image, socketPath } from './docker-world.ts'
+
+const outside = { transport: nodeTransport, machine: nodeMachine() }
+const soon = () => AbortSignal.timeout(60_000)
+const newContainers = { networks: ['none', 'host'], memory: '64m', cpus: 0.5, processes: 50 }
+const made = () => docker('ps', '-aq', '--filter', 'label=drover.helper')
+
+describe('a command in a new container', { timeout: 120_000 }, () => {
+  const backend = dockerBackend({ name: 'engine', host: `unix://${socketPath}`, newContainers }, outside)
+  const target = backend.newContainer!({ image })
+  const run = (command: Command, on = target) => runOn(backend, on, command, soon())
+  const sh = (text: string, more: Partial<Command> = {}) => run({ argv: ['/bin/sh', '-c', text], ...more })
+  afterEach(() => {
+    // Each test leaves the engine as it was.
+    expect(made()).toBe('')
+  })
+
+  test('both streams, the exit code, environment, directory, user and stdin', async () => {
+    const ran = await sh('echo "$A $(pwd) $(id -u)"; cat; echo err >&2; exit 3', {
+      env: { A: "x 'y'" },
+      dir: '/tmp',
+      user: 'nobody',
+      stdin: 'fed\n',
+    })
+    expect([`${ran.out}`, `${ran.err}`, ran.code]).toEqual(["x 'y' /tmp 65534\nfed\n", 'err\n', 3])
+    expect(ran.events[0]?.type).toBe('started')
+  })
+
+  test('short commands lose nothing: output and ending, time after time', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const ran = await sh(`echo ${round}; exit ${round}`)
+      expect([`${ran.out}`, ran.code]).toEqual([`${round}\n`, round])
+    }
+  })
+
+  test('it has what the configuration says and no more', async () => {
+    const { out } = await sh(
+      'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; ls /sys/class/net; grep NoNewPrivs /proc/self/status',
+    )
+    expect(`${out}`).toBe(`${64 * 1024 ** 2}\nlo\nNoNewPrivs:\t1\n`)
+    expect(target).toMatchObject({ creates: { image, network: 'none', memoryBytes: 64 * 1024 ** 2, cpus: 0.5 } })
+    expect(target.privileged).toBeUndefined()
+  })
+
+  test('S45 bounds are bounds, and the host’s network is a right of its own', () => {
+    expect(() => backend.newContainer!({ image, network: 'shop' })).toThrow(/not one for new containers/)
+    expect(() => backend.newContainer!({ image, memoryBytes: 65 * 1024 ** 2 })).toThrow(/64m at most/)
+    expect(() => backend.newContainer!({ image, cpus: 1 })).toThrow(/0.5 at most/)
+    expect(backend.newContainer!({ image, network: 'host' }).privileged).toBe(true)
+    expect(dockerBackend({ name: 'engine', host: `unix://${socketPath}` }, outside).newContainer).toBeUndefined()
+  })
+
+  test('what cannot be started is told as such, and did not run', async () => {
+    expect(await failureOf(run({ argv: ['no-such-program'] }))).toMatchObject({ code: 'command_not_found', ran: 'no' })
+    expect(await failureOf(run({ argv: ['true'], user: 'bob' }))).toMatchObject({ code: 'unsupported', ran: 'no' })
+    const missing = backend.newContainer!({ image: 'no/such:1' })
+    expect(await failureOf(run({ argv: ['true'] }, missing))).toMatchObject({ code: 'backend_not_found', ran: 'no' })
+  })
+
+  test('[exact-argv] no entrypoint of the image stands before the command', async () => {
+    const withEntrypoint = 'drover-test/entrypoint:1'
+    execFileSync('sh', [
+      '-c',
+      'c=$(docker create "$1" true); docker commit -c \'ENTRYPOINT ["echo","entrypoint"]\' "$c" "$2" >/dev/null; docker rm "$c" >/dev/null',
+      'sh',
+      image,
+      withEntrypoint,
+    ])
+    const ran = await run({ argv: ['echo', 'mine'] }, backend.newContainer!({ image: withEntrypoint }))
+    expect(`${ran.out}`).toBe('mine\n')
+  })
+
+  test('[gone-is-gone] S42 a kill ends it with all that is in it, also in an image without a shell', async () => {
+    for (const [from, argv] of [
+      [image, ['/bin/sh', '-c', "trap '' TERM; setsid sleep 700001 & env -i sleep 700001 & echo go; wait; sleep 700001"]],
+      [bareImage(), ['sleep', '700001']],
+    ] as const) {
+      const connection = new AbortController()
+      const place = backend.newContainer!({ image: from })
+      let handle: ExecHandle | undefined
+      for await (const event of backend.exec(place, { argv }, newExec(), connection.signal)) {
+        if (event.type === 'started') handle = event.handle
+        if (event.type === 'started' && from === image) continue
+        expect(await backend.kill(place, handle!, soon())).toEqual({ result: 'gone' })
+        break
+      }
+      expect(alive('sleep 700001')).toEqual([])
+    }
+  })
+
+  test('[gone-is-gone] what is given up at any moment leaves neither process nor container', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      const connection = new AbortController()
+      const exec = newExec()
+      const work = (async () => {
+        for await (const _ of backend.exec(target, { argv: ['sleep', '700002'] }, exec, connection.signal));
+      })().catch((error: { ran: string }) => error.ran)
+      await new Promise((resolve) => setTimeout(resolve, round * 60))
+      connection.abort()
+      expect(await backend.kill(target, { target: target.id, exec }, soon())).toEqual({ result: 'gone' })
+      expect(await work).toMatch(/^(no|maybe)$/)
+    }
+    expect(alive('sleep 700002')).toEqual([])
+    await expect.poll(made, { timeout: 10_000 }).toBe('')
+  })
+
+  test('[true-ending] S41 a connection that breaks is no success, and what ran is removed', async () => {
+    const relay = await startRelay(socketPath)
+    const through = dockerBackend(
+      { name: 'engine', host: `tcp://127.0.0.1:${relay.port}`, plaintext: true, newContainers },
+      outside,
+    )
+    const work = (async () => {
+      for await (const event of through.exec(target, { argv: ['/bin/sh', '-c', 'echo go; sleep 2; exit 0'] }, newExec(), soon()))
+        if (event.type === 'output') relay.cut('at once')
+    })()
+    expect(await failureOf(work)).toMatchObject({ code: 'stream_broken', ran: 'maybe' })
+    await relay.close()
+  })
+
+  test('what an ended drover left is removed by the next one when its time has passed, and not before', async () => {
+    const leave = (deadline: number) =>
+      docker('create', '--label', 'drover.helper=new', '--label', `drover.deadline=${deadline}`, image, 'true')
+    const [old, young] = [leave(Date.now() - 1000), leave(Date.now() + 600_000)]
+    await sh('true')
+    expect(made().split('\n')).toEqual([young.slice(0, 12)])
+    expect(old).not.toBe(young)
+    docker('rm', young)
+  })
+
+  describe('by the command line', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'drover-new-'))
+    afterAll(() => rmSync(folder, { recursive: true }))
+    const drover = (...words: string[]) =>
+      new Promise<{ code: number; said: string }>((resolve) => {
+        const config = join(folder, 'drover.yaml')
+        const backends = `{ docker: { kind: docker, host: 'unix://${socketPath}', newContainers: {} } }`
+        const rules = `[{ id: me, effect: allow, who: { cli: true }, commands: ['...'], rights: [shell], images: ['drover-test/*'] }]`
+        writeFileSync(config, `ledger: { path: '${join(folder, 'ledger.db')}' }\nbackends: ${backends}\nrules: ${rules}\n`)
+        const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
+        const child = execFile(process.execPath, [cli, 'exec', '--config', config, ...words], (_error, out, err) =>
+          resolve({ code: child.exitCode ?? -1, said: out + err }),
+        )
+      })
+
+    test('an image that a rule names runs, and one that none names does not', async () => {
+      const ran = await drover(`image=${image}`, 'cmd=echo out; echo err >&2; exit 3')
+      expect([ran.code, /\bout\n/.test(ran.said), /\berr\n/.test(ran.said)]).toEqual([3, true, true])
+      const refused = await drover('image=other/busybox:1', '--', 'true')
+      expect(refused.code).not.toBe(0)
+      expect(refused.said).toContain('No rule allows')
+    })
+
+    test('[gone-is-gone] what has timed out is gone', async () => {
+      const { code, said } = await drover(`image=${image}`, 'timeout=3s', '--', 'sleep', '700003')
+      expect([code, /still running/.test(said)]).toEqual([124, false])
+      expect(alive('sleep 700003')).toEqual([])
+    })
+  })
+})
+
+/** On the whole machine: a container that is gone cannot be asked. */
+function alive(needle: string): readonly string[] {
+  return execFileSync('ps', ['-eo', 'pid,stat,args'], { encoding: 'utf8' })
+    .split('\n')
+    .filter((line) => line.includes(needle) && !/^\s*\d+\s+Z/.test(line) && !/vitest|ps -eo/.test(line))
+}
