@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
+import type { HttpRequest, HttpResponse, Transport } from '../../src/backends/transport.ts'
 import type { ExecEvent, Rollout, Target } from '../../src/core/model.ts'
 import { type KeyPair, type RancherPeer, startRancherPeer } from '../../src/playground/rancher/peer.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
@@ -106,7 +107,14 @@ afterEach(async () => {
 
 /** `shop/web` with two containers and their sidekicks. */
 async function setUp(
-  options: { key?: (peer: RancherPeer) => KeyPair; path?: string; labels?: Record<string, string>; privileged?: boolean } = {},
+  options: {
+    key?: (peer: RancherPeer) => KeyPair
+    path?: string
+    labels?: Record<string, string>
+    privileged?: boolean
+    /** What comes of an answer on its way. */
+    onTheWay?: (request: HttpRequest, response: HttpResponse) => HttpResponse
+  } = {},
 ) {
   const labels = { app: 'web', ...options.labels }
   const privileged = options.privileged ?? false
@@ -125,7 +133,10 @@ async function setUp(
   })
   const { accessKey, secretKey } = (options.key ?? ((one) => one.environmentKey))(peer)
   const url = `${peer.url}${options.path ?? ''}`
-  const backend = rancher1({ name: 'prod', url, accessKey, secretKey, pace: quickPace }, nodeTransport())
+  const plain = nodeTransport()
+  const { onTheWay = (_, response) => response } = options
+  const transport: Transport = { ...plain, http: async (request) => onTheWay(request, await plain.http(request)) }
+  const backend = rancher1({ name: 'prod', url, accessKey, secretKey, pace: quickPace }, transport)
   const workloads = backend.workloads!
   const list = async () => (await workloads.list({}, AbortSignal.timeout(5_000)))[0]!
   const plan = async (rollout: Rollout) => workloads.plan(await list(), rollout, AbortSignal.timeout(5_000))
@@ -176,6 +187,14 @@ test('an upgrade that is stuck is canceled and rolled back by one undo, and the 
   expect(planned.change).toMatch(/action=cancelupgrade[\s\S]*action=rollback/)
   expect((await run({ verb: 'undo' })).code).toBe(0)
   expect((await plan({ verb: 'status' })).facts).toContainEqual({ name: 'state', before: 'active' })
+})
+
+test('[true-ending] a change that was taken is watched to its end, whatever its answer was', async () => {
+  const { run } = await setUp({
+    onTheWay: ({ method }, response) => (method === 'POST' ? { ...response, body: '<html>accepted</html>' } : response),
+  })
+  const applied = await run({ verb: 'image', container: 'web', image: 'shop/web:2' })
+  expect([applied.code, applied.err]).toEqual([0, ''])
 })
 
 test('the frozen /v1 of Rancher 1.0 and 1.1 has services and stacks under its own names', async () => {

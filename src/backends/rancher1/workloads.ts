@@ -91,12 +91,21 @@ const UNSENT = ['refused', 'dns', 'tls']
 
 /** The server writes down what it replaced: that tells whether someone came between the last look and the upgrade. */
 function* overtaken(response: HttpResponse, before: Service): Generator<ExecEvent> {
-  const after = Service.safeParse(JSON.parse(response.body || '{}'))
+  const after = Service.safeParse(jsonOf(response.body))
   const replaced = after.success ? previousOf(after.data) : undefined
   if (replaced !== undefined && versionOf(replaced) !== versionOf(configsOf(before)))
     yield stderr(
       `someone else’s upgrade to ${oneLine(imagesIn(replaced))} came in between and was replaced; rollout undo goes back to it`,
     )
+}
+
+/** Taken it is in any case: an answer that cannot be read only tells less. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
 }
 
 /** Returns whether the goal was reached. */
