@@ -1,6 +1,7 @@
 /** What needs no engine: settings, targets and filters, process documents, refusals in words, turns, and streams as they arrive. */
 
 import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { filtersOf, targetsOf } from '../../src/backends/containerd/container.ts'
@@ -55,7 +56,7 @@ test('Workers knows the kind, and refuses it at start-up in words', () => {
 test('gRPC is loaded with the first call, and not before', () => {
   const text = `
     import { createRequire } from 'node:module'
-    import { outside } from './src/local.ts'
+    const { outside } = await import(process.argv[1])
     const { cache } = createRequire(import.meta.url)
     const isLoaded = () => Object.keys(cache).some((path) => path.includes('@grpc'))
     const backend = outside.containerd('x', { namespace: 'x', address: '/nonexistent.sock', parallel: 8 })
@@ -63,7 +64,10 @@ test('gRPC is loaded with the first call, and not before', () => {
     await backend.list({}, AbortSignal.timeout(10_000)).catch(() => {})
     console.log(before, isLoaded())`
   const root = fileURLToPath(new URL('../..', import.meta.url))
-  const said = execFileSync(process.execPath, ['--input-type=module', '-e', text], { cwd: root, encoding: 'utf8' })
+  const said = execFileSync(process.execPath, ['--input-type=module', '-e', text, join(root, 'src/local.ts')], {
+    cwd: root,
+    encoding: 'utf8',
+  })
   expect(said).toBe('false true\n')
 }, 60_000)
 
