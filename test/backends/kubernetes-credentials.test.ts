@@ -18,6 +18,7 @@ import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
 import { failureOf, newExec } from '../contract/backend.ts'
+import { processEngine } from '../peers/engine-process.ts'
 import { peerWith, soon } from './kubernetes-cluster.ts'
 
 const machine = nodeMachine()
@@ -434,6 +435,26 @@ describe('in the name of who asked', () => {
     const group = backendWith({ kubeconfig: file, impersonate: 'actor', impersonateGroup: 'oncall' })
     await eventsOf(group.exec(web!, { argv: ['hostname'] }, newExec(), soon(), mallory))
     expect(peer.seen.execs.at(-1)).toMatchObject({ user: 'slack:T1/U2', groups: ['oncall'] })
+  })
+
+  test('[gone-is-gone] S42 what a person started is ended in drover’s own name, whose rights need not be theirs', async () => {
+    const engine = processEngine()
+    const peer = await peerWith({ pods: POD, people, engine })
+    const backend = backendWith({
+      kubeconfig: kubeconfig(peer, { user: { token: tokenOf('drover') } }),
+      impersonate: 'actor',
+    })
+    const [web] = await backend.list({}, soon())
+    const connection = new AbortController()
+    const exec = newExec()
+    const argv = ['/bin/sh', '-c', 'echo go; sleep 600; true'] as const
+    const events = backend.exec(web!, { argv }, exec, connection.signal, alice)[Symbol.asyncIterator]()
+    while ((await events.next()).value?.type !== 'output');
+    connection.abort()
+    await events.next().catch(() => undefined)
+    expect(await backend.kill(web!, { target: web!.id, exec }, soon())).toEqual({ result: 'gone' })
+    await expect.poll(() => engine.pids()).toEqual([])
+    expect(peer.seen.execs.map(({ user }) => user)).toEqual(['slack:T1/U1', 'drover'])
   })
 })
 
