@@ -310,6 +310,13 @@ describe('a container without a shell', () => {
     },
   )
 
+  test('[true-ending] S41 what has written has begun: a container that dies in the middle leaves its command unknown, not unrun', async () => {
+    const { peer, backend, bare } = await clusterWith()
+    peer.faults.loseContainerAfterBytes = 4
+    const error = await failureOf(runOn(backend, bare, { argv: ['echo', 'written'] }))
+    expect([error.code, error.ran]).toEqual(['stream_broken', 'maybe'])
+  })
+
   test('env= and dir= are refused there, before anything runs', async () => {
     const { backend, bare } = await clusterWith()
     for (const more of [{ env: { A: '1' } }, { dir: '/tmp' }])

@@ -151,11 +151,14 @@ function* ended(how: HowEnded): Generator<ExecEvent, 'done'> {
   return 'done'
 }
 
+function whyNotStarted(how: HowEnded, text: string, executable: string) {
+  return how.type === 'failed' ? startFailure(how.message, executable) : toldAsExit(how.code, text, executable)
+}
+
 function whyNotBegun(how: HowEnded, held: readonly ExecEvent[]) {
-  if (how.type === 'failed') return startFailure(how.message, '/bin/sh')
   const decoder = new TextDecoder()
   const text = held.map((event) => (event.type === 'output' ? decoder.decode(event.data.subarray(0, 4096)) : '')).join('')
-  return toldAsExit(how.code, text, '/bin/sh')
+  return whyNotStarted(how, text, '/bin/sh')
 }
 
 /** Without a shell: the command itself, and no way to end it. */
@@ -193,7 +196,8 @@ export async function* executeBare(connection: Connection, what: What): AsyncGen
       }
       const { how } = event
       const text = held.map((one) => (one.type === 'output' ? new TextDecoder().decode(one.data) : '')).join('')
-      const failure = how.type === 'failed' ? startFailure(how.message, executable) : toldAsExit(how.code, text, executable)
+      // What has written has begun, whatever a lost container makes its runtime say (S41).
+      const failure = isHolding ? whyNotStarted(how, text, executable) : undefined
       if (failure) throw failure.type === 'error' ? failure.error : commandNotFound(executable)
       yield* held.splice(0)
       if (stdin && how.type === 'exited' && how.code === 0) yield { type: 'exit-unknown', error: notProved }

@@ -187,7 +187,8 @@ export function createExecSocket(options: {
 
   /** How much more output goes before something goes wrong. */
   function room(bytes: number): number {
-    const limits = [faults.dropAfterBytes, faults.closeAfterBytes, faults.loseKubeletAfterBytes].filter(
+    const { dropAfterBytes, closeAfterBytes, loseKubeletAfterBytes, loseContainerAfterBytes } = faults
+    const limits = [dropAfterBytes, closeAfterBytes, loseKubeletAfterBytes, loseContainerAfterBytes].filter(
       (one) => one !== undefined,
     )
     return Math.max(0, Math.min(Number.POSITIVE_INFINITY, ...limits) - bytes)
@@ -196,6 +197,10 @@ export function createExecSocket(options: {
   function interfere(ws: WebSocket, tell: (status: unknown) => void): void {
     if (faults.dropAfterBytes !== undefined) ws.terminate()
     else if (faults.closeAfterBytes !== undefined) ws.close(1000)
+    else if (faults.loseContainerAfterBytes !== undefined)
+      tell(
+        internalError('error executing command in container: failed to exec in container: no running task found: task not found'),
+      )
     // The translator of v5 takes the end of a lost stream for the end of the command; v4 is the runtime's own stream (seen on a real kubelet).
     else if (ws.protocol === V5) tell({ metadata: {}, status: 'Success' })
     else ws.terminate()

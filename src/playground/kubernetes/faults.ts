@@ -22,6 +22,8 @@ export type Faults = {
   closeAfterBytes: number | undefined
   /** After this many bytes of output: the kubelet is lost, which v5 tells as Success. The command goes on. */
   loseKubeletAfterBytes: number | undefined
+  /** After this many bytes of output: the container dies, and its runtime says that there is none. The command goes on. */
+  loseContainerAfterBytes: number | undefined
   /** The upgrade is answered, and the runtime starts nothing for as long as this is set. */
   stallStart: boolean
   /** Continue tokens are answered with 410 as often as this says. */
@@ -39,6 +41,7 @@ export function noFaults(): Faults {
     dropAfterBytes: undefined,
     closeAfterBytes: undefined,
     loseKubeletAfterBytes: undefined,
+    loseContainerAfterBytes: undefined,
     stallStart: false,
     expireContinue: 0,
     protocol: undefined,
