@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest'
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
 import type { HttpRequest, HttpResponse, Transport } from '../../src/backends/transport.ts'
 import type { ExecEvent, Rollout, Target } from '../../src/core/model.ts'
+import { faultOf } from '../../src/core/rollout.ts'
 import { type KeyPair, type RancherPeer, startRancherPeer } from '../../src/playground/rancher/peer.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { failureOf, newExec } from '../contract/backend.ts'
@@ -135,7 +136,20 @@ async function setUp(
   const url = `${peer.url}${options.path ?? ''}`
   const plain = nodeTransport()
   const { onTheWay = (_, response) => response } = options
-  const transport: Transport = { ...plain, http: async (request) => onTheWay(request, await plain.http(request)) }
+  let before: (() => Promise<void>) | undefined
+  /** Called once, when the next change is about to leave. */
+  const meanwhile = (act: () => Promise<void>) => {
+    before = act
+  }
+  const transport: Transport = {
+    ...plain,
+    async http(request) {
+      const act = request.method === 'GET' ? undefined : before
+      if (act) before = undefined
+      await act?.()
+      return onTheWay(request, await plain.http(request))
+    },
+  }
   const backend = rancher1({ name: 'prod', url, accessKey, secretKey, pace: quickPace }, transport)
   const workloads = backend.workloads!
   const list = async () => (await workloads.list({}, AbortSignal.timeout(5_000)))[0]!
@@ -149,7 +163,7 @@ async function setUp(
       events.push(event)
     return appliedOf(events)
   }
-  return { peer, bodies, list, plan, run, workloads }
+  return { peer, bodies, list, plan, run, workloads, meanwhile }
 }
 
 test('an upgrade sends the whole launch configuration back with the image changed, and that of the sidekick not at all', async () => {
@@ -231,4 +245,25 @@ test('S45 a service with privileged containers, and one of the platform, are mar
   expect(await plain.list()).not.toMatchObject({ privileged: true })
   const strong = await setUp({ privileged: true, labels: { 'io.rancher.container.system': 'true' } })
   expect(await strong.list()).toMatchObject({ privileged: true, system: true })
+})
+
+test('someone else’s upgrade that came between the look and the request is told by what was replaced', async () => {
+  const { run, meanwhile } = await setUp()
+  meanwhile(async () => {
+    expect((await run({ verb: 'image', container: 'web', image: 'shop/web:theirs' })).code).toBe(0)
+    expect((await run({ verb: 'finish' })).code).toBe(0)
+  })
+  const applied = await run({ verb: 'image', container: 'web', image: 'shop/web:2' })
+  expect(applied.code).toBe(0)
+  expect(applied.err).toContain('someone else’s upgrade to web shop/web:theirs')
+})
+
+test('an undo of Rancher 1.x with sidekicks takes the revision that status shows', async () => {
+  const { run, plan } = await setUp()
+  const { undo } = await plan({ verb: 'image', container: 'web', image: 'shop/web:2' })
+  expect((await run({ verb: 'image', container: 'web', image: 'shop/web:2' })).code).toBe(0)
+  expect(faultOf({ verb: 'undo', to: undo!.to })).toBeUndefined()
+  expect((await plan({ verb: 'undo', to: undo!.to })).facts).toEqual([
+    { name: 'image web', before: 'shop/web:2', after: 'shop/web:1' },
+  ])
 })
