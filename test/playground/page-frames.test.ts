@@ -1,5 +1,6 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
+import type { TargetId } from '../../src/core/model.ts'
 import { deliveryLine, ledgerLine, trafficLine } from '../../src/playground/page/entries.ts'
 import { frameReader, type Part } from '../../src/playground/page/frames.ts'
 
@@ -71,6 +72,15 @@ test('a ledger line has its own hash and the one before it', () => {
   const text = JSON.stringify(ledgerLine(stored, 'a'.repeat(64)))
   expect(text).toContain('b'.repeat(64))
   expect(text).toContain(`after ${'a'.repeat(12)}…`)
+})
+
+test('a plan is told with what changes and what is sent', () => {
+  const target = 'kube/store:api' as TargetId
+  const plan = { facts: [{ name: 'image main', before: 'a:1', after: 'a:2' }], change: 'PATCH /x', seal: 'f00d' }
+  const line = ledgerLine({ seq: 2, at: 1, hash: 'b'.repeat(64), event: { type: 'planned', target, plan } }, '')
+  expect(line.title).toBe('planned: kube/store:api')
+  expect(line.parts).toContainEqual({ name: 'before and after', text: 'image main  a:1 → a:2' })
+  expect(line.parts).toContainEqual({ name: 'what is sent', text: 'PATCH /x' })
 })
 
 /** What the browser runs, as it is. */

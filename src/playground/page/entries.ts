@@ -200,19 +200,32 @@ export function ledgerLine({ seq, at, hash, event }: StoredEvent, before: string
   })
   switch (event.type) {
     case 'accepted': {
-      const { selector, command, timeoutMs, actor, trigger } = event.request
-      return line('read: which containers, and which command', [
+      const { selector, command, rollout, timeoutMs, actor, trigger } = event.request
+      return line(rollout ? 'read: which workloads, and what to change' : 'read: which containers, and which command', [
         { name: 'selector', text: pretty(selector) },
         { name: 'argv', text: JSON.stringify(command.argv) },
         ...(timeoutMs === undefined ? [] : [{ name: 'timeout', text: `${timeoutMs / 1000} s` }]),
         { name: 'who', text: `${JSON.stringify(actor)} by ${trigger.kind}` },
       ])
     }
-    case 'resolved':
-      return line(`found ${event.targets.length} ${event.targets.length === 1 ? 'container' : 'containers'}`, [
+    case 'resolved': {
+      const thing = event.targets.some(({ name, facets }) => name === facets.workload) ? 'workload' : 'container'
+      return line(`found ${event.targets.length} ${thing}${event.targets.length === 1 ? '' : 's'}`, [
         { name: 'targets', text: event.targets.map(({ id, name }) => `${id} ${name}`).join('\n') },
         ...(event.notes?.length ? [{ name: 'notes', text: event.notes.join('\n') }] : []),
       ])
+    }
+    case 'planned': {
+      const { facts, change, seal } = event.plan
+      const rows = facts.map(({ name, before, after }) => `${name}  ${before}${after === undefined ? '' : ` → ${after}`}`)
+      return line(`planned: ${event.target}`, [
+        { name: 'before and after', text: rows.join('\n') },
+        ...(change === '' ? [] : [{ name: 'what is sent', text: change }]),
+        { name: 'seal', text: seal },
+      ])
+    }
+    case 'progressed':
+      return line(`${event.target}: ${event.text}`, [])
     case 'decided': {
       const { decision, policy } = event
       const text =
