@@ -313,6 +313,20 @@ test('labels of the pods find a workload as well as its own', async () => {
   expect((await list()).labels).toEqual({ app: 'api', tier: 'front' })
 })
 
+test('[default-deny] where a label of its pods and its own differ, the pods’ counts: a rule holds for rollouts as for commands', async () => {
+  const { list, cluster, base } = await setUp({
+    spec: {
+      template: {
+        metadata: { labels: { app: 'api', tier: 'prod' } },
+        spec: { containers: [{ name: 'main', image: images.before }] },
+      },
+    },
+  })
+  const metadata = { labels: { tier: 'dev', team: 'shop' } }
+  await ask(cluster, 'PATCH', `${base}/api`, { metadata }, 'application/merge-patch+json')
+  expect((await list()).labels).toEqual({ app: 'api', tier: 'prod', team: 'shop' })
+})
+
 test('S45 a workload with privileged containers, and one of the cluster’s own, are marked as such', async () => {
   const { list } = await setUp({ pod: { hostPID: true } })
   expect((await list()).privileged).toBe(true)

@@ -155,6 +155,13 @@ test('v3: revisions of anything but a Deployment are not there, and that is said
   expect(await failureOf(plan({ verb: 'undo' }))).toMatchObject({ code: 'unsupported', ran: 'no' })
 })
 
+test('[default-deny] v3: where a label of its pods and its own differ, the pods’ counts', async () => {
+  const { list, cluster, base } = await setUpV3()
+  const metadata = { labels: { app: 'other', team: 'shop' } }
+  await ask(cluster, 'PATCH', `${base}/api`, { metadata }, 'application/merge-patch+json')
+  expect((await list()).labels).toEqual({ app: 'api', team: 'shop' })
+})
+
 test('S45 v3: a workload that is as good as root on its node is marked as such', async () => {
   expect(await (await setUpV3()).list()).not.toMatchObject({ privileged: true })
   expect(await (await setUpV3('Deployment', { hostPID: true })).list()).toMatchObject({ privileged: true })

@@ -89,7 +89,7 @@ function isKind(text: string): text is Kind {
 
 /**
  * Labels of its pods count as well as its own, so that what `exec` finds by a label, and a rule forbids by one, is found and forbidden
- * here, too.
+ * here, too. Where the two differ its pods' own wins, for that is what `exec` sees.
  */
 export function workloadTarget(
   workload: Workload,
@@ -111,7 +111,7 @@ export function workloadTarget(
     kind: of.kind,
     native,
     name: `${kind}/${metadata.name}`,
-    labels: { ...spec.template.metadata?.labels, ...metadata.labels },
+    labels: { ...metadata.labels, ...spec.template.metadata?.labels },
     facets: Object.fromEntries(Object.entries(facets).filter(([, value]) => value)),
     ...(SYSTEM.test(metadata.namespace) ? { system: true } : {}),
     ...(isStrong(pod) ? { privileged: true } : {}),

@@ -64,7 +64,8 @@ export function targetOfV3(one: WorkloadV3, backend: string, project: string): T
     kind: 'rancher2',
     native,
     name,
-    labels: { ...one.labels, ...one.workloadLabels },
+    // Where the two differ its pods' own wins, for that is what `exec` sees.
+    labels: { ...one.workloadLabels, ...one.labels },
     facets: { namespace: one.namespaceId, workload: name, service: one.name, ...(image ? { image } : {}) },
     ...(SYSTEM.test(one.namespaceId) ? { system: true } : {}),
     ...(isStrong(one) ? { privileged: true } : {}),
