@@ -3,6 +3,7 @@
 import { DroverError, type Failure, failureOf } from './errors.ts'
 import type { Gate } from './fan-out.ts'
 import type { Instant, Owner, RunId, RunRequest, RunState, StoredEvent, Target } from './model.ts'
+import { makeVisible } from './output.ts'
 import type { Policy } from './policy.ts'
 import type { Backend, Directory, Ledger, Reporter } from './ports.ts'
 import type { Redactor } from './redact.ts'
@@ -99,6 +100,7 @@ export function shown(error: unknown, house: House): Failure {
 }
 
 export function maskFailure(failure: Failure, house: House): Failure {
-  const clean = (text: string) => house.redactor.text(text).text
+  // An engine's words may hold what a terminal obeys (S36).
+  const clean = (text: string) => makeVisible(house.redactor.text(text).text)
   return { ...failure, message: clean(failure.message), ...(failure.next === undefined ? {} : { next: clean(failure.next) }) }
 }

@@ -34,6 +34,14 @@ async function prepare(request: RunRequest, house: House): Promise<Judgement> {
   const found = await find(request, house)
   if (!found.ok) return refusal(found.failure)
   const { targets, notes } = found
+  // An id is a prefix to people; to a button it is the one workload that it was drawn for.
+  const other = request.after !== undefined && targets.find(({ native }) => native !== request.selector.id)
+  if (other)
+    return refusal({
+      code: 'changed',
+      message: `The workload that this button was for is gone; ${other.name} only has a name that begins alike. Nothing was changed.`,
+      next: 'Say by name what is to be rolled back: rollout undo deployment=… to=…',
+    })
   const decision = decide(house.policy, question, targets)
   if (decision.effect === 'deny') return refusal(decision.failure, decision)
   const { rollout } = request

@@ -16,7 +16,7 @@ import type {
   Trigger,
 } from './model.ts'
 import { rolloutArgv } from './rollout.ts'
-import { matchesGlob, matchesLabels, names } from './selector.ts'
+import { matchesGlob, matchesLabels, names, namesOf } from './selector.ts'
 
 /** Rights that no command pattern gives by itself. */
 export const rights = ['shell', 'env', 'all', 'system', 'privileged', 'user'] as const
@@ -171,14 +171,21 @@ function matchesImage({ effect, images }: Rule, newContainer: NewContainer | und
 
 /** `alpine:*` must not match `alpine:5000/other`, a registry: a glob reaches over `/` only where it ends in one and a star, or is a star. */
 function matchesImageName(glob: string, image: string): boolean {
+  return reachesNoFurther(glob, image) && matchesGlob(glob, image)
+}
+
+/** Both with or without the container's name before them. */
+function reachesNoFurther(glob: string, image: string): boolean {
   const depth = (text: string) => text.split('/').length
-  const isOpen = glob === '*' || glob.endsWith('/*')
-  return (isOpen || depth(glob) === depth(image)) && matchesGlob(glob, image)
+  return /(^|[=/])\*$/.test(glob) || depth(glob) === depth(image)
 }
 
 function matchesRollout(pattern: ArgvPattern, rollout: Rollout): boolean {
   const [, ...words] = rolloutArgv(rollout)
-  return matchesArgv(pattern, words as unknown as Argv)
+  if (!matchesArgv(pattern, words as unknown as Argv)) return false
+  const glob = pattern[1]
+  // As in `images`: a glob must not reach into another registry.
+  return rollout.verb !== 'image' || glob === undefined || glob === '...' || reachesNoFurther(glob, words[1] ?? '')
 }
 
 /** A deny rule for an image holds with and without the name of its container, which may be left out where there is one. */
@@ -213,7 +220,9 @@ function isDenied(pattern: ArgvPattern, argv: Argv): boolean {
 function matchesTarget(rule: Rule, target: Target): boolean {
   const { on, name, labels, facets } = rule.targets ?? {}
   if (on && !on.some((glob) => matchesGlob(glob, target.backend))) return false
-  if (name && !name.some((glob) => matchesGlob(glob, target.name))) return false
+  // A workload is `deployment/pay` and `pay` for short: a deny rule means it by either, an allow rule by its whole name.
+  const called = rule.effect === 'deny' ? namesOf(target) : [target.name]
+  if (name && !name.some((glob) => called.some((one) => matchesGlob(glob, one)))) return false
   if (labels && !matchesLabels(labels, target.labels)) return false
   return Object.entries(facets ?? {}).every(([facet, globs]) => {
     const value = target.facets[facet as Facet]

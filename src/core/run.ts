@@ -9,6 +9,7 @@ import { judge } from './judge.ts'
 import type { Decision, Ending, Execution, Outcome, Plan, RunEvent, RunId, RunRequest, RunState, Target } from './model.ts'
 import { noOutput } from './output.ts'
 import { asExecution, workloadsOf } from './plan.ts'
+import type { Backend } from './ports.ts'
 
 /** A run that was accepted but not begun when drover stopped still begins if it is not older than this. */
 const freshMs = 60_000
@@ -117,12 +118,19 @@ type Job = {
   touch(): void
 }
 
+/** A rollout without its plan is a bug: it must never run as a command. */
+function waysOf(target: Target, { request: { rollout }, plan, house }: Job): Pick<Backend, 'exec' | 'kill'> {
+  if (!rollout) return backendOf(target, house)
+  if (!plan) throw new Error(`the rollout of ${target.id} has no plan`)
+  return asExecution(workloadsOf(target, house), rollout, plan)
+}
+
 /** Longest text of a rollout's progress that is kept. */
 const maxProgress = 300
 
 /** False: someone else has this execution, or had it. */
 async function executeOne(target: Target, job: Job): Promise<boolean> {
-  const { request, timeoutMs, maxBytes, house, cancel, plan, touch } = job
+  const { request, timeoutMs, maxBytes, house, cancel, touch } = job
   const append = (event: RunEvent) => house.ledger.append(request.id, event)
   if (cancel.aborted) {
     const error: Failure = { code: 'not_started', message: 'It was cancelled before its turn.' }
@@ -135,7 +143,7 @@ async function executeOne(target: Target, job: Job): Promise<boolean> {
   let index = 0
   let progress = ''
   const { ending, count } = await execute({
-    backend: request.rollout && plan ? asExecution(workloadsOf(target, house), request.rollout, plan) : backendOf(target, house),
+    backend: waysOf(target, job),
     target,
     command: request.command,
     by: request.actor,

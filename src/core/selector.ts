@@ -127,7 +127,7 @@ export function matchesLabels(terms: readonly LabelTerm[], labels: Target['label
 }
 
 /** A workload is called `deployment/api`, and `api` for short. */
-function namesOf({ name, facets }: Target): readonly string[] {
+export function namesOf({ name, facets }: Target): readonly string[] {
   return name === facets.workload ? [name, name.slice(name.indexOf('/') + 1)] : [name]
 }
 

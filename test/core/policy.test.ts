@@ -15,6 +15,7 @@ import {
   type Rule,
   usesShell,
 } from '../../src/core/policy.ts'
+import { rolloutArgv } from '../../src/core/rollout.ts'
 
 const ann: Actor = { kind: 'slack-user', team: 'T1', user: 'U1' }
 const ops: Place = { kind: 'slack', team: 'T1', channel: 'C1' }
@@ -392,6 +393,39 @@ describe('for any rules', () => {
         },
       ),
     )
+  })
+})
+
+describe('what a rule says of rollouts', () => {
+  const rolls = (image: string, container?: string): Question => {
+    const rollout = { verb: 'image', image, ...(container === undefined ? {} : { container }) } as const
+    return { ...asks(), request: { ...asks().request, rollout, command: { argv: rolloutArgv(rollout) } } }
+  }
+  const pay = target('shop/deployment/pay', {
+    name: 'deployment/pay',
+    facets: { workload: 'deployment/pay', service: 'pay' },
+  })
+
+  it.each<[string, string, string | undefined, 'allow' | 'deny']>([
+    ['alpine:*', 'alpine:3', undefined, 'allow'],
+    ['alpine:*', 'alpine:5000/evil/x', undefined, 'deny'],
+    ['main=alpine:*', 'alpine:5000/evil/x', 'main', 'deny'],
+    ['main=registry.example.com/*', 'registry.example.com/shop/api:2', 'main', 'allow'],
+    ['main=registry.example.com/shop/*', 'registry.example.com/other:2', 'main', 'deny'],
+    ['main=*', 'registry.example.com/shop/api:2', 'main', 'allow'],
+    ['*', 'registry.example.com/shop/api:2', undefined, 'allow'],
+    ['...', 'registry.example.com/shop/api:2', 'main', 'allow'],
+  ])('image %s and the image %s of %s: %s', (glob, image, container, wanted) => {
+    expect(effect([allow({ rollouts: [['image', glob]] })], rolls(image, container), [pay])).toBe(wanted)
+  })
+
+  it('a deny rule names a workload with or without its kind; an allow rule by its whole name', () => {
+    const open = allow({ rollouts: [['...']] })
+    const question = rolls('alpine:3')
+    expect(effect([forbid({ targets: { name: ['pay*'] } }), open], question, [pay])).toBe('deny')
+    expect(effect([forbid({ targets: { name: ['deployment/pay'] } }), open], question, [pay])).toBe('deny')
+    expect(effect([forbid({ targets: { name: ['web*'] } }), open], question, [pay])).toBe('allow')
+    expect(effect([allow({ rollouts: [['...']], targets: { name: ['pay'] } })], question, [pay])).toBe('deny')
   })
 })
 

@@ -335,7 +335,33 @@ describe('[true-ending] how it ends', () => {
   })
 })
 
+describe('a button’s rollout', () => {
+  it('S21 goes to the very workload it was drawn for, never to one whose id begins alike', async () => {
+    const shop = shelf([workload('api-canary')])
+    const drawn = { selector: { on: 'kube', id: 'shop:api' }, after: 'r-before' as RunId }
+    const { state } = await play(shop, { verb: 'undo', to: '1' }, {}, drawn)
+    expect(failureOf(state)).toMatchObject({ code: 'changed', message: expect.stringContaining('deployment/api-canary') })
+    expect(shop.sent).toEqual([])
+  })
+
+  it('people may shorten an id', async () => {
+    const shop = shelf([workload('api-canary')])
+    const { state } = await play(shop, { verb: 'restart' }, {}, { selector: { id: 'shop:api' } })
+    expect(endingsOf(state)).toEqual(['restarted'])
+  })
+})
+
 describe('[no-secret-shown] what a plan says', () => {
+  it('S36 what a terminal would obey is shown and not obeyed', async () => {
+    const shop = shelf([workload('api')])
+    const obeyed = '\u001b]52;c;ZXZpbA==\u0007'
+    shop.workloads[0]!.template = { images: { main: `repo/app:${obeyed}` }, stamp: 0 }
+    const { state } = await play(shop, { verb: 'restart' })
+    const { facts, change } = state.executions[0]!.plan!
+    expect(JSON.stringify([facts, change])).toContain('␛]52')
+    expect([...facts.flatMap(({ before, after }) => [before, after ?? '']), change].join('')).not.toContain('\u001b')
+  })
+
   it('S35 is masked before it is recorded and shown; what is sent back is not touched', async () => {
     const secret = 'hunter2-hunter2'
     const shop = shelf([workload('api')])
