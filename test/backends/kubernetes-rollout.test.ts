@@ -327,6 +327,23 @@ test('[default-deny] where a label of its pods and its own differ, the pods’ c
   expect((await list()).labels).toEqual({ app: 'api', tier: 'prod', team: 'shop' })
 })
 
+test('S45 an undo brings no privileged containers back where there are none now', async () => {
+  const { plan, cluster, base, settled, list, sent } = await setUp({ pod: { hostPID: true } })
+  await settled()
+  // Judged as privileged, it may stay so.
+  expect((await plan({ verb: 'undo' })).change).toContain('PATCH')
+  const spec = { template: { spec: { hostPID: false } } }
+  await ask(cluster, 'PATCH', `${base}/api`, { spec }, 'application/strategic-merge-patch+json')
+  await expect.poll(async () => (await plan({ verb: 'status' })).facts).toContainEqual({ name: 'revision', before: '3' })
+  expect(await list()).not.toMatchObject({ privileged: true })
+  for (const rollout of [{ verb: 'undo' }, { verb: 'undo', to: '1' }] as const) {
+    const error = await failureOf(plan(rollout))
+    expect(error).toMatchObject({ code: 'unsupported', ran: 'no' })
+    expect(error.message).toContain('not privileged now')
+  }
+  expect(sent).toHaveLength(1)
+})
+
 test('S45 a workload with privileged containers, and one of the cluster’s own, are marked as such', async () => {
   const { list } = await setUp({ pod: { hostPID: true } })
   expect((await list()).privileged).toBe(true)

@@ -240,6 +240,29 @@ test('a service that runs once on every host has no scale', async () => {
   expect(await failureOf(plan({ verb: 'scale', replicas: 3 }))).toMatchObject({ code: 'unsupported', ran: 'no' })
 })
 
+test('S45 an undo brings no privileged containers back where there are none now', async () => {
+  const { peer, plan, list } = await setUp({ privileged: true })
+  const { accessKey, secretKey } = peer.environmentKey
+  const headers = { authorization: `Basic ${btoa(`${accessKey}:${secretKey}`)}` }
+  const url = `${peer.url}/v2-beta/services/${(await list()).native}`
+  type Config = Record<string, unknown>
+  const { launchConfig, secondaryLaunchConfigs } = (await (await fetch(url, { headers })).json()) as {
+    launchConfig: Config
+    secondaryLaunchConfigs: Config[]
+  }
+  const tame = (one: Config) => ({ ...one, privileged: false })
+  const inServiceStrategy = {
+    launchConfig: tame(launchConfig),
+    secondaryLaunchConfigs: secondaryLaunchConfigs.map(tame),
+  }
+  await fetch(`${url}?action=upgrade`, { method: 'POST', headers, body: JSON.stringify({ inServiceStrategy }) })
+  await expect.poll(async () => (await plan({ verb: 'status' })).facts).toContainEqual({ name: 'state', before: 'upgraded' })
+  expect(await list()).not.toMatchObject({ privileged: true })
+  const error = await failureOf(plan({ verb: 'undo' }))
+  expect(error).toMatchObject({ code: 'unsupported', ran: 'no' })
+  expect(error.message).toContain('not privileged now')
+})
+
 test('S45 a service with privileged containers, and one of the platform, are marked as such', async () => {
   const plain = await setUp()
   expect(await plain.list()).not.toMatchObject({ privileged: true })

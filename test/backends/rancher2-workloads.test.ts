@@ -162,6 +162,19 @@ test('[default-deny] v3: where a label of its pods and its own differ, the podsâ
   expect((await list()).labels).toEqual({ app: 'api', team: 'shop' })
 })
 
+test('S45 v3: an undo brings no privileged containers back where there are none now', async () => {
+  const { run, plan, list, cluster, base } = await setUpV3('Deployment', { hostPID: true })
+  expect((await run({ verb: 'image', container: 'main', image: images.after })).code).toBe(0)
+  expect((await plan({ verb: 'undo' })).change).toContain('rollback')
+  const spec = { template: { spec: { hostPID: false } } }
+  await ask(cluster, 'PATCH', `${base}/api`, { spec }, 'application/strategic-merge-patch+json')
+  await expect.poll(async () => (await plan({ verb: 'status' })).facts).toContainEqual({ name: 'revision', before: '3' })
+  expect(await list()).not.toMatchObject({ privileged: true })
+  const error = await failureOf(plan({ verb: 'undo' }))
+  expect(error).toMatchObject({ code: 'unsupported', ran: 'no' })
+  expect(error.message).toContain('not privileged now')
+})
+
 test('S45 v3: a workload that is as good as root on its node is marked as such', async () => {
   expect(await (await setUpV3()).list()).not.toMatchObject({ privileged: true })
   expect(await (await setUpV3('Deployment', { hostPID: true })).list()).toMatchObject({ privileged: true })

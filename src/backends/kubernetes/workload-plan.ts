@@ -2,10 +2,20 @@
 
 import { BackendError } from '../../core/errors.ts'
 import type { Plan, Rollout, Target } from '../../core/model.ts'
-import { containerRefused, type Fact, refused, sealOf } from '../wire/rollout.ts'
+import { containerRefused, type Fact, refused, refuseStronger, sealOf } from '../wire/rollout.ts'
 import type { Api } from './api.ts'
 import { type Revision, revisionsOf, STRATEGIC } from './revisions.ts'
-import { type Container, containersIn, type Kind, pathOf, RESTARTED_AT, templateFacts, Workload, wantedOf } from './workload.ts'
+import {
+  type Container,
+  containersIn,
+  isStrong,
+  type Kind,
+  pathOf,
+  RESTARTED_AT,
+  templateFacts,
+  Workload,
+  wantedOf,
+} from './workload.ts'
 import { lookAt } from './workload-status.ts'
 
 /** A strategic merge, or a JSON patch where a template is put back whole. */
@@ -69,6 +79,7 @@ export async function draft(api: Api, target: Target, rollout: Rollout, now: str
       refusePaused(target, isPaused, 'undone')
       const [current, ...before] = await revisionsOf(api, kind, workload, signal)
       const back = revisionFor(target, current, before, rollout.to)
+      refuseStronger(target, isStrong(back.template.spec))
       const facts = [
         { name: 'revision', before: String(current?.number ?? '?'), after: `${back.number} again, with a new number` },
         ...templateFacts(spec.template, back.template),

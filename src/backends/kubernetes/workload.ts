@@ -118,7 +118,7 @@ export function workloadTarget(
   }
 }
 
-function isStrong(template: Template['spec']): boolean {
+export function isStrong(template: Template['spec']): boolean {
   const pod = Pod.shape.spec.safeParse(template)
   // What cannot be read is taken for the worst.
   if (!pod.success) return true

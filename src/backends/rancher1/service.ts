@@ -116,7 +116,7 @@ export function targetOf(service: Service, backend: string, stacks: ReadonlyMap<
 const Strong = Container.pick({ privileged: true, capAdd: true, pidMode: true })
 
 /** What cannot be read is taken for the worst. */
-function isStrong(config: LaunchConfig): boolean {
+export function isStrong(config: LaunchConfig): boolean {
   const found = Strong.safeParse(config)
   return !found.success || isPrivileged(found.data)
 }

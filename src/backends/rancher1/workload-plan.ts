@@ -1,9 +1,9 @@
 /** What a rollout would change on a service of Rancher 1.x: the requests, the rows of before and after, and the way back. */
 
 import type { Plan, Rollout, Target } from '../../core/model.ts'
-import { containerRefused, type Fact, refused, sealOf } from '../wire/rollout.ts'
+import { containerRefused, type Fact, refused, refuseStronger, sealOf } from '../wire/rollout.ts'
 import { type Api, parsed, refusal } from './api.ts'
-import { configsOf, imageOf, type LaunchConfig, nameOf, previousOf, Service, versionOf } from './service.ts'
+import { configsOf, imageOf, isStrong, type LaunchConfig, nameOf, previousOf, Service, versionOf } from './service.ts'
 
 export type Step = {
   readonly method: 'POST' | 'PUT'
@@ -60,7 +60,7 @@ export async function draft(api: Api, target: Target, rollout: Rollout, signal: 
       return { service, facts, steps: [{ method: 'POST', path: `${path}?action=finishupgrade`, goal: 'active' }] }
     }
     case 'undo':
-      return undoDraft(service, path, rollout.to)
+      return undoDraft(target, service, path, rollout.to)
     case 'status':
       return { service, facts: standing(service), steps: [], ...undo }
     case 'pause':
@@ -104,7 +104,7 @@ function imageDraft(service: Service, path: string, rollout: Extract<Rollout, { 
 }
 
 /** Rancher keeps what it was before the last upgrade, and that only until `finish`. */
-function undoDraft(service: Service, path: string, to: string | undefined): Draft {
+function undoDraft(target: Target, service: Service, path: string, to: string | undefined): Draft {
   const back = previousOf(service)
   if (back === undefined || !UNDOABLE.includes(service.state))
     throw refused(
@@ -114,6 +114,7 @@ function undoDraft(service: Service, path: string, to: string | undefined): Draf
     )
   if (to !== undefined && to !== versionOf(back))
     throw refused('usage', `Rancher kept only ${versionOf(back)} (${imagesIn(back)}).`, 'Leave to= out.')
+  refuseStronger(target, [...back.values()].some(isStrong))
   const stopFirst = service.state === 'upgrading'
   needs(service, stopFirst ? 'cancelupgrade' : 'rollback')
   const now = configsOf(service)

@@ -5,10 +5,10 @@ import { BackendError } from '../../core/errors.ts'
 import type { Plan, Rollout, Target } from '../../core/model.ts'
 import type { Api } from '../kubernetes/api.ts'
 import { containerFor, refusePaused } from '../kubernetes/workload-plan.ts'
-import { type Fact, type Pace, refused, sealOf } from '../wire/rollout.ts'
+import { type Fact, type Pace, refused, refuseStronger, sealOf } from '../wire/rollout.ts'
 import type { RancherApi } from './api.ts'
 import { no, refusal } from './errors.ts'
-import { CHANGEABLE, type Container, contentOf, imagesOf, REVISION, standingV3, WorkloadV3 } from './workload-v3.ts'
+import { CHANGEABLE, type Container, contentOf, imagesOf, isStrong, REVISION, standingV3, WorkloadV3 } from './workload-v3.ts'
 
 export type V3Options = {
   readonly rancher: RancherApi
@@ -116,7 +116,13 @@ export async function draft(options: V3Options, target: Target, rollout: Rollout
   }
 }
 
-type Revision = { readonly number: number; readonly id: string; readonly containers: readonly Container[]; readonly says: string }
+type Revision = {
+  readonly number: number
+  readonly id: string
+  readonly containers: readonly Container[]
+  readonly isStrong: boolean
+  readonly says: string
+}
 
 const Revisions = z.object({ data: z.array(WorkloadV3) })
 
@@ -132,7 +138,8 @@ async function revisionsOf(options: V3Options, target: Target, signal: AbortSign
   return parsed.data.data
     .map((one) => {
       const number = Number(one.workloadAnnotations?.[REVISION] ?? 0)
-      return { number, id: one.id, containers: one.containers ?? [], says: `revision ${number}: ${imagesOf(one)}` }
+      const says = `revision ${number}: ${imagesOf(one)}`
+      return { number, id: one.id, containers: one.containers ?? [], isStrong: isStrong(one), says }
     })
     .filter(({ number }) => number > 0)
     .sort((a, b) => b.number - a.number)
@@ -195,6 +202,7 @@ async function undoDraft(
         .join('; ')}.`,
       'Take one.',
     )
+  refuseStronger(target, back.isStrong)
   const images = new Map(back.containers.map(({ name, image }) => [name, image]))
   const facts = [
     { name: 'revision', before: String(current.number), after: `${back.number} again, with a new number` },

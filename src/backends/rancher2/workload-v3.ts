@@ -72,7 +72,7 @@ export function targetOfV3(one: WorkloadV3, backend: string, project: string): T
   }
 }
 
-function isStrong({ hostNetwork, hostPID, hostIPC, containers }: WorkloadV3): boolean {
+export function isStrong({ hostNetwork, hostPID, hostIPC, containers }: WorkloadV3): boolean {
   const isRoot = ({ privileged, capAdd }: Container) =>
     privileged === true || (capAdd ?? []).some((one) => STRONG_CAPABILITIES.includes(one.replace(/^CAP_/, '')))
   return Boolean(hostNetwork || hostPID || hostIPC) || (containers ?? []).some(isRoot)

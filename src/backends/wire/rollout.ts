@@ -50,6 +50,16 @@ export function maybe(error: unknown, signal: AbortSignal): unknown {
     : error
 }
 
+/** Whoever may roll out was judged by what is there now: an undo must not bring back the rights over a node that it lacks (S45). */
+export function refuseStronger(target: Target, isStrong: boolean): void {
+  if (isStrong && target.privileged !== true)
+    throw refused(
+      'unsupported',
+      `${target.name} is not privileged now, and what it would go back to is.`,
+      'Set the image that is wanted with rollout image, or go back with the engine’s own tools.',
+    )
+}
+
 /** Text of an engine as it may stand in one line. */
 export function oneLine(text: string, max = 300): string {
   const line = text.replace(/[\p{C}\s]+/gu, ' ').trim()
