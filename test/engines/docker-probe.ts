@@ -3,9 +3,16 @@
 import { docker } from '../../src/backends/docker/backend.ts'
 import type { Machine } from '../../src/backends/machine.ts'
 import type { Transports } from '../../src/backends/transport.ts'
-import type { Command } from '../../src/core/model.ts'
+import type { Command, ExecHandle } from '../../src/core/model.ts'
 
-export type Step = { readonly host: string; readonly name: string; readonly command: Command; readonly killAfterMs?: number }
+export type Step = {
+  readonly host: string
+  readonly name: string
+  readonly command: Command
+  /** After its first output. */
+  readonly killAfterMs?: number
+  readonly image?: string
+}
 export type Answer = Readonly<Record<string, unknown>>
 
 export async function probe(
@@ -16,15 +23,25 @@ export async function probe(
   const decoder = new TextDecoder()
   const said = { stdout: '', stderr: '' }
   try {
-    const backend = docker({ name: 'engine', host: step.host, plaintext: true }, outside)
-    const [target] = await backend.list({ name: step.name }, signal)
+    const backend = docker(
+      {
+        name: 'engine',
+        host: step.host,
+        plaintext: true,
+        newContainers: { networks: ['none'], memory: '64m', cpus: 1, processes: 50 },
+      },
+      outside,
+    )
+    const made = step.image === undefined ? undefined : backend.newContainer?.({ image: step.image })
+    const target = made ?? (await backend.list({ name: step.name }, signal))[0]
     if (!target) return { error: 'no such container' }
     let killed: unknown
+    let handle: ExecHandle | undefined
     for await (const event of backend.exec(target, step.command, crypto.randomUUID().replaceAll('-', ''), signal)) {
-      if (event.type === 'started' && step.killAfterMs !== undefined) {
-        const { handle } = event
+      if (event.type === 'started') handle = event.handle
+      if (event.type === 'output' && handle && step.killAfterMs !== undefined) {
         await new Promise((resolve) => setTimeout(resolve, step.killAfterMs))
-        killed = await backend.kill(target, handle, signal)
+        killed ??= await backend.kill(target, handle, signal)
       }
       if (event.type === 'output') said[event.stream] += decoder.decode(event.data)
       if (event.type === 'exit') return { ...said, code: event.code, killed, stdin: backend.traits.stdin }

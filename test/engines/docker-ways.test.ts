@@ -15,7 +15,7 @@ import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { failureOf, runOn } from '../contract/backend.ts'
 import type { Answer, Step } from './docker-probe.ts'
 import { type Relay, startRelay } from './docker-relay.ts'
-import { docker, dockerWorld, named, processesIn, socketPath } from './docker-world.ts'
+import { docker, dockerWorld, image, named, processesIn, socketPath } from './docker-world.ts'
 
 const soon = () => AbortSignal.timeout(30_000)
 
@@ -211,9 +211,19 @@ describe('the ways to a Docker Engine', { timeout: 60_000 }, () => {
     })
 
     test('[gone-is-gone] S42 a kill ends it all', async () => {
-      const answer = await ask({ command: { argv: ['/bin/sh', '-c', 'setsid sleep 654321 & sleep 654321'] }, killAfterMs: 300 })
+      const answer = await ask({
+        command: { argv: ['/bin/sh', '-c', 'echo go; setsid sleep 654321 & sleep 654321'] },
+        killAfterMs: 300,
+      })
       expect(answer).toMatchObject({ killed: { result: 'gone' } })
       expect(processesIn(name, 'sleep 654321')).toEqual([])
+    })
+
+    test('a command in a new container', async () => {
+      const command = { argv: ['/bin/sh', '-c', 'echo out; echo err >&2; exit 3'] } as const
+      expect(await ask({ command, image })).toMatchObject({ stdout: 'out\n', stderr: 'err\n', code: 3 })
+      const ended = await ask({ command: { argv: ['/bin/sh', '-c', 'echo go; sleep 654322'] }, image, killAfterMs: 500 })
+      expect(ended.killed).toEqual({ result: 'gone' })
     })
 
     test('a failed start is told as such', async () => {
