@@ -8,6 +8,7 @@ import { kubernetes } from '../../src/backends/kubernetes/connect.ts'
 import { execRights, roleYaml, rolloutRights, subjectOf } from '../../src/backends/kubernetes/rights.ts'
 import type { KubernetesSettings } from '../../src/backends/kubernetes/settings.ts'
 import type { Machine } from '../../src/backends/machine.ts'
+import type { Reach } from '../../src/backends/transport.ts'
 import { parseConfig } from '../../src/config.ts'
 import { DroverError } from '../../src/core/errors.ts'
 import type { ExecEvent } from '../../src/core/model.ts'
@@ -19,6 +20,7 @@ import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
 import { failureOf, newExec } from '../contract/backend.ts'
 import { processEngine } from '../peers/engine-process.ts'
+import { privateCa } from '../peers/private-ca.ts'
 import { peerWith, soon } from './kubernetes-cluster.ts'
 
 const machine = nodeMachine()
@@ -358,6 +360,40 @@ describe('an address and a token', () => {
     const error = await failureOf(backend.list({}, soon()))
     expect(error.code).toBe('backend_unauthorized')
     expect(JSON.stringify(error.toFailure()) + String(error.stack)).not.toContain('a-token-that-is-wrong')
+  })
+
+  test('S31 a CA that is named is the only one, wherever it is named: the system’s are not trusted beside it', async () => {
+    const peer = await peerWith({ pods: POD })
+    const { ca } = privateCa('Cluster CA')
+    const dir = folder()
+    writeFileSync(join(dir, 'ca.crt'), ca)
+    writeFileSync(join(dir, 'token'), 'x')
+    const data = btoa(ca)
+    const inPod: Machine = {
+      ...machine,
+      env: { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: '1' },
+      readText: (path) => machine.readText(path.replace('/var/run/secrets/kubernetes.io/serviceaccount', dir)),
+    }
+    const config = { 'idp-certificate-authority-data': data, 'id-token': 'x' }
+    const user = { 'auth-provider': { name: 'oidc', config } }
+    const server = { server: peer.url, token: new Secret('0123456789') }
+    for (const settings of [
+      { ...server, ca: new Secret(ca) },
+      { ...server, ca: join(dir, 'ca.crt') },
+      { inCluster: true as const },
+      { kubeconfig: kubeconfig(peer, { cluster: { 'certificate-authority-data': data } }) },
+      { kubeconfig: kubeconfig(peer, { cluster: { 'certificate-authority': join(dir, 'ca.crt') }, user }) },
+    ]) {
+      const asked: Reach[] = []
+      const transport = (reach: Reach) => {
+        asked.push(reach)
+        return nodeTransport(reach)
+      }
+      const backend = kubernetes('kube', { impersonate: 'none', ...settings }, { transport, machine: inPod })
+      await backend.list({}, soon()).catch(() => undefined)
+      expect(asked).not.toEqual([])
+      for (const reach of asked) expect(reach).toEqual({ ca, caOnly: true })
+    }
   })
 
   test('Workers has no files and no CA of its own: both are refused at start-up', () => {

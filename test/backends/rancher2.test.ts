@@ -9,6 +9,8 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { type Rancher2Options, rancher2 } from '../../src/backends/rancher2/backend.ts'
 import { refusal } from '../../src/backends/rancher2/errors.ts'
+import { wayTo } from '../../src/backends/rancher2/reach.ts'
+import type { Reach } from '../../src/backends/transport.ts'
 import { type KubernetesPeer, startKubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
 import {
   bearerOf,
@@ -410,6 +412,22 @@ describe('whom drover trusts', () => {
     writeFileSync(ca, one.ca)
     const [target] = await backend.list({ name: 'stray-1' }, soon())
     expect((await runOn(backend, target!, { argv: ['true'] })).code).toBe(0)
+  })
+
+  test('S31 a CA that is named is the only one: the system’s are not trusted beside it', async () => {
+    const w = await world({ tls: one })
+    const folder = mkdtempSync(join(tmpdir(), 'drover-ca-'))
+    open.push(async () => rmSync(folder, { recursive: true }))
+    const ca = join(folder, 'ca.pem')
+    writeFileSync(ca, one.ca)
+    const asked: Reach[] = []
+    const transport = (reach: Reach) => {
+      asked.push(reach)
+      return nodeTransport(reach)
+    }
+    const way = wayTo(w.rancher.url, { ca }, { transport, machine: nodeMachine() })
+    await way.http({ method: 'GET', url: `${w.rancher.url}/v3/settings/cacerts`, signal: soon() })
+    expect(asked).toEqual([{ ca: one.ca, caOnly: true }])
   })
 
   test('S31 a pinned fingerprint lets in that CA and no other, and the key is not sent to find out', async () => {

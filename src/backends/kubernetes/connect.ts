@@ -130,7 +130,7 @@ function reader(settings: KubernetesSettings, ways: Ways): () => Promise<Plan> {
     const plan: Plan = {
       says: server,
       server: server.replace(/\/+$/, ''),
-      reach: { ...(settings.insecureSkipVerify ? { insecure: true } : {}), ...(ca instanceof Secret ? { ca: ca.reveal() } : {}) },
+      reach: { ...(settings.insecureSkipVerify ? { insecure: true } : {}), ...(ca instanceof Secret ? only(ca.reveal()) : {}) },
       credential: { token: token.reveal() },
     }
     if (typeof ca !== 'string') {
@@ -139,7 +139,7 @@ function reader(settings: KubernetesSettings, ways: Ways): () => Promise<Plan> {
       return async () => plan
     }
     const machine = machineOf(ways, 'ca: as a file')
-    return async () => ({ ...plan, reach: { ...plan.reach, ca: await pem(machine, ca, 'ca') } })
+    return async () => ({ ...plan, reach: { ...plan.reach, ...only(await pem(machine, ca, 'ca')) } })
   }
   if (kubeconfig !== undefined) {
     const machine = machineOf(ways, 'kubeconfig')
@@ -176,7 +176,7 @@ async function fromServiceAccount(machine: Machine): Promise<Plan> {
     says: 'the pod’s service account',
     server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
     namespace: namespace || undefined,
-    reach: { ca: await pem(machine, `${ACCOUNT}/ca.crt`, 'the pod’s service account') },
+    reach: only(await pem(machine, `${ACCOUNT}/ca.crt`, 'the pod’s service account')),
     credential: { source: () => tokenFile(machine, `${ACCOUNT}/token`), of: 'token' },
   }
 }
@@ -200,7 +200,7 @@ async function fromKubeconfig(machine: Machine, file: string, context: string | 
     server: cluster.server.replace(/\/+$/, ''),
     namespace: entry.namespace,
     reach: {
-      ...(ca === undefined ? {} : { ca }),
+      ...(ca === undefined ? {} : only(ca)),
       ...(cluster['tls-server-name'] ? { serverName: cluster['tls-server-name'] } : {}),
       ...(cluster['insecure-skip-tls-verify'] ? { insecure: true } : {}),
       ...(cluster['proxy-url'] ? { proxy: cluster['proxy-url'] } : {}),
@@ -241,10 +241,13 @@ async function credentialOf({ user, cluster }: Entry, reading: Reading): Promise
       config['idp-certificate-authority'],
       'idp-certificate-authority',
     )
-    return { source: () => oidc(config, reading.transport(ca === undefined ? {} : { ca }), where), of: config }
+    return { source: () => oidc(config, reading.transport(ca === undefined ? {} : only(ca)), where), of: config }
   }
   return {}
 }
+
+/** As for kubectl, a CA that is named is the only one. */
+const only = (ca: string): Reach => ({ ca, caOnly: true })
 
 async function pem(machine: Machine, path: string, where: string): Promise<string> {
   const text = await machine.readText(path)

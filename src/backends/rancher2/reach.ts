@@ -34,7 +34,7 @@ function trusting(base: string, trust: Trust, { transport, machine }: Ways): Tra
   if (ca !== undefined && machine !== undefined)
     return later(async () => {
       const pem = await machine.readText(ca)
-      if (pem !== undefined && certificatesIn(pem).length > 0) return transport({ ca: pem })
+      if (pem !== undefined && certificatesIn(pem).length > 0) return transport({ ca: pem, caOnly: true })
       const problem = pem === undefined ? 'is not there' : 'holds no certificate in PEM'
       throw no('config', `The file ${ca} of Rancher’s CA ${problem}.`, `Make it with: drover trust ${base} --out ${ca}`)
     })
