@@ -98,9 +98,37 @@ test('S45 the host’s namespaces, strong capabilities, and a spec that cannot b
     expect(isPrivileged({ linux: { namespaces: namespaces.filter((one) => one.type !== type) } })).toBe(true)
   const shared = (path: string) => ({ linux: { namespaces: [{ type: 'pid', path }, ...namespaces.slice(1)] } })
   expect(isPrivileged(shared('/proc/1/ns/pid'))).toBe(true)
-  expect(isPrivileged(shared('/proc/4711/ns/pid'))).toBe(false)
+  // Whose process that is, nothing here says.
+  expect(isPrivileged(shared('/proc/4711/ns/pid'))).toBe(true)
+  expect(isPrivileged(shared('/var/run/netns/one'))).toBe(false)
   expect(isPrivileged({ windows: {} })).toBe(true)
   expect(isPrivileged(null)).toBe(true)
+})
+
+test('S45 a pod with the host’s network, processes or IPC counts as privileged, though its containers name the sandbox’s namespaces', () => {
+  // As the CRI writes them (pkg/cri/opts, WithPodNamespaces).
+  const inPod = namespaces.map(({ type }) =>
+    type === 'mount' ? { type } : { type, path: `/proc/4711/ns/${type === 'network' ? 'net' : type}` },
+  )
+  const pod = { 'io.kubernetes.pod.uid': 'u1' }
+  const sandboxLabels = { ...pod, 'io.cri-containerd.kind': 'sandbox' }
+  const isStrong = (...sandboxes: readonly (readonly object[])[]) =>
+    targetsOf(
+      [
+        container('c', pod, { linux: { namespaces: inPod } }),
+        container('other', { 'io.kubernetes.pod.uid': 'u2', 'io.cri-containerd.kind': 'sandbox' }),
+        ...sandboxes.map((own, at) => container(`s${at}`, sandboxLabels, { linux: { namespaces: own } })),
+      ],
+      new Set(['c']),
+      'ctd',
+    )[0]?.privileged === true
+  const usual = namespaces.map((one) => (one.type === 'network' ? { ...one, path: '/var/run/netns/cni-1' } : one))
+  expect(isStrong(usual)).toBe(false)
+  for (const missing of ['network', 'pid', 'ipc']) {
+    const lacking = usual.filter(({ type }) => type !== missing)
+    expect([missing, isStrong(lacking), isStrong(lacking, usual), isStrong(usual, lacking)]).toEqual([missing, true, true, true])
+  }
+  expect(isStrong()).toBe(true)
 })
 
 test('only what means the same to containerd is asked of it', () => {

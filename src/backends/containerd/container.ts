@@ -46,15 +46,16 @@ const OWN_NAMESPACES = ['pid', 'ipc', 'mount', 'network']
 /** The containers that run. The labels of a pod are those of its sandbox: its containers count as having them. */
 export function targetsOf(containers: readonly Container[], running: ReadonlySet<string>, backend: string): readonly Target[] {
   const sandboxes = containers.filter(({ labels }) => labels[kube.kind] === 'sandbox')
-  const podLabels = new Map(sandboxes.map(({ labels }) => [labels[kube.uid], labels]))
+  const pods = Map.groupBy(sandboxes, ({ labels }) => labels[kube.uid] ?? '')
   return containers
     .filter(({ id, labels }) => running.has(id) && labels[kube.kind] !== 'sandbox')
-    .map((one) => targetOf(one, podLabels.get(one.labels[kube.uid] ?? '') ?? {}, backend))
+    .map((one) => targetOf(one, pods.get(one.labels[kube.uid] ?? '') ?? [], backend))
 }
 
-function targetOf(container: Container, podLabels: Readonly<Record<string, string>>, backend: string): Target {
+/** `sandboxes`: of its pod; one that was made anew leaves the old one for a while. */
+function targetOf(container: Container, sandboxes: readonly Container[], backend: string): Target {
   const { id, image } = container
-  const labels = { ...podLabels, ...container.labels }
+  const labels = { ...sandboxes.at(-1)?.labels, ...container.labels }
   const pod = labels[kube.pod]
   const inPod = labels[kube.container]
   const named = labels['nerdctl/name']
@@ -80,18 +81,28 @@ function targetOf(container: Container, podLabels: Readonly<Record<string, strin
     labels,
     facets: Object.fromEntries(Object.entries(facets).filter(([, value]) => value)),
     ...(SYSTEM.test(labels[kube.namespace] ?? '') ? { system: true } : {}),
-    ...(isPrivileged(specOf(container)) ? { privileged: true } : {}),
+    ...(isPrivileged(specOf(container), sandboxes.map(specOf)) ? { privileged: true } : {}),
   }
 }
 
 /** What cannot be read counts as privileged: policy then asks for the right. */
-function isPrivileged(spec: Spec | undefined): boolean {
+function isPrivileged(spec: Spec | undefined, sandboxes: readonly (Spec | undefined)[]): boolean {
   if (spec?.linux === undefined || spec.linux === null) return true
-  const own = (spec.linux.namespaces ?? []).filter(({ path }) => !path?.startsWith('/proc/1/')).map(({ type }) => type)
   return (
     (spec.process?.capabilities?.bounding ?? []).some((one) => STRONG_CAPABILITIES.includes(one)) ||
-    OWN_NAMESPACES.some((type) => !own.includes(type))
+    OWN_NAMESPACES.some((type) => !hasOwn(spec, type, sandboxes))
   )
+}
+
+/**
+ * A path to a process's namespace says whose it is only where the process is known. The CRI writes one to the sandbox's for every container
+ * of a pod (pkg/cri/opts/spec_linux_opts.go, WithPodNamespaces), also where the sandbox has the host's: then the sandbox decides (S45).
+ */
+function hasOwn(spec: Spec | undefined, type: string, sandboxes: readonly (Spec | undefined)[]): boolean {
+  const found = spec?.linux?.namespaces?.find((one) => one.type === type)
+  if (found === undefined) return false
+  if (!found.path || !/^\/+proc\//.test(found.path)) return true
+  return sandboxes.length > 0 && sandboxes.every((one) => hasOwn(one, type, []))
 }
 
 // ---- a selector as filters -------------------------------------------------------------------
