@@ -111,6 +111,9 @@ describe('addresses', () => {
     ['{ kind: docker, context: a, tls: { ca: b } }', /only with host/],
     ["{ kind: docker, host: 'unix:///a', socket: b }", /unknown key socket/],
     ['{ kind: docker, context: ../x }', /the name of a context/],
+    ["{ kind: docker, host: 'unix:///a', newContainers: { memory: lots } }", /a size like 256m/],
+    ["{ kind: docker, host: 'unix:///a', newContainers: { networks: [] } }", /networks/],
+    ["{ kind: docker, host: 'unix:///a', newContainers: { binds: [/] } }", /unknown key binds/],
   ])('drover.yaml with %s is told what to write', (entry, said) => {
     expect(() => parseConfig(`backends: { d: ${entry} }`, 'drover.yaml', {})).toThrow(said)
   })
