@@ -50,6 +50,7 @@ type Way = {
   readonly ca?: string[]
   readonly cert?: string
   readonly key?: string
+  readonly secureContext?: tls.SecureContext
   readonly servername?: string
   readonly rejectUnauthorized?: false
   readonly socketPath?: string
@@ -58,14 +59,34 @@ type Way = {
 }
 
 function wayOf({ ca, caOnly, certificate, serverName, insecure, unixSocket, program }: Reach): Way {
-  return {
+  const trust = {
     ...(ca === undefined ? {} : { ca: caOnly ? [ca] : [...tls.rootCertificates, ca] }),
     ...(certificate ?? {}),
+  }
+  return {
+    ...trust,
+    ...(ca === undefined && certificate === undefined ? {} : { secureContext: contextOf(trust) }),
     ...(serverName === undefined ? {} : { servername: serverName }),
     ...(insecure ? { rejectUnauthorized: false } : {}),
     ...(unixSocket === undefined ? {} : { socketPath: unixSocket }),
     // Typed as a socket; any stream does.
     ...(program === undefined ? {} : { createConnection: () => pipe(program) as NetSocket }),
+  }
+}
+
+/** Once: to read some 150 certificates for each connection takes ten milliseconds and most of a megabyte. */
+function contextOf(trust: tls.SecureContextOptions): tls.SecureContext {
+  try {
+    return tls.createSecureContext(trust)
+  } catch (cause) {
+    throw new DroverError(
+      {
+        code: 'config',
+        message: 'A CA, a client certificate or its key cannot be read.',
+        next: 'Each is PEM, and the key is the certificate’s own, without a passphrase.',
+      },
+      { cause },
+    )
   }
 }
 

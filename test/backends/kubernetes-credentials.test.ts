@@ -175,6 +175,12 @@ users:
     expect(() => backendWith({ kubeconfig: '/a/config:/b/config' })).toThrow(/several files/)
   })
 
+  test('a CA that is PEM only on the outside is told', async () => {
+    const broken = btoa('-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n')
+    const file = kubeconfig({ url: 'https://127.0.0.1:1' }, { cluster: { 'certificate-authority-data': broken } })
+    expect(await failureOf(backendWith({ kubeconfig: file }).list({}, soon()))).toMatchObject({ code: 'config', ran: 'no' })
+  })
+
   test('as: and its group go with every request, and not beside impersonate: actor', async () => {
     const people = [
       { name: 'drover', token: tokenOf('drover'), rules: [{ verbs: ['impersonate'], resources: ['users', 'groups'] }] },
