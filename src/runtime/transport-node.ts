@@ -82,8 +82,8 @@ function contextOf(trust: tls.SecureContextOptions): tls.SecureContext {
     throw new DroverError(
       {
         code: 'config',
-        message: 'A CA, a client certificate or its key cannot be read.',
-        next: 'Each is PEM, and the key is the certificate’s own, without a passphrase.',
+        message: 'The client certificate or its key cannot be read.',
+        next: 'Both are PEM, and the key is the certificate’s own, without a passphrase.',
       },
       { cause },
     )

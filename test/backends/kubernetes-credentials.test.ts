@@ -175,9 +175,10 @@ users:
     expect(() => backendWith({ kubeconfig: '/a/config:/b/config' })).toThrow(/several files/)
   })
 
-  test('a CA that is PEM only on the outside is told', async () => {
+  test('a client certificate that is PEM only on the outside is told', async () => {
     const broken = btoa('-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n')
-    const file = kubeconfig({ url: 'https://127.0.0.1:1' }, { cluster: { 'certificate-authority-data': broken } })
+    const user = { 'client-certificate-data': broken, 'client-key-data': broken }
+    const file = kubeconfig({ url: 'https://127.0.0.1:1' }, { user })
     expect(await failureOf(backendWith({ kubeconfig: file }).list({}, soon()))).toMatchObject({ code: 'config', ran: 'no' })
   })
 
