@@ -284,7 +284,7 @@ test('a paused Deployment takes an image and says that nothing moves', async () 
   expect((await run({ verb: 'pause' })).code).toBe(0)
   expect(JSON.stringify((await plan(to(images.after))).facts)).toContain('nothing moves until resume')
   const applied = await run(to(images.after))
-  expect([applied.code, applied.progress.at(-1)]).toEqual([0, 'paused: what is changed now waits for resume'])
+  expect([applied.code, applied.progress.at(-1)]).toEqual([0, 'taken, held until resume'])
   expect((await run({ verb: 'resume' })).code).toBe(0)
 })
 
@@ -295,10 +295,14 @@ test('a StatefulSet with a partition is done when its upper part is', async () =
   expect(applied.progress.at(-1)).toContain('partition')
 })
 
-test('a StatefulSet that updates on delete says so and is not waited for', async () => {
-  const { run } = await setUp({ kind: 'StatefulSet', spec: { updateStrategy: { type: 'OnDelete' } } })
+test('[true-ending] a StatefulSet that updates on delete says what is held, and its scale is waited for', async () => {
+  const held = 'taken, held until its pods are deleted (update strategy OnDelete)'
+  const { run, live } = await setUp({ kind: 'StatefulSet', spec: { updateStrategy: { type: 'OnDelete' } } })
+  expect((await run({ verb: 'scale', replicas: 5 })).code).toBe(0)
+  expect(await live()).toMatchObject({ status: { readyReplicas: 5 } })
   const applied = await run(to(images.after))
-  expect([applied.code, applied.progress.at(-1)]).toEqual([0, 'update strategy OnDelete: pods take it when they are deleted'])
+  expect([applied.code, applied.progress.at(-1)]).toEqual([0, held])
+  expect(applied.err).toBe(`${held}\n`)
 })
 
 test('labels of the pods find a workload as well as its own', async () => {

@@ -7,6 +7,7 @@ const workload = (spec: Partial<Workload['spec']>, status: Workload['status'], g
   spec: { selector: {}, template: { spec: { containers: [{ name: 'main', image: 'shop/api:2' }] } }, ...spec },
   status,
 })
+const image = { rollout: { verb: 'image', image: 'shop/api:2' } } as const
 const condition = (type: string, status: string, reason: string, message = '') => ({ type, status, reason, message })
 
 const three = { replicas: 3 }
@@ -20,7 +21,8 @@ test.each([
   ['one is not available', three, { ...full, availableReplicas: 2 }, 'going'],
   ['fewer are wanted and the others still end', { replicas: 1 }, full, 'going'],
   ['none is wanted', { replicas: 0 }, { observedGeneration: 2 }, 'done'],
-  ['it is paused', { ...three, paused: true }, { ...full, updatedReplicas: 0 }, 'done'],
+  ['it is paused, half-way', { ...three, paused: true }, { ...full, updatedReplicas: 1 }, 'stuck'],
+  ['it is paused, and all is there', { ...three, paused: true }, full, 'done'],
   [
     'its deadline is exceeded',
     three,
@@ -34,12 +36,12 @@ test.each([
     'going',
   ],
 ] as const)('a Deployment: %s', (_, spec, status, expected) => {
-  expect(lookAt('deployment', workload(spec, status as unknown as Workload['status']), []).status).toBe(expected)
+  expect(lookAt('deployment', workload(spec, status as unknown as Workload['status']), [], image).status).toBe(expected)
 })
 
 test('pods that a quota forbids are told, though there is no pod to look at', () => {
   const conditions = [condition('ReplicaFailure', 'True', 'FailedCreate', 'pods "api-1" is forbidden: exceeded quota')]
-  const look = lookAt('deployment', workload(three, { ...full, updatedReplicas: 0, conditions }), [])
+  const look = lookAt('deployment', workload(three, { ...full, updatedReplicas: 0, conditions }), [], image)
   expect(look).toMatchObject({ troubles: [{ who: 'its pods', why: expect.stringContaining('exceeded quota') }] })
 })
 
@@ -52,7 +54,7 @@ test.each([
   ['its revisions are two', { updateRevision: 'b', currentRevision: 'a', updatedReplicas: 2 }, 'going'],
   ['one is not ready', { updateRevision: 'b', currentRevision: 'b', readyReplicas: 2 }, 'going'],
 ] as const)('a StatefulSet: %s', (_, status, expected) => {
-  expect(lookAt('statefulset', workload(three, { ...full, availableReplicas: null, ...status }), []).status).toBe(expected)
+  expect(lookAt('statefulset', workload(three, { ...full, availableReplicas: null, ...status }), [], image).status).toBe(expected)
 })
 
 test.each([
@@ -60,5 +62,22 @@ test.each([
   [{ desiredNumberScheduled: 2, updatedNumberScheduled: 1, numberAvailable: 2 }, 'going'],
   [{ desiredNumberScheduled: 2, updatedNumberScheduled: 2, numberAvailable: 1 }, 'going'],
 ] as const)('a DaemonSet with %o is %s', (status, expected) => {
-  expect(lookAt('daemonset', workload({}, { observedGeneration: 2, ...status }), []).status).toBe(expected)
+  expect(lookAt('daemonset', workload({}, { observedGeneration: 2, ...status }), [], image).status).toBe(expected)
+})
+
+const halfway = workload({ ...three, paused: true }, { ...full, updatedReplicas: 1 } as unknown as Workload['status'])
+
+test.each([
+  ['an image, on what was paused before', { ...image, wasPaused: true }, { status: 'done', isHeld: true }],
+  ['a pause', { rollout: { verb: 'pause' } }, { status: 'done' }],
+  ['a look', { rollout: { verb: 'status' } }, { status: 'done' }],
+  ['a resume that someone takes back', { rollout: { verb: 'resume' } }, { status: 'stuck' }],
+  ['a scale, which a pause does not hold back', { rollout: { verb: 'scale', replicas: 3 } }, { status: 'done' }],
+  [
+    'a scale that someone changes',
+    { rollout: { verb: 'scale', replicas: 5 } },
+    { status: 'stuck', why: expect.stringContaining('set it to 3') },
+  ],
+] as const)('[true-ending] a paused Deployment, half-way: %s', (_, asked, expected) => {
+  expect(lookAt('deployment', halfway, [], asked)).toMatchObject(expected)
 })

@@ -91,6 +91,12 @@ workloadsContract('Rancher 1.x', async () => {
       others.set(target.native, (others.get(target.native) ?? 0) + 1)
       await send(target, 'PUT', '', { scale: scale + 1 })
     },
+    async set(target, field) {
+      // Not before what was asked first is done: until then the service offers no update.
+      await expect
+        .poll(() => send(target, 'PUT', '', { scale: 'replicas' in field ? field.replicas : 0 }).then(() => true))
+        .toBe(true)
+    },
     conflict(target, times) {
       peer.faults.http.push({ match: new RegExp(`^(POST|PUT) .*/${target.native}`), status: 409, times })
     },

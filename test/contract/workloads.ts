@@ -34,6 +34,8 @@ export type WorkloadsFixture = {
   writes(target: Target): number
   /** Someone else changes the template. */
   edit(target: Target): Promise<void>
+  /** Someone else sets one field of it. */
+  set(target: Target, field: { readonly replicas: number } | { readonly paused: true }): Promise<void>
   /** Every write is answered with 409 `times` times; `moved` if the template was really changed meanwhile. Absent where no fault can be made. */
   conflict?(target: Target, times: number, moved: boolean): void
   /** The next write is taken and its answer lost. */
@@ -80,6 +82,16 @@ export function workloadsContract(name: string, setUp: () => Promise<WorkloadsFi
       return appliedOf(events)
     }
     const run = async (target: Target, rollout: Rollout) => apply(target, rollout, await plan(target, rollout))
+    /** `act` comes when the change was taken and is not looked at yet. */
+    const meanwhile = async (target: Target, rollout: Rollout, act: () => Promise<void>): Promise<Applied> => {
+      const events: ExecEvent[] = []
+      const applying = f.workloads.apply(target, rollout, await plan(target, rollout), newExec(), soon())
+      for await (const event of applying) {
+        events.push(event)
+        if (event.type === 'started') await act()
+      }
+      return appliedOf(events)
+    }
     const image = (to: string, container?: string): Rollout => ({
       verb: 'image',
       image: to,
@@ -295,6 +307,35 @@ export function workloadsContract(name: string, setUp: () => Promise<WorkloadsFi
       expect((await run(target, { verb: 'resume' })).code).toBe(0)
       expect((await failureOf(plan(target, { verb: 'resume' }))).message).toMatch(/not paused/)
       expect((await run(target, { verb: 'restart' })).code).toBe(0)
+    })
+
+    test('[true-ending] paused, an image is taken and told as held, and a scale is waited for', async () => {
+      if (!can('pause')) return
+      const target = await f.fresh()
+      expect((await run(target, { verb: 'pause' })).code).toBe(0)
+      expect((await run(target, { verb: 'scale', replicas: 3 })).code).toBe(0)
+      expect(await f.countOf(target)).toEqual({ wanted: 3, running: 3 })
+      const held = await run(target, image(f.images.after))
+      expect([held.code, held.err]).toEqual([0, 'taken, held until resume\n'])
+      expect((await run(target, { verb: 'status' })).progress.at(-1)).toMatch(/^paused: .*0 .*updated/)
+      expect((await run(target, { verb: 'resume' })).code).toBe(0)
+      expect(await f.countOf(target)).toEqual({ wanted: 3, running: 3 })
+    })
+
+    test('[true-ending] a rollout that someone else pauses half-way is stuck, and no success', async () => {
+      if (!can('pause')) return
+      const target = await f.fresh()
+      const applied = await meanwhile(target, image(f.images.missing), () => f.set(target, { paused: true }))
+      expect(applied.code).toBe(1)
+      expect(applied.err).toMatch(/^stuck: someone else has paused it meanwhile/m)
+    })
+
+    test('[true-ending] a scale that someone else sets to another number is stuck, and no success', async () => {
+      if (!can('scale')) return
+      const target = await f.fresh()
+      const applied = await meanwhile(target, { verb: 'scale', replicas: 4 }, () => f.set(target, { replicas: 1 }))
+      expect(applied.code).toBe(1)
+      expect(applied.err).toMatch(/^stuck: someone else, or an autoscaler, has set it to 1 meanwhile/m)
     })
 
     test('finish ends an upgrade for good, or is refused where there is no such thing', async () => {

@@ -181,6 +181,10 @@ export function kubernetesFixture(
       const answer = await ask(cluster, 'PATCH', `${base}/${nameOf(target)}`, { spec }, type)
       if (answer.status !== 200) throw new Error(`the edit was refused with ${answer.status}`)
     },
+    async set(target, field) {
+      const answer = await ask(cluster, 'PATCH', `${base}/${nameOf(target)}`, { spec: field }, 'application/merge-patch+json')
+      if (answer.status !== 200) throw new Error(`the change was refused with ${answer.status}`)
+    },
     lastWords: options.lastWords ?? crashing,
     ...(options.conflict ? { conflict: options.conflict } : {}),
     ...(options.loseAnswer ? { loseAnswer: options.loseAnswer } : {}),

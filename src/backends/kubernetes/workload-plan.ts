@@ -174,7 +174,7 @@ export function undoOf({ number, says }: Revision): NonNullable<Plan['undo']> {
 
 function standing(kind: Kind, workload: Workload, current: Revision | undefined): readonly Fact[] {
   const { spec, status } = workload
-  const look = lookAt(kind, workload, [])
+  const look = lookAt(kind, workload, [], { rollout: { verb: 'status' } })
   return [
     { name: 'state', before: look.status === 'stuck' ? `stuck: ${look.why}` : look.text },
     ...(current ? [{ name: 'revision', before: String(current.number) }] : []),

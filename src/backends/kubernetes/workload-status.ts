@@ -2,7 +2,7 @@
 
 import * as z from 'zod'
 import { BackendError } from '../../core/errors.ts'
-import { type Look, oneLine, type Trouble } from '../wire/rollout.ts'
+import { type Asked, type Look, oneLine, outscaled, paused, type Trouble } from '../wire/rollout.ts'
 import type { Api } from './api.ts'
 import { type Kind, RESTARTED_AT, selectorQuery, type Workload, wantedOf } from './workload.ts'
 
@@ -49,24 +49,34 @@ const FATAL =
   /^(ErrImagePull|ImagePullBackOff|ImageInspectError|ErrImageNeverPull|InvalidImageName|RegistryUnavailable|CrashLoopBackOff|CreateContainerConfigError|CreateContainerError|RunContainerError|PreStartHookError|PostStartHookError|StartError)$/
 
 /** As `kubectl rollout status` decides (kubectl pkg/polymorphichelpers/rollout_status.go), and stricter: an old replica that still ends is not done. */
-export function lookAt(kind: Kind, workload: Workload, troubles: readonly Trouble[]): Look {
+export function lookAt(kind: Kind, workload: Workload, troubles: readonly Trouble[], asked: Asked): Look {
   const { metadata, spec, status } = workload
   const wanted = wantedOf(kind, workload)
+  const { verb } = asked.rollout
+  const other = outscaled(asked, wanted)
+  if (other) return other
   if ((status?.observedGeneration ?? 0) < (metadata.generation ?? 0))
     return { status: 'going', text: 'waiting for the controller', mark: `unseen ${metadata.generation}`, troubles }
-  if (spec.paused === true) return { status: 'done', text: 'paused: what is changed now waits for resume' }
   const at = countsOf(kind, workload)
   const text = `${at.updated} of ${wanted} updated, ${at.available} available${at.old > 0 ? `, ${at.old} old ones left` : ''}`
   const all = [...troubles, ...failedReplicas(workload)]
   const progressing = status?.conditions?.find(({ type }) => type === 'Progressing')
   if (kind === 'deployment' && progressing?.reason === 'ProgressDeadlineExceeded')
     return { status: 'stuck', why: oneLine(progressing.message ?? 'its progress deadline is exceeded'), troubles: all }
-  if (kind !== 'deployment' && spec.updateStrategy?.type === 'OnDelete')
-    return { status: 'done', text: 'update strategy OnDelete: pods take it when they are deleted' }
+  const isPaused = spec.paused === true
+  const isOnDelete = kind !== 'deployment' && spec.updateStrategy?.type === 'OnDelete'
+  const isThere = at.all === wanted && at.available >= wanted
+  const going: Look = { status: 'going', text, mark: `${at.updated} ${at.available} ${at.all}`, troubles: all }
+  // Neither holds back the number of pods, only what is in them.
+  if (verb === 'scale' && (isPaused || isOnDelete)) return isThere ? { status: 'done', text } : going
   const needed = Math.max(0, wanted - (kind === 'statefulset' ? (spec.updateStrategy?.rollingUpdate?.partition ?? 0) : 0))
-  const isDone = at.updated >= needed && at.all === wanted && at.available >= wanted && (at.old === 0 || needed < wanted)
+  const isDone = at.updated >= needed && isThere && (at.old === 0 || needed < wanted)
+  if (isPaused) return paused(asked, text, isDone)
   if (isDone) return { status: 'done', text: needed < wanted ? `${text} (partition ${wanted - needed})` : text }
-  return { status: 'going', text, mark: `${at.updated} ${at.available} ${at.all}`, troubles: all }
+  if (isOnDelete && verb === 'status') return { status: 'done', text: `update strategy OnDelete: ${text}` }
+  if (isOnDelete)
+    return { status: 'done', text: 'taken, held until its pods are deleted (update strategy OnDelete)', isHeld: true }
+  return going
 }
 
 function countsOf(

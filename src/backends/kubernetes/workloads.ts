@@ -5,7 +5,17 @@ import { BackendError } from '../../core/errors.ts'
 import type { BackendKind, ExecEvent, Selector, Target } from '../../core/model.ts'
 import type { Workloads } from '../../core/ports.ts'
 import { TransportError } from '../transport.ts'
-import { type Applying, changed, pace as defaultPace, maybe, type Pace, pause, sealOf, watch } from '../wire/rollout.ts'
+import {
+  type Applying,
+  type Asked,
+  changed,
+  pace as defaultPace,
+  maybe,
+  type Pace,
+  pause,
+  sealOf,
+  watch,
+} from '../wire/rollout.ts'
 import { type Api, surelyUnsent } from './api.ts'
 import type { KubernetesOptions } from './backend.ts'
 import { namespacesFor } from './pod.ts'
@@ -57,24 +67,24 @@ async function* apply(api: Api, options: WorkloadsOptions, applying: Applying): 
   const started: ExecEvent = { type: 'started', handle: { target: target.id, exec } }
   if (rollout.verb === 'status') {
     yield started
-    yield* watchWorkload(api, pace, target, signal, { isLook: true })
+    yield* watchWorkload(api, pace, target, signal, { rollout })
     return
   }
-  const template = await send(api, options, applying)
+  const taken = await send(api, options, applying)
   yield started
-  yield* watchWorkload(api, pace, target, signal, { template })
+  yield* watchWorkload(api, pace, target, signal, { rollout, ...taken })
 }
 
 const Answer = z.object({ spec: z.object({ template: z.unknown() }) })
 /** Only while the workload is still as it was planned for: what moved is its status, which is no one's change. */
 const MAX_CONFLICTS = 8
 
-/** One patch that is taken, locked to the object that was looked at. Returns its template as it is now. */
+/** One patch that is taken, locked to the object that was looked at. Returns its template as it is now, and whether it was paused before. */
 async function send(
   api: Api,
   { headersFor }: WorkloadsOptions,
   { target, rollout, plan, signal, by }: Applying,
-): Promise<unknown> {
+): Promise<{ readonly template: unknown; readonly wasPaused: boolean }> {
   const marked = plan.facts.find(({ name }) => name === 'restarted')?.after ?? ''
   for (let conflicts = 0; ; conflicts += 1) {
     const now = await draft(api, target, rollout, marked, signal).catch((error: unknown) => {
@@ -93,7 +103,7 @@ async function send(
         headers: headersFor?.(by) ?? {},
         signal,
       })
-      return templateOf(response.body)
+      return { template: templateOf(response.body), wasPaused: now.workload.spec.paused === true }
     } catch (error) {
       if (!(error instanceof BackendError)) throw maybe(error, signal)
       // `changed` is HTTP 409: it was not taken.
@@ -131,7 +141,7 @@ export async function* watchWorkload(
   pace: Pace,
   target: Target,
   signal: AbortSignal,
-  options: { readonly isLook?: boolean; readonly template?: unknown },
+  asked: Asked & { readonly template?: unknown },
 ): AsyncGenerator<ExecEvent> {
   const { kind, path } = pathOf(target)
   let seen: readonly PodTrouble[] = []
@@ -141,18 +151,18 @@ export async function* watchWorkload(
     async look(within) {
       const workload = await api.read('GET', path, Workload, { what: target.name, signal: within })
       const wasReplaced =
-        options.template !== undefined && (await sealOf(workload.spec.template)) !== (await sealOf(options.template))
+        asked.template !== undefined && (await sealOf(workload.spec.template)) !== (await sealOf(asked.template))
       if (wasReplaced)
         return {
           status: 'stuck',
           why: `someone else has changed it meanwhile, to ${imagesIn(workload.spec.template)}`,
           troubles: [],
         }
-      const quick = lookAt(kind, workload, [])
+      const quick = lookAt(kind, workload, [], asked)
       if (quick.status === 'done') return quick
       seen = await troublesOf(api, workload, within)
-      const look = lookAt(kind, workload, seen)
-      if (!options.isLook || look.status !== 'going') return look
+      const look = lookAt(kind, workload, seen, asked)
+      if (asked.rollout.verb !== 'status' || look.status !== 'going') return look
       // A look at how it stands waits for nothing.
       return look.troubles.length > 0 ? { ...look, status: 'stuck', why: look.text } : { ...look, status: 'done' }
     },

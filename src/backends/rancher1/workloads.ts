@@ -4,7 +4,17 @@ import { BackendError } from '../../core/errors.ts'
 import type { ExecEvent, Selector, Target } from '../../core/model.ts'
 import type { Workloads } from '../../core/ports.ts'
 import { type HttpResponse, type Transport, TransportError } from '../transport.ts'
-import { type Applying, changed, pace as defaultPace, maybe, oneLine, type Pace, stderr, watch } from '../wire/rollout.ts'
+import {
+  type Applying,
+  changed,
+  pace as defaultPace,
+  maybe,
+  oneLine,
+  outscaled,
+  type Pace,
+  stderr,
+  watch,
+} from '../wire/rollout.ts'
 import { type Api, errorCode, refusal } from './api.ts'
 import { lastLines } from './last-lines.ts'
 import {
@@ -127,7 +137,7 @@ async function* watching(
       const service = await read(api, target, within)
       const instances = await api.list(`services/${target.native}/instances`, Instance, within)
       seen = troublesOf(instances)
-      const look = lookAt(service, instances, wanted)
+      const look = outscaled({ rollout }, service.scale) ?? lookAt(service, instances, wanted)
       if (look.status !== 'going') return look
       // Canceled, its containers may be in any health: the way back mends that.
       if (!isLast && service.state === goal) return { status: 'done', text: look.text }

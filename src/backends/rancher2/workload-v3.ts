@@ -3,7 +3,7 @@
 import * as z from 'zod'
 import type { Target, TargetId } from '../../core/model.ts'
 import { STRONG_CAPABILITIES, SYSTEM } from '../kubernetes/pod.ts'
-import { type Fact, type Look, oneLine } from '../wire/rollout.ts'
+import { type Asked, type Fact, type Look, oneLine, outscaled, paused } from '../wire/rollout.ts'
 
 const Texts = z.record(z.string(), z.string())
 const Container = z.looseObject({
@@ -111,12 +111,23 @@ export function standingV3(one: WorkloadV3): readonly Fact[] {
 }
 
 /** Done is `active` and at rest; a Deployment has to have seen the change, too. */
-export function lookAtV3(one: WorkloadV3, isSeen: boolean): Look {
+export function lookAtV3(one: WorkloadV3, isSeen: boolean, asked: Asked): Look {
   const status = one.deploymentStatus
+  const { verb } = asked.rollout
+  const other = outscaled(asked, one.scale)
+  if (other) return other
   const counts = status ? `: ${status.updatedReplicas ?? 0} updated, ${status.availableReplicas ?? 0} available` : ''
-  const text = `${one.state ?? '?'}${one.paused ? ', paused' : ''}${counts}`
+  const text = `${one.state ?? '?'}${counts}`
   const late = status?.conditions?.find((each) => each.type === 'Progressing' && each.reason === 'ProgressDeadlineExceeded')
   if (late && isSeen) return { status: 'stuck', why: oneLine(late.message ?? 'its progress deadline is exceeded'), troubles: [] }
-  if (isSeen && ((one.state === 'active' && one.transitioning !== 'yes') || one.paused === true)) return { status: 'done', text }
-  return { status: 'going', text, mark: text, troubles: [] }
+  const going: Look = { status: 'going', text, mark: text, troubles: [] }
+  if (!isSeen) return going
+  if (one.paused === true) {
+    // Its state says nothing of its pods then. Their number is not held back, only what is in them.
+    const wanted = one.scale ?? 0
+    const isThere = (status?.replicas ?? 0) === wanted && (status?.availableReplicas ?? 0) >= wanted
+    if (verb === 'scale') return isThere ? { status: 'done', text } : going
+    return paused(asked, text, isThere && (status?.updatedReplicas ?? 0) === wanted)
+  }
+  return one.state === 'active' && one.transitioning !== 'yes' ? { status: 'done', text } : going
 }

@@ -48,7 +48,7 @@ async function* apply(options: V3Options, applying: Applying): AsyncGenerator<Ex
   const started: ExecEvent = { type: 'started', handle: { target: target.id, exec } }
   if (now.change === undefined) {
     yield started
-    yield* watching(options, applying, { isLook: true, isSeen: () => true })
+    yield* watching(options, applying, { isSeen: () => true })
     return
   }
   if ((await planOf(now)).seal !== plan.seal) throw changed(target.name)
@@ -67,7 +67,7 @@ async function* apply(options: V3Options, applying: Applying): AsyncGenerator<Ex
     const seen = one.deploymentStatus?.observedGeneration
     return isSame || (before != null && seen != null ? seen > before : looks > 2)
   }
-  yield* watching(options, applying, { isSeen })
+  yield* watching(options, applying, { isSeen, wasPaused: now.workload.paused === true })
 }
 
 /** Once: an action's answer is empty, and a PUT's tells nothing that the next look does not. */
@@ -109,8 +109,8 @@ function* overtaken(rollout: Rollout, { workload: before, change }: Draft, after
 
 async function* watching(
   options: V3Options,
-  { target, signal }: Applying,
-  how: { readonly isLook?: boolean; readonly isSeen: (one: WorkloadV3) => boolean },
+  { target, rollout, signal }: Applying,
+  how: { readonly wasPaused?: boolean; readonly isSeen: (one: WorkloadV3) => boolean },
 ): AsyncGenerator<ExecEvent> {
   const { plain } = pathOf(options, target)
   let seen: readonly PodTrouble[] = []
@@ -119,11 +119,11 @@ async function* watching(
     signal,
     async look(within) {
       const workload = await read(options, target, within)
-      const look = lookAtV3(workload, how.isSeen(workload))
+      const look = lookAtV3(workload, how.isSeen(workload), { rollout, wasPaused: how.wasPaused ?? false })
       if (look.status === 'done') return look
       seen = await podTroubles(options.cluster, plain, target, within)
       if (look.status === 'stuck') return { ...look, troubles: seen }
-      if (!how.isLook) return { ...look, troubles: seen }
+      if (rollout.verb !== 'status') return { ...look, troubles: seen }
       // A look at how it stands waits for nothing.
       return seen.length > 0 ? { status: 'stuck', why: look.text, troubles: seen } : { status: 'done', text: look.text }
     },

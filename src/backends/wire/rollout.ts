@@ -88,9 +88,30 @@ export type Trouble = { readonly who: string; readonly why: string }
 
 /** How a change stands. `mark` is whatever differs when it gets on. */
 export type Look =
-  | { readonly status: 'done'; readonly text: string }
+  /** `isHeld`: taken, and it moves nothing before somebody does more; that is told in the answer, too. */
+  | { readonly status: 'done'; readonly text: string; readonly isHeld?: boolean }
   | { readonly status: 'going'; readonly text: string; readonly mark: string; readonly troubles: readonly Trouble[] }
   | { readonly status: 'stuck'; readonly why: string; readonly troubles: readonly Trouble[] }
+
+/** What the looks are for. */
+export type Asked = {
+  readonly rollout: Rollout
+  /** It was paused when the change was planned, and the plan said so. */
+  readonly wasPaused?: boolean
+}
+
+/** A success is measured against what was asked for, not against what somebody has made of it meanwhile. */
+export function outscaled({ rollout }: Asked, replicas: number | null | undefined): Look | undefined {
+  if (rollout.verb !== 'scale' || replicas == null || replicas === rollout.replicas) return undefined
+  return { status: 'stuck', why: `someone else, or an autoscaler, has set it to ${replicas} meanwhile`, troubles: [] }
+}
+
+/** Of a workload that is paused; `isThere`: it has come to what was asked for all the same. */
+export function paused({ rollout, wasPaused }: Asked, text: string, isThere: boolean): Look {
+  if (isThere || rollout.verb === 'status' || rollout.verb === 'pause') return { status: 'done', text: `paused: ${text}` }
+  if (wasPaused) return { status: 'done', text: 'taken, held until resume', isHeld: true }
+  return { status: 'stuck', why: `someone else has paused it meanwhile, at ${text}`, troubles: [] }
+}
 
 export type Pace = {
   /** Between two looks, at first and at most. */
@@ -147,6 +168,7 @@ export async function* watch(options: Watched): AsyncGenerator<ExecEvent> {
       seenAt = now
       if (look.status === 'done') {
         if (look.text !== told) yield { type: 'progress', text: look.text }
+        if (look.isHeld) yield stderr(look.text)
         yield { type: 'exit', code: 0 }
         return
       }

@@ -78,7 +78,7 @@ export function createController(world: World, objects: Objects) {
     const own = objects.all('replicasets').filter(ownedBy(deployment))
     const template = object(spec(deployment).template)
     const hash = hashOf(template)
-    const name = `${nameOf(deployment)}-${hash}`
+    const name = setName(deployment)
     const found = own.find((one) => nameOf(one) === name)
     const number = (one: JsonObject) => Number(object(meta(one).annotations)[REVISION] ?? 0)
     const newest = Math.max(0, ...own.map(number))
@@ -99,6 +99,10 @@ export function createController(world: World, objects: Objects) {
 
   function newMetadata(owner: JsonObject, name: string, kind: string): JsonObject {
     return { name, namespace: spaceOf(owner), ownerReferences: refer(owner, kind), creationTimestamp: stamp() }
+  }
+
+  function setName(deployment: JsonObject): string {
+    return `${nameOf(deployment)}-${hashOf(object(spec(deployment).template))}`
   }
 
   /** One pod more than wanted, none missing: `maxSurge: 25%, maxUnavailable: 25%` of few. */
@@ -128,7 +132,8 @@ export function createController(world: World, objects: Objects) {
       else moved = false
     }
     const all = sets().flatMap(podsOf)
-    const updated = current ? podsOf(current) : []
+    // Paused, no set is made for a new template, and what is old is not counted as updated [kubernetes pkg/controller/deployment sync.go].
+    const updated = current && nameOf(current) === setName(deployment) ? podsOf(current) : []
     const available = all.filter(isReady).length
     const key = `${spaceOf(deployment)}/${nameOf(deployment)}`
     const isDone = updated.length === wanted && all.length === wanted && available === wanted
