@@ -6,12 +6,8 @@ import type { Command, ExecEvent, Target } from '../../core/model.ts'
 import { TransportError, UpgradeRefused } from '../transport.ts'
 import { type Api, messageOf, parsed, protocol, refusal, unreachable } from './api.ts'
 import { dockerFrames, NotFrames, type Piece } from './frames.ts'
+import { type Begun, type BegunExecs, handleText, remember } from './handle.ts'
 import { ENGINE_TEXT_BYTES, mayBeEngine, startFailure } from './start-failure.ts'
-
-/** What became of an execution's own request, for a kill that comes before its first word. */
-export type Begun = { readonly id: string; readonly user: string | undefined; asked: boolean }
-/** By the execution's id, while it may still be asked for. */
-export type BegunExecs = Map<string, Begun>
 
 export type Connection = { readonly api: Api; readonly begun: BegunExecs }
 export type What = {
@@ -22,8 +18,6 @@ export type What = {
 }
 
 export const MARKER = 'DROVER_EXEC'
-/** More would be runs whose end nobody waited for. */
-const MAX_BEGUN = 1000
 /** MAX_ARG_STRLEN of Linux, with its NUL and a name before the value. What is longer would end as the command's own exit code 1. */
 const MAX_WORD_BYTES = 131_072 - 256
 const STDIN_PIECE_BYTES = 64 * 1024
@@ -274,32 +268,6 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', done, { once: true })
     if (signal.aborted) done()
   })
-}
-
-/** All that a kill in another process needs: the marker, the engine's own id, and the user, who may be the only one that can look. */
-export function handleText({
-  exec,
-  id,
-  user,
-}: {
-  readonly exec: string
-  readonly id: string
-  readonly user: string | undefined
-}): string {
-  return user === undefined ? `${exec}.${id}` : `${exec}.${id}.${user}`
-}
-
-export function readHandle(text: string): { readonly exec: string; readonly id?: string; readonly user?: string } {
-  const [, exec = text, id, user] = /^([^.]*)(?:\.([0-9a-f]{64})(?:\.([\s\S]+))?)?$/.exec(text) ?? []
-  return { exec, ...(id === undefined ? {} : { id }), ...(user === undefined ? {} : { user }) }
-}
-
-function remember(begun: BegunExecs, exec: string, record: Begun): void {
-  begun.set(exec, record)
-  for (const oldest of begun.keys()) {
-    if (begun.size <= MAX_BEGUN) return
-    begun.delete(oldest)
-  }
 }
 
 const unsupported = (message: string, next: string) => new BackendError({ code: 'unsupported', message, next }, { ran: 'no' })

@@ -7,8 +7,9 @@ import type { KillResult } from '../../core/ports.ts'
 import { KILL_WORDS_BYTES, killCommand, killResult } from '../wire/kill.ts'
 import { type Api, parsed } from './api.ts'
 import { DEADLINE_LABEL, HELPER_LABEL, Inspected } from './container.ts'
-import { type Connection, type ExecRecord, execute, pause, readHandle, recordOf } from './exec.ts'
+import { type Connection, type ExecRecord, execute, pause, recordOf } from './exec.ts'
 import { dockerFrames } from './frames.ts'
+import { readHandle } from './handle.ts'
 
 /** A start that was asked for and then given up may still come. */
 const MAY_COME_MS = 2_000
@@ -29,11 +30,11 @@ export async function kill(
   const id = told.id ?? known?.id
   const user = told.user ?? known?.user
   if (await isDead(api, target, signal)) return { result: 'gone' }
-  // The engine answers a start before it has started.
+  // The engine answers a start before it has started. One that was given up before its answer, and has not come by now, is not
+  // coming: what is asked of the engine from here on is begun, ended and looked at after it.
   if (id !== undefined && (told.id !== undefined || known?.asked)) {
-    if (!(await hasBegun(api, id, signal))) return { result: 'left' }
+    if (!(await hasBegun(api, id, signal)) && told.id !== undefined) return { result: 'left' }
   }
-
   // What was only just beginning may have borne no mark yet when it was looked at: hence a second look.
   for (let looks = 1; ; looks += 1) {
     const inside = await lookInside(connection, target, exec, user, signal)
