@@ -333,6 +333,7 @@ test('[default-deny] where a label of its pods and its own differ, the pods’ c
 
 test('S45 an undo brings no privileged containers back where there are none now', async () => {
   const { plan, cluster, base, settled, list, sent } = await setUp({ pod: { hostPID: true } })
+  await expect.poll(async () => (await plan({ verb: 'status' })).facts).toContainEqual({ name: 'revision', before: '1' })
   await settled()
   // Judged as privileged, it may stay so.
   expect((await plan({ verb: 'undo' })).change).toContain('PATCH')

@@ -164,6 +164,7 @@ test('[default-deny] v3: where a label of its pods and its own differ, the podsâ
 
 test('S45 v3: an undo brings no privileged containers back where there are none now', async () => {
   const { run, plan, list, cluster, base } = await setUpV3('Deployment', { hostPID: true })
+  await expect.poll(async () => (await plan({ verb: 'status' })).facts).toContainEqual({ name: 'revision', before: '1' })
   expect((await run({ verb: 'image', container: 'main', image: images.after })).code).toBe(0)
   expect((await plan({ verb: 'undo' })).change).toContain('rollback')
   const spec = { template: { spec: { hostPID: false } } }
