@@ -99,7 +99,11 @@ async function setUp(
     return appliedOf(events)
   }
   const live = async () => (await ask(cluster, 'GET', `${base}/api`)).json as { spec: Record<string, unknown> }
-  const settled = async () => expect((await run({ verb: 'restart' })).code).toBe(0)
+  const settled = async () => {
+    // Its first revision is there before the next one is asked for.
+    await expect.poll(live, { timeout: 5_000 }).toMatchObject({ status: { availableReplicas: 2 } })
+    expect((await run({ verb: 'restart' })).code).toBe(0)
+  }
   return { peer, sent, run, plan, list, live, settled, workloads, cluster, base }
 }
 
