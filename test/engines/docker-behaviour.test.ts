@@ -1,7 +1,7 @@
 /** What the docker backend promises beyond the contract, on a real engine. */
 
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { docker as dockerBackend } from '../../src/backends/docker/backend.ts'
 import { Inspected, isPrivileged } from '../../src/backends/docker/container.ts'
@@ -358,5 +358,6 @@ test('[true-ending] S41 an engine that is killed while a command runs makes it u
     expect(await failureOf(runOn(backend, target, { argv: ['true'] }))).toMatchObject({ code: 'backend_unavailable', ran: 'no' })
   } finally {
     engine('stop')
+    rmSync(`${folder}.lock`, { force: true })
   }
 })
