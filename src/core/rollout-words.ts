@@ -58,6 +58,8 @@ export function describeRollout(execution: Execution, rollout: Rollout, timeoutM
       return status === 'pending' ? 'waiting' : (progress ?? (handle ? 'taken' : 'being sent'))
     case 'exited':
       if (ending.code !== 0) return 'stuck; the change stays'
+      // Done as far as it can be: a backend says so with its last word.
+      if (progress?.startsWith(held)) return progress
       return rollout.verb === 'scale' ? `scaled to ${rollout.replicas}` : done[rollout.verb]
     case 'timed_out': {
       const when = timeoutMs === undefined ? 'in time' : `after ${sayTime(timeoutMs)}`
@@ -75,6 +77,9 @@ export function describeRollout(execution: Execution, rollout: Rollout, timeoutM
       return ending satisfies never
   }
 }
+
+/** How a backend's last progress begins when the change waits for somebody: a resume, or pods to be deleted. */
+export const held = 'taken, held'
 
 function sayTime(ms: number): string {
   return ms >= 60_000 && ms % 60_000 === 0 ? `${ms / 60_000} min` : `${ms / 1000} s`

@@ -282,6 +282,14 @@ test('a short silence of the API server while it is watched is lived through, a 
   expect(await failureOf(watchWith(100_000, to(images.before)))).toMatchObject({ code: 'backend_unavailable', ran: 'maybe' })
 })
 
+test('the card of a new image shows the revision and the replicas it begins from', async () => {
+  const { plan, settled } = await setUp()
+  await settled()
+  const { facts } = await plan(to(images.after))
+  expect(facts).toContainEqual({ name: 'revision', before: expect.stringMatching(/^\d+$/), after: 'a new one' })
+  expect(facts).toContainEqual({ name: 'replicas', before: expect.stringMatching(/^\d+ of \d+ ready$/) })
+})
+
 test('a paused Deployment takes an image and says that nothing moves', async () => {
   const { run, plan, settled } = await setUp()
   await settled()

@@ -335,6 +335,14 @@ describe('[true-ending] how it ends', () => {
   })
 })
 
+describe('what is said of an end', () => {
+  it('[true-ending] a change that is held is not called rolled out', () => {
+    const execution = { target: workload('api').target, status: 'exited', ending: { status: 'exited', code: 0 } } as const
+    expect(describeRollout(execution, image)).toBe('rolled out')
+    expect(describeRollout({ ...execution, progress: 'taken, held until resume' }, image)).toBe('taken, held until resume')
+  })
+})
+
 describe('a button’s rollout', () => {
   it('S21 goes to the very workload it was drawn for, never to one whose id begins alike', async () => {
     const shop = shelf([workload('api-canary')])

@@ -46,14 +46,15 @@ export async function draft(api: Api, target: Target, rollout: Rollout, now: str
       const body = { spec: { template: { spec: { [list]: [{ name: container.name, image: rollout.image }] } } } }
       const facts = [{ name: `image ${container.name}`, before: container.image ?? '?', after: rollout.image }]
       const held = isPaused ? [{ name: 'paused', before: 'yes: nothing moves until resume' }] : []
-      return { ...of, facts: [...facts, ...held], patch: merge(body), ...(await undoTo(api, kind, workload, signal)) }
+      const { beside, ...undo } = await around(api, kind, workload, signal)
+      return { ...of, facts: [...facts, ...beside, ...held], patch: merge(body), ...undo }
     }
     case 'restart': {
       refusePaused(target, isPaused, 'restarted')
       const body = { spec: { template: { metadata: { annotations: { [RESTARTED_AT]: now } } } } }
       const before = spec.template.metadata?.annotations?.[RESTARTED_AT] ?? 'never'
-      const facts = [{ name: 'restarted', before, after: now }]
-      return { ...of, facts, patch: merge(body), ...(await undoTo(api, kind, workload, signal)) }
+      const { beside, ...undo } = await around(api, kind, workload, signal)
+      return { ...of, facts: [{ name: 'restarted', before, after: now }, ...beside], patch: merge(body), ...undo }
     }
     case 'pause':
     case 'resume': {
@@ -154,10 +155,24 @@ export function revisionFor(
   throw refused('usage', `${target.name} has no revision ${JSON.stringify(to)}. It has ${list.join('; ')}.`, 'Take one of them.')
 }
 
-/** After a change the way back is to what there is now. */
-async function undoTo(api: Api, kind: Kind, workload: Workload, signal: AbortSignal): Promise<{ readonly undo?: Plan['undo'] }> {
+/** What stands around a change of the template; after it the way back is to what there is now. */
+async function around(
+  api: Api,
+  kind: Kind,
+  workload: Workload,
+  signal: AbortSignal,
+): Promise<{ readonly beside: readonly Fact[]; readonly undo?: Plan['undo'] }> {
   const [current] = await readableRevisions(api, kind, workload, signal)
-  return current ? { undo: undoOf(current) } : {}
+  const replicas = replicasOf(kind, workload)
+  if (!current) return { beside: [replicas] }
+  const revision = { name: 'revision', before: String(current.number), after: 'a new one' }
+  return { beside: [revision, replicas], undo: undoOf(current) }
+}
+
+function replicasOf(kind: Kind, workload: Workload): Fact {
+  const { status } = workload
+  const ready = status?.readyReplicas ?? status?.numberAvailable ?? 0
+  return { name: 'replicas', before: `${ready} of ${wantedOf(kind, workload)} ready` }
 }
 
 /** Without the right to read them nothing is said of a way back. */
@@ -173,12 +188,12 @@ export function undoOf({ number, says }: Revision): NonNullable<Plan['undo']> {
 }
 
 function standing(kind: Kind, workload: Workload, current: Revision | undefined): readonly Fact[] {
-  const { spec, status } = workload
+  const { spec } = workload
   const look = lookAt(kind, workload, [], { rollout: { verb: 'status' } })
   return [
     { name: 'state', before: look.status === 'stuck' ? `stuck: ${look.why}` : look.text },
     ...(current ? [{ name: 'revision', before: String(current.number) }] : []),
-    { name: 'replicas', before: `${status?.readyReplicas ?? status?.numberAvailable ?? 0} of ${wantedOf(kind, workload)} ready` },
+    replicasOf(kind, workload),
     ...containersIn(spec.template).map(({ name, image }) => ({ name: `image ${name}`, before: image ?? '?' })),
     ...(spec.paused ? [{ name: 'paused', before: 'true' }] : []),
   ]
