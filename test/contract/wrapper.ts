@@ -261,6 +261,28 @@ function suite(shell: Argv): void {
       expect(processesWith(mark)).toEqual([])
     }, 20_000)
 
+    const ending = (leader: string, isThere: string) => {
+      const exec = newExec()
+      const { argv } = withShell(killCommand(exec, undefined), shell)
+      // The id stands in no command line. The numbers from 2 to 8 are used up, so that the first process of the execution is 9 and its child 10.
+      const script = `x=$2$1; shift 2; for n in 2 3 4 5 6 7 8; do /bin/true; done
+        DROVER_EXEC=$x ${leader} & echo $!
+        until ${isThere}; do :; done 2>/dev/null
+        "$@"; for d in /proc/[0-9]*; do tr '\\0' ' ' <$d/cmdline | grep '^sleep 600'; done; true`
+      return inNewPids(script, [exec.slice(16), exec.slice(0, 16), ...argv])
+    }
+
+    test('[gone-is-gone] S42 a child that /proc lists before its parent is ended too: 10 comes before 9', () => {
+      const said = ending(`/bin/sh -c 'env -i sleep 600; true'`, 'read -r c </proc/10/comm && [ $c = sleep ]')
+      expect(said).toBe('9\ngone\n')
+    }, 30_000)
+
+    test('[gone-is-gone] S42 without a pid, what has lost its parent and its environment is found by its session', () => {
+      const leader = `setsid /bin/sh -c '(env -i sleep 600 &); sleep 601'`
+      const said = ending(leader, '[ "$(cat /proc/[0-9]*/comm | grep -c sleep)" = 2 ]')
+      expect(said).toBe('9\ngone\n')
+    }, 30_000)
+
     test('lets a command that handles TERM say its last words', async () => {
       const exec = newExec()
       const one = start(
@@ -294,4 +316,14 @@ function processesWith(mark: string): string[] {
   return execFileSync('ps', ['-eo', 'pid,stat,args'], { encoding: 'utf8' })
     .split('\n')
     .filter((line) => line.includes(`sleep ${mark}`) && !line.includes('sh -c') && !/^\s*\d+\s+Z/.test(line))
+}
+
+/** What a script says as the first process of a pid namespace, which ends with it. */
+function inNewPids(script: string, args: readonly string[]): string {
+  const own = ['--user', '--map-root-user', '--pid', '--fork', '--kill-child', '--mount-proc']
+  return execFileSync('unshare', [...own, '/bin/sh', '-c', script, 'first', ...args], {
+    encoding: 'utf8',
+    timeout: 20_000,
+    killSignal: 'SIGKILL',
+  })
 }

@@ -7,13 +7,15 @@ import type { KillResult } from '../../core/ports.ts'
  * Arguments: <first half of the exec id> <pid or -> <second half> <not empty: the engine vouches for the pid>: the halves apart, so that this
  * program does not find itself.
  * TERM, 2 s to end, KILL, 2 s to be gone; old busybox sleeps whole seconds only.
- * A process belongs when its environment or command line holds the id, when its session is the wrapper's, or when its parent belongs (`su` makes
- * environments unreadable). `read` drops NULs in every shell, so no other program is needed. A pid counts with its start time: pids come again.
+ * A process belongs when its environment or command line holds the id, when its session is the wrapper's or was made by one that belongs, or when
+ * its parent belongs (`su` makes environments unreadable). /proc comes in the order of text, 10 before 9, so that a child may come before its
+ * parent: nothing is ended before a scan has found no more than the one before it. `read` drops NULs in every shell, so no other program is
+ * needed. A pid counts with its start time: pids come again.
  * What was seen to be another's stays so (`other`), unless its environment read empty, as it does in the middle of an exec: a scan then costs little.
  * What has the id in its command line is the wrapper itself, and `sleep 1` may be its last act: they end by themselves and get no TERM, so that
  * the command's last words are still delivered.
  */
-const KILL = `LC_ALL=C; p=$2 i=$1$3 known= other=
+const KILL = `LC_ALL=C; p=$2 i=$1$3 known= other= sids=
 get() { v=; while IFS= read -r l || [ -n "$l" ]; do v="$v $l"; done <"$1"; }
 get /proc/$$/stat 2>/dev/null; case $v in *\\)*) :;; *) echo noproc; exit;; esac
 [ "$4" ] || { get /proc/$p/cmdline; case $v in ''|*"$i"*) :;; *) p=-;; esac; } 2>/dev/null
@@ -22,17 +24,20 @@ for d in /proc/[0-9]*; do
 q=\${d#/proc/}; [ "$q" = $$ ] && continue
 get $d/stat; set -- \${v##*\\) }
 case $1 in Z|X|x|'') continue;; esac
-m=; [ "$4" = "$p" ] && m=t; case " $h " in *" $2 "*) m=t;; esac
-case "$known " in *" $q:\${20} "*) m=t;; esac
+m= o=$2 s=$4 u=$q:\${20}; case "$p$sids " in "$s "*|*" $s "*) m=t;; esac
+case "$known " in *" $u "*) m=t;; *" $o:"*) get /proc/$o/stat; set -- \${v##*\\) }
+case "$known " in *" $o:\${20} "*) m=t;; esac;; esac
 if [ ! "$m" ]; then
-case "$other " in *" $q:\${20} "*) continue;; esac
+case "$other " in *" $u "*) continue;; esac
 get $d/environ; case $v in *"$i"*) m=t;; ?*) e=1;; *) e=;; esac
 fi
 get $d/cmdline; case $v in *"$i"*) m=w;; ' sleep1') m=\${m:+w};; esac
-[ "$m" ] || { [ ! "$e" ] || other="$other $q:\${20}"; continue; }
-h="$h $q"; known="$known $q:\${20}"; [ $m = w ] || t="$t $q"
+[ "$m" ] || { [ ! "$e" ] || other="$other $u"; continue; }
+[ "$q" != "$s" ] || sids="$sids $s"
+h="$h $q"; known="$known $u"; [ $m = w ] || t="$t $q"
 done; } 2>/dev/null
-scan; first=1
+b=-; for w in 1 2 3 4 5 6 7 8 9; do scan; [ "$h" != "$b" ] || break; b=$h; done
+first=1
 for w in 0.1 0.1 0.2 0.3 0.5 0.8; do
 scan; [ "$t" ] || break
 [ ! "$first" ] || kill -TERM $t; first=
