@@ -24,6 +24,7 @@ end() {
 	case $ours in *kubernetes*) bash "$here/kubernetes.sh" clean "$cluster" ;; esac
 }
 trap end EXIT
+trap 'exit 143' TERM INT HUP
 if [ -n "$docker" ] && [ -z "${DOCKER_HOST:-}" ]; then
 	ours="$ours docker"
 	addresses=$(sh "$here/start-docker.sh" start)
