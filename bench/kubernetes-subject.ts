@@ -3,6 +3,7 @@
 import { Writable } from 'node:stream'
 import { Exec, KubeConfig } from '@kubernetes/client-node'
 import { kubernetes } from '../src/backends/kubernetes/connect.ts'
+import { filesOf } from '../src/backends/kubernetes/files.ts'
 import { fanOut } from '../src/core/fan-out.ts'
 import type { Target } from '../src/core/model.ts'
 import { nodeMachine } from '../src/runtime/machine-node.ts'
@@ -27,7 +28,7 @@ export type KubernetesFigures = {
 type Run = (target: Target) => Promise<void>
 
 const backendOf = (kubeconfig: string) =>
-  kubernetes('bench', { kubeconfig, impersonate: 'none' }, { transport: nodeTransport, machine: nodeMachine() })
+  kubernetes('bench', { kubeconfig, impersonate: 'none' }, { transport: nodeTransport, files: filesOf(nodeMachine()) })
 const soon = () => AbortSignal.timeout(100_000)
 
 function byDrover(kubeconfig: string, argv: KubernetesSubject['argv']): Run {

@@ -3,7 +3,7 @@
 import { Hono } from 'hono'
 import type { ContainerdSettings } from './backends/containerd/settings.ts'
 import { docker } from './backends/docker/backend.ts'
-import { kubernetes } from './backends/kubernetes/connect.ts'
+import { type Files, kubernetes } from './backends/kubernetes/connect.ts'
 import type { Machine } from './backends/machine.ts'
 import { rancher1 } from './backends/rancher1/backend.ts'
 import { rancher2 } from './backends/rancher2/backend.ts'
@@ -36,6 +36,8 @@ export type Outside = {
   readonly machine?: Machine
   /** Brought from outside, so that gRPC is in no bundle for Workers. */
   containerd?(name: string, settings: ContainerdSettings): Backend
+  /** Kubeconfigs, service accounts and CAs in files; absent on Workers. */
+  readonly kubernetesFiles?: Files
 }
 
 /** What a runtime brings. */
@@ -94,7 +96,11 @@ export function createBackends(config: Config, outside: Outside): readonly Backe
   return Object.entries(config.backends).map(([name, settings]) => createBackend(name, settings, outside))
 }
 
-function createBackend(name: string, settings: BackendConfig, { transport, machine, containerd }: Outside): Backend {
+function createBackend(
+  name: string,
+  settings: BackendConfig,
+  { transport, machine, containerd, kubernetesFiles }: Outside,
+): Backend {
   switch (settings.kind) {
     case 'rancher1': {
       const { accessKey, secretKey, project, url } = settings
@@ -104,7 +110,7 @@ function createBackend(name: string, settings: BackendConfig, { transport, machi
     case 'rancher2':
       return rancher2({ name, ...settings, token: settings.token.reveal() }, { transport, machine })
     case 'kubernetes':
-      return kubernetes(name, settings, { transport, machine })
+      return kubernetes(name, settings, { transport, files: kubernetesFiles })
     case 'docker':
       return docker({ name, ...settings }, { transport, machine })
     case 'containerd':

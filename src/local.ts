@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
 import { containerd } from './backends/containerd/backend.ts'
+import { filesOf } from './backends/kubernetes/files.ts'
 import { type Config, type Environment, parseConfig } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import type { Reporter } from './core/ports.ts'
@@ -69,6 +70,7 @@ const machine = nodeMachine()
 export const outside: Outside = {
   transport: nodeTransport,
   machine,
+  kubernetesFiles: filesOf(machine),
   containerd: (name, settings) => containerd({ ...settings, name }, { machine, makePipes, readCgroups }),
 }
 

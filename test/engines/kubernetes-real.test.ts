@@ -9,6 +9,7 @@ import process from 'node:process'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { type KubernetesOptions, kubernetesOver } from '../../src/backends/kubernetes/backend.ts'
 import { kubernetes } from '../../src/backends/kubernetes/connect.ts'
+import { filesOf } from '../../src/backends/kubernetes/files.ts'
 import type { BackendError } from '../../src/core/errors.ts'
 import type { ExecEvent, Target } from '../../src/core/model.ts'
 import { matches } from '../../src/core/selector.ts'
@@ -83,14 +84,14 @@ describe('RBAC', () => {
 
   test('in the name of who asked: the cluster’s own RBAC names the person', async () => {
     const settings = { kubeconfig: cluster.kubeconfig, impersonate: 'actor' } as const
-    const backend = kubernetes('kube', settings, { transport: nodeTransport, machine: nodeMachine() })
+    const backend = kubernetes('kube', settings, { transport: nodeTransport, files: filesOf(nodeMachine()) })
     const by = { kind: 'slack-user', team: 'T1', user: 'U1' } as const
     const refused = await failureOf(eventsOf(backend.exec(web, { argv: ['true'] }, newExec(), soon(), by)))
     expect(refused.message).toContain('User "slack:T1/U1" cannot get resource "pods/exec"')
     const admins = kubernetes(
       'kube',
       { ...settings, impersonateGroup: 'system:masters' },
-      { transport: nodeTransport, machine: nodeMachine() },
+      { transport: nodeTransport, files: filesOf(nodeMachine()) },
     )
     expect((await eventsOf(admins.exec(web, { argv: ['true'] }, newExec(), soon(), by))).at(-1)).toEqual({
       type: 'exit',
@@ -116,7 +117,7 @@ users: [{ name: u, user: { ${user} } }]
       backend: kubernetes(
         'kube',
         { kubeconfig: file, impersonate: 'none' },
-        { transport: nodeTransport, machine: nodeMachine() },
+        { transport: nodeTransport, files: filesOf(nodeMachine()) },
       ),
     }
   }

@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { unstable_startWorker } from 'wrangler'
+import { filesOf } from '../../src/backends/kubernetes/files.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { type Asked, story, type Told } from './kubernetes-story.ts'
@@ -13,7 +14,7 @@ export type Runtime = { tell(asked: Asked): Promise<Told>; close(): Promise<unkn
 
 export const RUNTIMES: Readonly<Record<'Node' | 'Deno' | 'workerd', () => Promise<Runtime>>> = {
   Node: async () => ({
-    tell: (asked) => story(asked, { transport: nodeTransport, machine: nodeMachine() }),
+    tell: (asked) => story(asked, { transport: nodeTransport, files: filesOf(nodeMachine()) }),
     close: async () => undefined,
   }),
   Deno: async () => ({

@@ -4,15 +4,23 @@ import { BackendError, DroverError } from '../../core/errors.ts'
 import type { Actor } from '../../core/model.ts'
 import type { Backend, CheckLine } from '../../core/ports.ts'
 import { Secret } from '../../core/secret.ts'
-import type { Machine } from '../machine.ts'
 import type { Reach, Transport, Transports } from '../transport.ts'
 import type { Connect, Connecting } from './api.ts'
 import { kubernetesOver } from './backend.ts'
-import { type Credential, execPlugin, expiryOf, FILE_MS, fromBase64, oidc, type Source, tokenFile } from './credentials.ts'
-import { type Entry, mistake, readEntry } from './kubeconfig.ts'
+import type { Credential, Source } from './credentials.ts'
+import { mistake } from './mistake.ts'
 import type { KubernetesSettings } from './settings.ts'
+import { expiryOf, FILE_MS } from './token.ts'
 
-export type Ways = { readonly transport: Transports; readonly machine?: Machine | undefined }
+/** `files` is `filesOf(machine)` of `files.ts`: handed in, so that a Worker's bundle does without it. */
+export type Ways = { readonly transport: Transports; readonly files?: Files | undefined }
+
+/** What can be read of the machine that drover runs on. */
+export type Files = {
+  kubeconfig(file: string, context: string | undefined, transport: Transports): Promise<Plan>
+  serviceAccount(): Promise<Plan>
+  pem(path: string, where: string): Promise<string>
+}
 
 /** Throws DroverError `config` for what this runtime cannot do; what a file gets wrong is said by the first use, and by `check`. */
 export function kubernetes(name: string, settings: KubernetesSettings, ways: Ways): Backend {
@@ -26,7 +34,7 @@ export function kubernetes(name: string, settings: KubernetesSettings, ways: Way
 }
 
 /** Where the credentials come from, as it was read. */
-type Plan = {
+export type Plan = {
   /** For the reader: `~/.kube/config, context prod`. */
   readonly says: string
   readonly server: string
@@ -138,123 +146,29 @@ function reader(settings: KubernetesSettings, ways: Ways): () => Promise<Plan> {
       ways.transport(plan.reach)
       return async () => plan
     }
-    const machine = machineOf(ways, 'ca: as a file')
-    return async () => ({ ...plan, reach: { ...plan.reach, ...only(await pem(machine, ca, 'ca')) } })
+    const files = filesOf(ways, 'ca: as a file')
+    return async () => ({ ...plan, reach: { ...plan.reach, ...only(await files.pem(ca, 'ca')) } })
   }
   if (kubeconfig !== undefined) {
-    const machine = machineOf(ways, 'kubeconfig')
+    const files = filesOf(ways, 'kubeconfig')
     if (/[:;].*\//.test(kubeconfig.replace(/^[A-Za-z]:[\\/]/, '')))
       throw mistake('kubeconfig: names several files.', 'Name one; `kubectl config view --flatten` writes them into one.')
-    const file = kubeconfig.replace(/^~(?=\/)/, machine.home)
-    return () => fromKubeconfig(machine, file, settings.context, ways.transport)
+    return () => files.kubeconfig(kubeconfig, settings.context, ways.transport)
   }
-  const machine = machineOf(ways, 'inCluster')
-  return () => fromServiceAccount(machine)
+  const files = filesOf(ways, 'inCluster')
+  return () => files.serviceAccount()
 }
 
-function machineOf({ machine }: Ways, what: string): Machine {
-  if (machine) return machine
+/** As for kubectl, a CA that is named is the only one. */
+export const only = (ca: string): Reach => ({ ca, caOnly: true })
+
+function filesOf({ files }: Ways, what: string): Files {
+  if (files) return files
   throw new DroverError({
     code: 'config',
     message: `${what} needs files, and there are none on Workers.`,
     next: 'Say server: and token: { env: NAME } instead; the server needs a public certificate.',
   })
-}
-
-/** client-go rest/config.go InClusterConfig. */
-const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
-
-async function fromServiceAccount(machine: Machine): Promise<Plan> {
-  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = machine.env
-  if (!host || !port)
-    throw mistake(
-      'inCluster: true, but drover does not run in a pod (KUBERNETES_SERVICE_HOST is not set).',
-      'Outside a cluster say kubeconfig:, or server: with token:.',
-    )
-  const namespace = (await machine.readText(`${ACCOUNT}/namespace`))?.trim()
-  return {
-    says: 'the pod’s service account',
-    server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
-    namespace: namespace || undefined,
-    reach: only(await pem(machine, `${ACCOUNT}/ca.crt`, 'the pod’s service account')),
-    credential: { source: () => tokenFile(machine, `${ACCOUNT}/token`), of: 'token' },
-  }
-}
-
-async function fromKubeconfig(machine: Machine, file: string, context: string | undefined, transport: Transports): Promise<Plan> {
-  const text = await machine.readText(file)
-  if (text === undefined) throw mistake(`There is no kubeconfig at ${file}.`, 'Check the path, and that drover may read it.')
-  const entry = readEntry(text, file, context)
-  const where = `${file}, context ${entry.context}`
-  const { cluster, user } = entry
-  const resolve = (path: string) => (path.startsWith('/') ? path : `${file.slice(0, file.lastIndexOf('/') + 1)}${path}`)
-  // As for client-go, the data wins over the file.
-  const read = async (data: string | null | undefined, path: string | null | undefined, what: string) =>
-    data ? fromBase64(data, `${where}: ${what}-data`) : path ? await pem(machine, resolve(path), `${where}: ${what}`) : undefined
-  const ca = await read(cluster['certificate-authority-data'], cluster['certificate-authority'], 'certificate-authority')
-  const cert = await read(user['client-certificate-data'], user['client-certificate'], 'client-certificate')
-  const key = await read(user['client-key-data'], user['client-key'], 'client-key')
-  const [group] = user['as-groups'] ?? []
-  return {
-    says: where,
-    server: cluster.server.replace(/\/+$/, ''),
-    namespace: entry.namespace,
-    reach: {
-      ...(ca === undefined ? {} : only(ca)),
-      ...(cluster['tls-server-name'] ? { serverName: cluster['tls-server-name'] } : {}),
-      ...(cluster['insecure-skip-tls-verify'] ? { insecure: true } : {}),
-      ...(cluster['proxy-url'] ? { proxy: cluster['proxy-url'] } : {}),
-      ...(cert !== undefined && key !== undefined ? { certificate: { cert, key } } : {}),
-    },
-    ...(user.as
-      ? { headers: { 'Impersonate-User': user.as, ...(group === undefined ? {} : { 'Impersonate-Group': group }) } }
-      : {}),
-    credential: await credentialOf(entry, { machine, resolve, ca, where, transport, read }),
-  }
-}
-
-type Reading = {
-  readonly machine: Machine
-  readonly resolve: (path: string) => string
-  readonly ca: string | undefined
-  readonly where: string
-  readonly transport: Transports
-  readonly read: (data: string | null | undefined, path: string | null | undefined, what: string) => Promise<string | undefined>
-}
-
-/** In client-go's order: a token, then its file (which wins over it), then a plugin or a provider. */
-async function credentialOf({ user, cluster }: Entry, reading: Reading): Promise<Plan['credential']> {
-  const { machine, resolve, where } = reading
-  if (user.tokenFile) {
-    const path = resolve(user.tokenFile)
-    return { source: () => tokenFile(machine, path), of: path }
-  }
-  if (user.token) return { token: user.token }
-  if (user.exec) {
-    const { exec } = user
-    return { source: () => execPlugin(machine, exec, { resolve, cluster, ca: reading.ca, where }), of: exec }
-  }
-  const config = user['auth-provider']?.config
-  if (config) {
-    const ca = await reading.read(
-      config['idp-certificate-authority-data'],
-      config['idp-certificate-authority'],
-      'idp-certificate-authority',
-    )
-    return { source: () => oidc(config, reading.transport(ca === undefined ? {} : only(ca)), where), of: config }
-  }
-  return {}
-}
-
-/** As for kubectl, a CA that is named is the only one. */
-const only = (ca: string): Reach => ({ ca, caOnly: true })
-
-async function pem(machine: Machine, path: string, where: string): Promise<string> {
-  const text = await machine.readText(path)
-  if (text === undefined) throw mistake(`${where}: there is no file ${path}.`, 'Check the path, and that drover may read it.')
-  if (!text.includes('-----BEGIN '))
-    throw mistake(`${where}: ${path} is not a PEM file.`, 'It begins with -----BEGIN; convert it with openssl.')
-  return text
 }
 
 // ---- who asks ----------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ import * as z from 'zod'
 import { BackendError, DroverError } from '../../core/errors.ts'
 import type { Machine } from '../machine.ts'
 import { type Transport, TransportError } from '../transport.ts'
-import { type Cluster, mistake, type Plugin } from './kubeconfig.ts'
+import type { Cluster, Plugin } from './kubeconfig.ts'
+import { mistake } from './mistake.ts'
+import { expiryOf, FILE_MS } from './token.ts'
 
 export type Credential = {
   readonly token?: string
@@ -22,8 +24,6 @@ export type Source = {
 
 /** A credential is not handed out in its last seconds, for it has to arrive before it expires; of a short life half is used. */
 const MARGIN_MS = 10_000
-/** Tokens in files are replaced by others, the kubelet among them, an hour before they expire. */
-export const FILE_MS = 60_000
 const PLUGIN_MS = 30_000
 
 /** One at a time; one that fails is not kept. Its own deadline, for several callers wait for it. */
@@ -116,7 +116,8 @@ export function execPlugin(machine: Machine, plugin: Plugin, context: PluginCont
       })
     if (ran.code !== 0)
       throw no(
-        `ended with exit code ${ran.code}: ${ran.stderr.trim().replaceAll(/\s+/g, ' ').slice(0, 300) || 'it said nothing'}.`,
+        // What it wrote may hold what it knows, and this text goes to the thread.
+        `ended with exit code ${ran.code}.`,
         'Run it by hand, with no more environment than the kubeconfig gives it.',
       )
     const answer = answerOf(ran.stdout)
@@ -245,25 +246,6 @@ function fitting<T>(schema: z.ZodType<T>, body: string): T | undefined {
   } catch {
     return undefined
   }
-}
-
-const Claims = z.object({ exp: z.number().nullish() })
-
-/** What a token says of itself; not verified, for that is the server's part. */
-function claimsOf(token: string): z.infer<typeof Claims> | undefined {
-  const [, payload, signature] = token.split('.')
-  if (!payload || signature === undefined) return undefined
-  try {
-    const bytes = Uint8Array.from(atob(payload.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0))
-    return Claims.parse(JSON.parse(new TextDecoder().decode(bytes)))
-  } catch {
-    return undefined
-  }
-}
-
-export function expiryOf(token: string): number | undefined {
-  const exp = claimsOf(token)?.exp
-  return exp === undefined || exp === null ? undefined : exp * 1000
 }
 
 export function base64(text: string): string {

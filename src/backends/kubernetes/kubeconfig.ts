@@ -2,7 +2,7 @@
 
 import { parseDocument } from 'yaml'
 import * as z from 'zod'
-import { BackendError } from '../../core/errors.ts'
+import { mistake } from './mistake.ts'
 
 const Plugin = z.object({
   apiVersion: z.string(),
@@ -160,8 +160,4 @@ function fitting<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
     `${where}: ${issue?.path.join('.') || 'it'} is not what a kubeconfig holds there.`,
     'Compare it with `kubectl config view`.',
   )
-}
-
-export function mistake(message: string, next: string, cause?: unknown): BackendError {
-  return new BackendError({ code: 'config', message, next }, { ran: 'no', cause })
 }

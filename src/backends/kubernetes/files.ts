@@ -1,0 +1,110 @@
+/** Ways to a cluster that stand in files: a kubeconfig's context, a pod's service account, a CA. Node and Deno. */
+
+import type { Machine } from '../machine.ts'
+import type { Transports } from '../transport.ts'
+import { type Files, only, type Plan } from './connect.ts'
+import { execPlugin, fromBase64, oidc, tokenFile } from './credentials.ts'
+import { type Entry, readEntry } from './kubeconfig.ts'
+import { mistake } from './mistake.ts'
+
+export function filesOf(machine: Machine): Files {
+  return {
+    kubeconfig: (file, context, transport) => kubeconfig(machine, file, context, transport),
+    serviceAccount: () => serviceAccount(machine),
+    pem: (path, where) => pem(machine, path, where),
+  }
+}
+
+/** client-go rest/config.go InClusterConfig. */
+const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
+
+async function serviceAccount(machine: Machine): Promise<Plan> {
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = machine.env
+  if (!host || !port)
+    throw mistake(
+      'inCluster: true, but drover does not run in a pod (KUBERNETES_SERVICE_HOST is not set).',
+      'Outside a cluster say kubeconfig:, or server: with token:.',
+    )
+  const namespace = (await machine.readText(`${ACCOUNT}/namespace`))?.trim()
+  return {
+    says: 'the pod’s service account',
+    server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    namespace: namespace || undefined,
+    reach: only(await pem(machine, `${ACCOUNT}/ca.crt`, 'the pod’s service account')),
+    credential: { source: () => tokenFile(machine, `${ACCOUNT}/token`), of: 'token' },
+  }
+}
+
+async function kubeconfig(machine: Machine, path: string, context: string | undefined, transport: Transports): Promise<Plan> {
+  const file = path.replace(/^~(?=\/)/, machine.home)
+  const text = await machine.readText(file)
+  if (text === undefined) throw mistake(`There is no kubeconfig at ${file}.`, 'Check the path, and that drover may read it.')
+  const entry = readEntry(text, file, context)
+  const where = `${file}, context ${entry.context}`
+  const { cluster, user } = entry
+  const resolve = (path: string) => (path.startsWith('/') ? path : `${file.slice(0, file.lastIndexOf('/') + 1)}${path}`)
+  // As for client-go, the data wins over the file.
+  const read = async (data: string | null | undefined, path: string | null | undefined, what: string) =>
+    data ? fromBase64(data, `${where}: ${what}-data`) : path ? await pem(machine, resolve(path), `${where}: ${what}`) : undefined
+  const ca = await read(cluster['certificate-authority-data'], cluster['certificate-authority'], 'certificate-authority')
+  const cert = await read(user['client-certificate-data'], user['client-certificate'], 'client-certificate')
+  const key = await read(user['client-key-data'], user['client-key'], 'client-key')
+  const [group] = user['as-groups'] ?? []
+  return {
+    says: where,
+    server: cluster.server.replace(/\/+$/, ''),
+    namespace: entry.namespace,
+    reach: {
+      ...(ca === undefined ? {} : only(ca)),
+      ...(cluster['tls-server-name'] ? { serverName: cluster['tls-server-name'] } : {}),
+      ...(cluster['insecure-skip-tls-verify'] ? { insecure: true } : {}),
+      ...(cluster['proxy-url'] ? { proxy: cluster['proxy-url'] } : {}),
+      ...(cert !== undefined && key !== undefined ? { certificate: { cert, key } } : {}),
+    },
+    ...(user.as
+      ? { headers: { 'Impersonate-User': user.as, ...(group === undefined ? {} : { 'Impersonate-Group': group }) } }
+      : {}),
+    credential: await credentialOf(entry, { machine, resolve, ca, where, transport, read }),
+  }
+}
+
+type Reading = {
+  readonly machine: Machine
+  readonly resolve: (path: string) => string
+  readonly ca: string | undefined
+  readonly where: string
+  readonly transport: Transports
+  readonly read: (data: string | null | undefined, path: string | null | undefined, what: string) => Promise<string | undefined>
+}
+
+/** In client-go's order: a token, then its file (which wins over it), then a plugin or a provider. */
+async function credentialOf({ user, cluster }: Entry, reading: Reading): Promise<Plan['credential']> {
+  const { machine, resolve, where } = reading
+  if (user.tokenFile) {
+    const path = resolve(user.tokenFile)
+    return { source: () => tokenFile(machine, path), of: path }
+  }
+  if (user.token) return { token: user.token }
+  if (user.exec) {
+    const { exec } = user
+    return { source: () => execPlugin(machine, exec, { resolve, cluster, ca: reading.ca, where }), of: exec }
+  }
+  const config = user['auth-provider']?.config
+  if (config) {
+    const ca = await reading.read(
+      config['idp-certificate-authority-data'],
+      config['idp-certificate-authority'],
+      'idp-certificate-authority',
+    )
+    return { source: () => oidc(config, reading.transport(ca === undefined ? {} : only(ca)), where), of: config }
+  }
+  return {}
+}
+
+async function pem(machine: Machine, path: string, where: string): Promise<string> {
+  const text = await machine.readText(path)
+  if (text === undefined) throw mistake(`${where}: there is no file ${path}.`, 'Check the path, and that drover may read it.')
+  if (!text.includes('-----BEGIN '))
+    throw mistake(`${where}: ${path} is not a PEM file.`, 'It begins with -----BEGIN; convert it with openssl.')
+  return text
+}
