@@ -7,6 +7,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     exclude: [...configDefaults.exclude, 'test/browser/**', 'test/engines/**', 'test/e2e/**'],
     pool: 'forks',
+    // Most of them wait for something: more than the machine has cores of.
+    maxWorkers: 4,
     watch: false,
     testTimeout: 20_000,
     hookTimeout: 20_000,
