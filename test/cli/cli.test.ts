@@ -12,7 +12,7 @@ import { processEngine } from '../peers/engine-process.ts'
 
 const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
 
-describe('drover', () => {
+describe('drover', { timeout: 60_000 }, () => {
   let rancher: RancherPeer
   let folder: string
   let env: Record<string, string>
