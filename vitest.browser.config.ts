@@ -2,4 +2,4 @@
 
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({ test: { include: ['test/browser/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000, fileParallelism: false } })
+export default defineConfig({ test: { include: ['test/browser/*.test.ts'], testTimeout: 180_000, hookTimeout: 60_000, fileParallelism: false } })

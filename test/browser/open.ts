@@ -46,7 +46,7 @@ async function visit(browser: Browser, play: Playground, options: BrowserContext
   for (const open of browser.contexts()) await open.close()
   const context = await browser.newContext({ viewport: { width: 1440, height: 860 }, ...options })
   const page = await context.newPage()
-  page.setDefaultTimeout(15_000)
+  page.setDefaultTimeout(40_000)
   const complaints: string[] = []
   page.on('pageerror', (error) => complaints.push(error.message))
   page.on('console', (message) => {
