@@ -2,4 +2,4 @@
 
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({ test: { include: ['test/browser/*.test.ts'], testTimeout: 180_000, hookTimeout: 60_000, fileParallelism: false } })
+export default defineConfig({ test: { include: ['test/browser/*.test.ts'], expect: { poll: { timeout: 15_000 } }, testTimeout: 180_000, hookTimeout: 60_000, fileParallelism: false } })

@@ -9,6 +9,8 @@ export default defineConfig({
     pool: 'forks',
     // Most of them wait for something: more than the machine has cores of.
     maxWorkers: 4,
+    // The default of one second is a timed assertion on a busy machine.
+    expect: { poll: { timeout: 15_000 } },
     watch: false,
     testTimeout: 20_000,
     hookTimeout: 20_000,

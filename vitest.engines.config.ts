@@ -2,4 +2,4 @@
 
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({ test: { include: ['test/engines/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000, fileParallelism: false } })
+export default defineConfig({ test: { include: ['test/engines/*.test.ts'], expect: { poll: { timeout: 15_000 } }, testTimeout: 60_000, hookTimeout: 60_000, fileParallelism: false } })

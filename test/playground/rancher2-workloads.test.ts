@@ -170,13 +170,16 @@ describe('actions', () => {
   })
 
   it('rollback wants the id of a ReplicaSet, from the revisions, and leaves the template’s labels and annotations', async () => {
+    const revisions = async () => (await v3('GET', '/workloads/deployment:shop:web/revisions')).json.data
+    const count = async () => (await revisions()).length
+    // A change that comes before the controller's first look leaves no revision before it.
+    await expect.poll(count, { timeout: 10_000 }).toBe(1)
     const { containers } = (await web()).json
     await v3('PUT', '/workloads/deployment:shop:web', {
       annotations: { new: 'yes' },
       containers: containers.map((one) => (one.name === 'main' ? { ...one, image: 'shop/web:2' } : one)),
     })
-    const revisions = async () => (await v3('GET', '/workloads/deployment:shop:web/revisions')).json.data
-    await expect.poll(async () => (await revisions()).length).toBe(2)
+    await expect.poll(count, { timeout: 10_000 }).toBe(2)
     const old = (await revisions()).find(
       ({ workloadAnnotations }) => (workloadAnnotations as Record<string, string>)['deployment.kubernetes.io/revision'] === '1',
     )
