@@ -64,7 +64,7 @@ export function helpMessage({ command = '/exec', rolloutCommand = '/rollout' }: 
   return message('How to ask drover', [
     lines([bold('How to ask drover')], [plain('Say which containers, then what to run in each of them.')]),
     preformatted(examples.join('\n')),
-    lines([plain('To change a workload, or look at one; before and after are shown before anything is sent:')]),
+    lines([plain('To change a workload, or look at one; it is sent at once, with why it only looks:')]),
     preformatted(rollouts.map((line) => line.replace('rollout', rolloutCommand)).join('\n')),
     lines(
       [plain('In a thread, mention me and write the same words. After -- the words are the arguments, and no shell is used.')],

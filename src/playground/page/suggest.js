@@ -19,7 +19,7 @@ const firstWords = [
 ]
 const slashes = [
   { text: '/exec ', about: 'run a command in every matching container' },
-  { text: '/rollout ', about: 'change a workload; before and after are shown first' },
+  { text: '/rollout ', about: 'change a workload and watch it' },
 ]
 const verbs = [
   { text: 'image', about: 'another image; undo goes back' },
