@@ -6,14 +6,14 @@ import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { styleText } from 'node:util'
+import { type CommandLine, type Flags, help, type LookLine, readArguments, usage } from './arguments.ts'
 import type { Config } from './config.ts'
 import { maskState } from './core/answer.ts'
-import { parseArguments, rightForm, wantedOf } from './core/command-line.ts'
+import { wantedOf } from './core/command-line.ts'
 import { DroverError } from './core/errors.ts'
 import type { Actor, Argv, Command, Place, RunRequest, TargetId } from './core/model.ts'
 import type { CheckLine, Gateway, Judgement, RunSummary } from './core/ports.ts'
 import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
-import { rolloutForm } from './core/rollout-line.ts'
 import { sayRollout } from './core/rollout-words.ts'
 import { isRunId, runIdFor } from './core/run-id.ts'
 import { reduce, worstExitCode } from './core/run-state.ts'
@@ -26,86 +26,14 @@ import type { createLedger } from './ledger/ledger.ts'
 const loadLocal = () => import('./local.ts')
 const loadConfiguration = () => import('./config.ts')
 
-const help = `drover: run a command in every matching container, and say truthfully how it went
-
-  drover exec ${rightForm.split('   ')[0]}
-  drover exec name='shop-web-*' timeout=20s -- ls -la "/srv/my dir"
-
-Commands
-  exec <words>      run a command; exits with the worst exit code (124 timed out, 125 did not run or unknown, 130 cancelled)
-  rollout <words>   change a workload and watch until it is there; exits with 0, or 1 when it is stuck (124, 125, 130 as above)
-  targets <words>   show what a selector means; runs nothing
-  why <words>       what would happen, and by which rule; runs nothing (also: why rollout ...)
-  check             configuration, reachability and rights of each backend, clocks, Slack scopes
-  runs [run]        the last runs of the ledger, or one of them whole
-  verify            recompute every hash of the ledger
-  trust <url>       keep the private CA of a Rancher 2 server in a file, after its certificate was proved by it
-  serve             the gateway: Slack, webhooks, health, from drover.yaml
-  playground        a pretend workplace in the browser, with a Slack and a Rancher of its own
-
-Words   label=web  label=app=web,tier!=canary  name=shop-web-*  id=1i160  stack=shop  service=web  on=prod  any=1  all=12
-        deployment=api  (also for exec: its containers)
-        cmd="uptime"  or  -- uptime      timeout=20s  env=NAME=value  dir=/srv  tty=1
-
-Rollouts  ${rolloutForm()}
-          rollout scale deployment=api replicas=3 · undo [to=3] · restart · pause · resume · finish · status
-
-Options
-  --config FILE                     drover.yaml; default $DROVER_CONFIG, then ./drover.yaml
-  --url URL --access-key KEY --secret-key KEY --project 1a5
-                                    a Rancher 1.x server instead of a file; default $CATTLE_URL, $CATTLE_ACCESS_KEY, $CATTLE_SECRET_KEY
-  --ledger FILE                     for runs and verify: this file, and no configuration
-  --out FILE                        for trust: where the CA goes; default ./<host>-ca.pem
-  --json                            one JSON value on stdout
-  -name -id -label -cmd             as in RGoN-Exec; several of them narrow, they do not add up
-  -debug -v --help --version
-`
-
-type Options = { readonly flags: Readonly<Record<string, string>>; readonly words: readonly string[] }
-
-/** Flags that take a value, in the long form and as Go's flag package takes them (`-name=x`, `-name x`). */
-const valued = ['config', 'ledger', 'out', 'url', 'access-key', 'secret-key', 'project', 'name', 'id', 'label', 'cmd']
-/** Only before the first word: `cmd=df -h` is a forgotten quote, not a question. */
-const asks = ['help', 'h', 'version', 'v']
-const plain = ['json', 'help', 'version', 'debug', 'v', 'h']
-
-function parseOptions(args: readonly string[]): Options {
-  const flags: Record<string, string> = {}
-  const words: string[] = []
-  for (let i = 0; i < args.length; i++) {
-    const arg = args[i]!
-    if (arg === '--') {
-      words.push(...args.slice(i))
-      break
-    }
-    const match = /^--?([a-z][a-z-]*)(?:=([\s\S]*))?$/.exec(arg)
-    if (!match) {
-      words.push(arg)
-    } else if (plain.includes(match[1]!) && match[2] === undefined && (words.length === 0 || !asks.includes(match[1]!))) {
-      flags[match[1]!] = 'yes'
-    } else if (valued.includes(match[1]!)) {
-      const value = match[2] ?? args[++i]
-      if (value === undefined) throw usage(`--${match[1]} needs a value.`)
-      // RGoN-Exec's flags are words of the grammar.
-      if (['name', 'id', 'label', 'cmd'].includes(match[1]!)) words.push(`${match[1]}=${value}`)
-      else flags[match[1]!] = value
-    } else throw usage(`There is no option ${arg}. If it belongs to the command, put the command in quotes or behind --.`)
-  }
-  return { flags, words }
-}
-
-function usage(message: string): DroverError {
-  return new DroverError({ code: 'usage', message, next: 'See drover --help.' })
-}
-
-function configFile(flags: Options['flags']): string | undefined {
+function configFile(flags: Flags): string | undefined {
   const named = flags.config ?? process.env.DROVER_CONFIG
   if (named !== undefined) return named
   return flags.url === undefined && existsSync('drover.yaml') ? 'drover.yaml' : undefined
 }
 
 /** From a file, or from flags and CATTLE_*: then the keys are the caller's own, and so are the rights. */
-async function loadConfig(flags: Options['flags']): Promise<Config> {
+async function loadConfig(flags: Flags): Promise<Config> {
   const file = configFile(flags)
   if (file !== undefined) return (await loadLocal()).readConfig(file, process.env)
   const env: Record<string, string | undefined> = {
@@ -165,10 +93,7 @@ const me = (): Actor => ({ kind: 'cli', user: userInfo().username })
 const quiet = () => {}
 const debugLog = (event: object) => console.error(JSON.stringify(event))
 
-async function exec({ flags, words }: Options): Promise<number> {
-  const line = parseArguments(words)
-  if (line.verb === 'why') return why({ flags, words })
-  if (line.verb !== 'exec' && line.verb !== 'rollout') throw usage('exec takes a selector and a command.')
+async function exec(flags: Flags, line: CommandLine): Promise<number> {
   const delivery = `cli:${crypto.randomUUID()}`
   const id = await runIdFor(delivery)
   const ended = Promise.withResolvers<void>()
@@ -222,7 +147,7 @@ function withFile(command: Command): Command {
 }
 
 /** For questions that run nothing: a gateway that keeps nothing. */
-async function ask(flags: Options['flags'], question: (gateway: Gateway) => Promise<number>): Promise<number> {
+async function ask(flags: Flags, question: (gateway: Gateway) => Promise<number>): Promise<number> {
   const log = flags.debug ? debugLog : quiet
   const { startLocal } = await loadLocal()
   const local = await startLocal({ ...(await loadConfig(flags)), ledger: { path: ':memory:' } }, { log })
@@ -233,9 +158,7 @@ async function ask(flags: Options['flags'], question: (gateway: Gateway) => Prom
   }
 }
 
-async function targets({ flags, words }: Options): Promise<number> {
-  const line = parseArguments(['targets', ...words])
-  if (line.verb !== 'targets') throw usage('targets takes a selector.')
+async function targets(flags: Flags, line: LookLine): Promise<number> {
   return ask(flags, async (gateway) => {
     const answer = await gateway.targets(line.selector, me(), here)
     if (flags.json) console.log(JSON.stringify(answer))
@@ -248,9 +171,7 @@ async function targets({ flags, words }: Options): Promise<number> {
   })
 }
 
-async function why({ flags, words }: Options): Promise<number> {
-  const line = parseArguments(words)
-  if (line.verb !== 'why') throw usage('why takes a selector and a command.')
+async function why(flags: Flags, line: CommandLine): Promise<number> {
   return ask(flags, async (gateway) => {
     const delivery = `cli:${crypto.randomUUID()}`
     const { rollout } = line
@@ -281,7 +202,7 @@ function planOf({ plans }: Extract<Judgement, { ok: true }>, target: TargetId) {
   return plan ? { plan } : {}
 }
 
-async function check({ flags }: Options): Promise<number> {
+async function check(flags: Flags): Promise<number> {
   const config = await loadConfig(flags)
   const [{ createBackends }, { outside }] = await Promise.all([import('./gateway.ts'), loadLocal()])
   const lines: CheckLine[] = [
@@ -331,7 +252,7 @@ function printCheck({ ok, what, detail, next }: CheckLine): void {
 type Kept = { readonly path: string; readonly ledger: Awaited<ReturnType<typeof createLedger>>; readonly redactor: Redactor }
 
 /** What `runs` and `verify` read: the server's ledger and this person's own, or the file that is named; copied while in use. */
-async function withLedgers<T>(flags: Options['flags'], read: (all: readonly Kept[]) => Promise<T>): Promise<T> {
+async function withLedgers<T>(flags: Flags, read: (all: readonly Kept[]) => Promise<T>): Promise<T> {
   const [{ openSnapshot }, { createLedger }] = await Promise.all([import('./ledger/db-sqlite.ts'), import('./ledger/ledger.ts')])
   const config =
     flags.ledger === undefined ? (await loadLocal()).readConfig(configFile(flags) ?? 'drover.yaml', process.env) : undefined
@@ -352,8 +273,7 @@ async function withLedgers<T>(flags: Options['flags'], read: (all: readonly Kept
   }
 }
 
-async function runs({ flags, words }: Options): Promise<number> {
-  const [id] = words
+async function runs(flags: Flags, [id]: readonly string[]): Promise<number> {
   return withLedgers(flags, async (all) => {
     if (id === undefined) {
       const lists = await Promise.all(all.map(async ({ ledger, redactor }) => masked(await ledger.list({ limit: 50 }), redactor)))
@@ -391,7 +311,7 @@ function describeRun({ at, id, actor, argv, outcome, status, succeeded, targets 
   return `${new Date(at).toISOString()}  ${id}  ${how}  ${who}  ${formatArgv(argv)}`
 }
 
-async function verify({ flags }: Options): Promise<number> {
+async function verify(flags: Flags): Promise<number> {
   const reports = await withLedgers(flags, (all) =>
     Promise.all(all.map(async ({ path, ledger }) => ({ path, ...(await ledger.verify()) }))),
   )
@@ -412,48 +332,45 @@ async function verify({ flags }: Options): Promise<number> {
 }
 
 async function main(args: readonly string[]): Promise<number | undefined> {
-  const [command = 'help', ...rest] = args
-  if (command === '--version' || command === '-v') {
-    const manifest: { version: string } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-    console.log(manifest.version)
-    return 0
-  }
-  if ((command === 'peers' || command === 'playground') && !rest.includes('--help') && !rest.includes('-h')) {
-    const { playground, peers } = await import('./playground.ts')
-    await (command === 'peers' ? peers(rest) : playground(rest))
-    return undefined
-  }
-  const options = parseOptions(rest)
-  if (command === 'help' || command === '--help' || command === '-h' || options.flags.help || options.flags.h) {
-    console.log(help)
-    return 0
-  }
-  switch (command) {
+  const asked = readArguments(args)
+  switch (asked.command) {
+    case 'help':
+      console.log(help)
+      return 0
+    case 'version': {
+      const manifest: { version: string } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+      console.log(manifest.version)
+      return 0
+    }
+    case 'playground':
+    case 'peers': {
+      const { playground, peers } = await import('./playground.ts')
+      await (asked.command === 'peers' ? peers(asked.args) : playground(asked.args))
+      return undefined
+    }
     case 'exec':
-      return exec(options)
+      return exec(asked.flags, asked.line)
     case 'targets':
-      return targets(options)
-    case 'rollout':
-      return exec({ ...options, words: ['rollout', ...options.words] })
+      return targets(asked.flags, asked.line)
     case 'why':
-      return why({ ...options, words: ['why', ...options.words] })
+      return why(asked.flags, asked.line)
     case 'check':
-      return check(options)
+      return check(asked.flags)
     case 'runs':
-      return runs(options)
+      return runs(asked.flags, asked.words)
     case 'verify':
-      return verify(options)
+      return verify(asked.flags)
     case 'trust': {
       const { main: trust } = await import('./trust.ts')
-      return trust(options.words, options.flags.out, (await loadLocal()).outside.transport)
+      return trust(asked.words, asked.flags.out, (await loadLocal()).outside.transport)
     }
     case 'serve': {
       const { main: serve } = await import('./node.ts')
-      await serve(configFile(options.flags))
+      await serve(configFile(asked.flags))
       return undefined
     }
     default:
-      throw usage(`There is no command ${command}.`)
+      return asked satisfies never
   }
 }
 

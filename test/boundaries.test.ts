@@ -26,6 +26,7 @@ const settingsOf = ['rancher1', 'rancher2', 'kubernetes', 'docker', 'swarm', 'co
 /** First match wins. The room of a file is always open to itself, except where `files` names one backend or frontend of several. */
 const rooms: readonly Room[] = [
   { files: /^src\/(node|deno|worker|run-object|cli|local|playground|gateway|trust)\.ts$/, may: ['*'] },
+  { files: /^src\/arguments\.ts$/, may: ['src/core/'] },
   { files: /^src\/config\.ts$/, may: ['src/core/', 'src/backends/settings.ts', ...settingsOf, 'zod', 'yaml'] },
   { files: /^src\/core\//, may: ['src/core/'] },
   { files: /^src\/backends\/(transport|machine)\.ts$/, may: [] },
