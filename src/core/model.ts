@@ -153,7 +153,12 @@ export type Target = {
   readonly privileged?: boolean
   /** It does not exist yet: `exec` makes it, runs the command as its first process, and removes it. */
   readonly creates?: NewContainer
+  /** Of a workload: the containers that a change of it touches. Policy judges each of them, in the place of the whole. */
+  readonly parts?: readonly Part[]
 }
+
+/** What stands here takes the place of the workload's own; the facet `container` is its name. */
+export type Part = Pick<Target, 'labels' | 'facets'>
 
 /** What a backend can do. A request that needs more is refused before anything leaves. */
 export type Traits = {

@@ -241,7 +241,7 @@ function gives(rule: Rule, needed: readonly Right[]): boolean {
 export function decide(policy: Policy, question: Question, targets: readonly Target[] | undefined): Decision {
   if (targets === undefined) return decideOne(policy, question, undefined)
   if (targets.length === 0) return deny(question, undefined, { message: 'There is no target, so there is nothing to allow.' })
-  const decisions = targets.map((target) => decideOne(policy, question, target))
+  const decisions = targets.map((target) => decideWhole(policy, question, target))
   const denied = decisions.findIndex((decision) => decision.effect === 'deny')
   if (denied >= 0) {
     const refused = targets.filter((_, i) => decisions[i]?.effect === 'deny')
@@ -256,13 +256,31 @@ export function decide(policy: Policy, question: Question, targets: readonly Tar
     }
     return decision
   }
-  const allowed = decisions.flatMap((decision) => (decision.effect === 'allow' ? [decision] : []))
+  return allOf(decisions.flatMap((decision) => (decision.effect === 'allow' ? [decision] : [])))
+}
+
+type Allowed = Extract<Decision, { effect: 'allow' }>
+
+/** What several rules allow together. */
+function allOf(allowed: readonly Allowed[]): Allowed {
   const lowest = (key: keyof Limits) => {
     const values = allowed.flatMap((decision) => decision.limits[key] ?? [])
     return values.length > 0 ? { [key]: Math.min(...values) } : {}
   }
-  const rule = [...new Set(allowed.map((decision) => decision.rule))].join(', ')
+  const rule = [...new Set(allowed.flatMap((decision) => decision.rule.split(', ')))].join(', ')
   return { effect: 'allow', rule, limits: { ...lowest('maxTargets'), ...lowest('timeoutMs') } }
+}
+
+/** A change of a workload touches every container of it: all have to be allowed, and what forbids one of them forbids the change. */
+function decideWhole(policy: Policy, question: Question, target: Target): Decision {
+  const { parts = [], ...whole } = target
+  if (parts.length === 0) return decideOne(policy, question, target)
+  const decisions = parts.map(({ labels, facets }) =>
+    decideOne(policy, question, { ...whole, labels, facets: { ...whole.facets, ...facets } }),
+  )
+  const denied = decisions.filter((decision) => decision.effect === 'deny')
+  const allowed = decisions.filter((decision) => decision.effect === 'allow')
+  return denied.find(({ rule }) => rule !== undefined) ?? denied[0] ?? allOf(allowed)
 }
 
 function decideOne(policy: Policy, question: Question, target: Target | undefined): Decision {
@@ -286,7 +304,7 @@ function decideOne(policy: Policy, question: Question, target: Target | undefine
   if (allowedBy) return { effect: 'allow', rule: allowedBy.id, limits: allowedBy.limits ?? {} }
   // The command itself is not quoted: it may hold what must not be shown, and the reader has just typed it.
   const isPerson = question.request.actor.kind === 'slack-user'
-  const where = target ? ` on ${target.name} (${target.backend})` : ''
+  const where = target ? ` on ${calledHere(target)} (${target.backend})` : ''
   const message = shortOfRights
     ? `The rule ${shortOfRights.rule.id} allows this, but not ${shortOfRights.missing.map(rightName).join(' and ')}${where}.`
     : `No rule allows ${isPerson ? 'you' : 'this caller'} to ${question.request.rollout ? 'roll this out' : question.request.newContainer ? 'run this in a new container of that image' : 'run this'}${where} here${needed.includes('shell') ? '; it needs a shell (pipes, globs, $variables), which is a right of its own' : ''}.`
@@ -298,7 +316,7 @@ function deny(
   target: Target | undefined,
   said: { rule?: string; message: string },
 ): Extract<Decision, { effect: 'deny' }> {
-  const where = target && said.rule ? ` Target: ${target.name}.` : ''
+  const where = target && said.rule ? ` Target: ${calledHere(target)}.` : ''
   const failure: Failure = {
     code: 'denied',
     message: said.message + where,
@@ -309,6 +327,11 @@ function deny(
         : `A rule in drover.yaml has to name this caller, this ${question.request.rollout ? 'rollout and these workloads' : 'command and these containers'}.`,
   }
   return { effect: 'deny', failure, ...(said.rule === undefined ? {} : { rule: said.rule }) }
+}
+
+/** A workload with the container that the decision was about. */
+function calledHere({ name, facets: { workload, container } }: Target): string {
+  return name === workload && container !== undefined ? `${name}, container ${container}` : name
 }
 
 function rightName(right: Right): string {

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest'
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
 import type { HttpRequest, HttpResponse, Transport } from '../../src/backends/transport.ts'
 import type { ExecEvent, Rollout, Target } from '../../src/core/model.ts'
+import { decide, type Rule } from '../../src/core/policy.ts'
 import { faultOf } from '../../src/core/rollout.ts'
 import { type KeyPair, type RancherPeer, startRancherPeer } from '../../src/playground/rancher/peer.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
@@ -118,6 +119,7 @@ async function setUp(
     key?: (peer: RancherPeer) => KeyPair
     path?: string
     labels?: Record<string, string>
+    ofSidekick?: Record<string, string>
     privileged?: boolean
     /** What comes of an answer on its way. */
     onTheWay?: (request: HttpRequest, response: HttpResponse) => HttpResponse
@@ -129,7 +131,7 @@ async function setUp(
   const peer = await startRancherPeer({
     world: [1, 2].flatMap((n) => [
       { name: `shop-web-${n}`, image: 'shop/web:1', ...of },
-      { name: `shop-web-logs-${n}`, image: 'shop/logs:1', sidekick: 'logs', ...of },
+      { name: `shop-web-logs-${n}`, image: 'shop/logs:1', sidekick: 'logs', ...of, labels: { ...labels, ...options.ofSidekick } },
     ]),
   })
   peers.push(peer)
@@ -267,6 +269,40 @@ test('S45 an undo brings no privileged containers back where there are none now'
   const error = await failureOf(plan({ verb: 'undo' }))
   expect(error).toMatchObject({ code: 'unsupported', ran: 'no' })
   expect(error.message).toContain('not privileged now')
+})
+
+test('[default-deny] a rule that forbids a sidekick by its label or its service sees a rollout of the service', async () => {
+  const { list } = await setUp({ ofSidekick: { tier: 'vault' } })
+  const target = await list()
+  expect(target.labels).toEqual({ app: 'web' })
+  const allow: Rule = { id: 'deployers', effect: 'allow', who: { cli: true }, rollouts: [['...']] }
+  const forbid = (targets: NonNullable<Rule['targets']>): Rule => ({ id: 'hands-off', effect: 'deny', who: {}, targets })
+  const decided = (rules: readonly Rule[]) =>
+    decide(
+      { rules, version: 'v1' },
+      {
+        request: {
+          actor: { kind: 'cli', user: 'ann' },
+          trigger: { kind: 'cli', delivery: 'd' },
+          place: { kind: 'terminal' },
+          selector: { name: 'web' },
+          command: { argv: ['rollout', 'restart'] },
+          rollout: { verb: 'restart' },
+        },
+        groups: [],
+      },
+      [target],
+    )
+  expect(decided([allow]).effect).toBe('allow')
+  const denied = decided([allow, forbid({ labels: [{ op: 'eq', key: 'tier', value: 'vault' }] })])
+  expect(denied).toMatchObject({ effect: 'deny', rule: 'hands-off' })
+  expect(denied.effect === 'deny' && denied.failure.message).toContain('service/web, container logs')
+  expect(decided([allow, forbid({ facets: { service: ['web/logs'] } })]).effect).toBe('deny')
+  expect(decided([allow, forbid({ facets: { image: ['shop/logs*'] } })]).effect).toBe('deny')
+  expect(decided([allow, forbid({ labels: [{ op: 'eq', key: 'tier', value: 'other' }] })]).effect).toBe('allow')
+  // What may be run in the service alone is no right to change its sidekick.
+  expect(decided([{ ...allow, targets: { facets: { service: ['web'] } } }]).effect).toBe('deny')
+  expect(decided([{ ...allow, targets: { facets: { service: ['web', 'web/*'] } } }]).effect).toBe('allow')
 })
 
 test('S45 a service with privileged containers, and one of the platform, are marked as such', async () => {

@@ -118,6 +118,17 @@ export function workloadsContract(name: string, setUp: () => Promise<WorkloadsFi
       expect(none.filter((one) => matches({ facets: { service: 'no-such-service' } }, one))).toEqual([])
     })
 
+    test('[default-deny] every container that a change touches is a part of the target, with its own image', async () => {
+      const target = await f.pair()
+      const now = await f.imagesOf(target)
+      const parts = (target.parts ?? []).map(({ facets, labels }) => ({ name: facets.container, image: facets.image, labels }))
+      expect(parts.map(({ name }) => name).sort()).toEqual([f.containerOf(target), 'side'].sort())
+      for (const { name, image, labels } of parts) {
+        expect(image).toBe(now[name!])
+        expect(labels.app).toBe(target.labels.app)
+      }
+    })
+
     test('S21 a plan shows before and after and what would be sent, is the same each time, and changes nothing', async () => {
       const target = await f.fresh()
       const name = f.containerOf(target)

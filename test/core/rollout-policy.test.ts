@@ -125,6 +125,51 @@ describe('deny rules', () => {
   })
 })
 
+describe('[default-deny] a workload of several containers', () => {
+  const part = (container: string, labels: Target['labels'] = {}) => ({
+    labels,
+    facets: { container, image: `shop/${container}:1` },
+  })
+  const pair: Target = { ...api, parts: [part('main', { app: 'api' }), part('proxy', { tier: 'vault' })] }
+  const all = rule({ rollouts: [['...']] })
+  const naming = (facets: NonNullable<Rule['targets']>['facets'], more: Partial<Rule> = {}) =>
+    rule({ rollouts: [['...']], targets: { facets: facets! }, ...more })
+
+  it('a deny rule that means one of them stops every rollout of it, and the answer names the container', () => {
+    for (const targets of [
+      { facets: { container: ['proxy'] } },
+      { facets: { image: ['shop/proxy:*'] } },
+      { labels: [{ op: 'exists' as const, key: 'tier' }] },
+    ]) {
+      const denied = decide(policy(all, forbid({ targets })), rolls(image), [pair])
+      expect(denied).toMatchObject({ effect: 'deny', rule: 'no' })
+      expect(denied.effect === 'deny' && denied.failure.message).toContain('deployment/api, container proxy')
+    }
+    expect(effect([all, forbid({ targets: { facets: { container: ['other'] } } })], rolls(image), pair)).toBe('allow')
+  })
+
+  it('an allow rule has to mean all of them, alone or with another; the narrowest limits hold', () => {
+    expect(effect([naming({ container: ['main'] })], rolls(image), pair)).toBe('deny')
+    expect(effect([naming({ container: ['main', 'proxy'] })], rolls(image), pair)).toBe('allow')
+    expect(effect([naming({ namespace: ['shop'] })], rolls(image), pair)).toBe('allow')
+    const both = [
+      naming({ container: ['main'] }, { id: 'one', limits: { maxTargets: 5 } }),
+      naming({ container: ['proxy'] }, { id: 'other', limits: { maxTargets: 2, timeoutMs: 9 } }),
+    ]
+    const limits = { maxTargets: 2, timeoutMs: 9 }
+    expect(decide(policy(...both), rolls(image), [pair])).toEqual({ effect: 'allow', rule: 'one, other', limits })
+  })
+
+  it('a rule that forbids is told before one that is missing', () => {
+    const denied = decide(
+      policy(naming({ container: ['main'] }), forbid({ targets: { facets: { container: ['main'] } } })),
+      rolls(image),
+      [{ ...pair, parts: [...pair.parts!].reverse() }],
+    )
+    expect(denied).toMatchObject({ effect: 'deny', rule: 'no' })
+  })
+})
+
 describe('what may be seen', () => {
   const asker = { actor: ann, place: ops, groups: [] }
   it('a rule for rollouts alone shows no container: it lets nobody run anything in it', () => {

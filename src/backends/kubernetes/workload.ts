@@ -1,7 +1,7 @@
 /** A Deployment, StatefulSet or DaemonSet as drover's target, and what it says of itself. */
 
 import * as z from 'zod'
-import type { BackendKind, Facet, Selector, Target, TargetId } from '../../core/model.ts'
+import type { BackendKind, Facet, Part, Selector, Target, TargetId } from '../../core/model.ts'
 import { type Fact, refused } from '../wire/rollout.ts'
 import type { Query } from './api.ts'
 import { isPrivileged, Owner, Pod, SYSTEM } from './pod.ts'
@@ -99,6 +99,7 @@ export function workloadTarget(
   const { metadata, spec } = workload
   const native = `${metadata.namespace}/${kind}/${metadata.name}`
   const pod = spec.template.spec
+  const labels = { ...metadata.labels, ...spec.template.metadata?.labels }
   const facets: Partial<Record<Facet, string | undefined>> = {
     namespace: metadata.namespace,
     workload: `${kind}/${metadata.name}`,
@@ -111,11 +112,16 @@ export function workloadTarget(
     kind: of.kind,
     native,
     name: `${kind}/${metadata.name}`,
-    labels: { ...metadata.labels, ...spec.template.metadata?.labels },
+    labels,
     facets: Object.fromEntries(Object.entries(facets).filter(([, value]) => value)),
     ...(SYSTEM.test(metadata.namespace) ? { system: true } : {}),
     ...(isStrong(pod) ? { privileged: true } : {}),
+    parts: partsOf(containersIn(spec.template), labels),
   }
+}
+
+export function partsOf(containers: readonly Container[], labels: Target['labels']): readonly Part[] {
+  return containers.map(({ name, image }) => ({ labels, facets: { container: name, ...(image ? { image } : {}) } }))
 }
 
 export function isStrong(template: Template['spec']): boolean {

@@ -1,7 +1,7 @@
 /** A Rancher 1.x service as drover's target, and how it stands while it is upgraded. */
 
 import * as z from 'zod'
-import type { Facet, Target, TargetId } from '../../core/model.ts'
+import type { Facet, Part, Target, TargetId } from '../../core/model.ts'
 import { type Look, oneLine, type Trouble } from '../wire/rollout.ts'
 import { Container, isPrivileged } from './container.ts'
 
@@ -91,9 +91,7 @@ export function versionOf(configs: ReadonlyMap<string, LaunchConfig>): string {
 export function targetOf(service: Service, backend: string, stacks: ReadonlyMap<string, string>): Target {
   const name = nameOf(service)
   const stack = service.stackId ?? service.environmentId
-  const given = service.launchConfig?.labels
-  const labels: Record<string, string> = {}
-  if (typeof given === 'object' && given !== null) for (const [key, value] of Object.entries(given)) labels[key] = String(value)
+  const labels = labelsOf(service.launchConfig)
   const facets: Partial<Record<Facet, string | undefined>> = {
     workload: `service/${name}`,
     service: name,
@@ -110,7 +108,26 @@ export function targetOf(service: Service, backend: string, stacks: ReadonlyMap<
     facets: Object.fromEntries(Object.entries(facets).filter(([, value]) => value)),
     ...(service.system || labels['io.rancher.container.system'] ? { system: true } : {}),
     ...([...configsOf(service).values()].some(isStrong) ? { privileged: true } : {}),
+    parts: [...configsOf(service)].map(([container, config]) => partOf(service, container, config)),
   }
+}
+
+/** A sidekick has labels of its own, and its service facet is that of its containers: `service/sidekick`. */
+function partOf(service: Service, container: string, config: LaunchConfig): Part {
+  const name = nameOf(service)
+  const image = imageOf(config)
+  const facets = {
+    container,
+    service: config === service.launchConfig ? name : `${name}/${container}`,
+    ...(image ? { image } : {}),
+  }
+  return { labels: labelsOf(config), facets }
+}
+
+function labelsOf(config: LaunchConfig | null | undefined): Readonly<Record<string, string>> {
+  const given = config?.labels
+  if (typeof given !== 'object' || given === null) return {}
+  return Object.fromEntries(Object.entries(given).map(([key, value]) => [key, String(value)]))
 }
 
 const Strong = Container.pick({ privileged: true, capAdd: true, pidMode: true })

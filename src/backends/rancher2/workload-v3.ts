@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import type { Target, TargetId } from '../../core/model.ts'
 import { STRONG_CAPABILITIES, SYSTEM } from '../kubernetes/pod.ts'
+import { partsOf } from '../kubernetes/workload.ts'
 import { type Asked, type Fact, type Look, oneLine, outscaled, paused } from '../wire/rollout.ts'
 
 const Texts = z.record(z.string(), z.string())
@@ -58,17 +59,19 @@ export function targetOfV3(one: WorkloadV3, backend: string, project: string): T
   const native = `${project}/${one.namespaceId}/${one.type}/${one.name}`
   const name = `${one.type}/${one.name}`
   const image = one.containers?.[0]?.image
+  // Where the two differ its pods' own wins, for that is what `exec` sees.
+  const labels = { ...one.workloadLabels, ...one.labels }
   return {
     id: `${backend}/${native}` as TargetId,
     backend,
     kind: 'rancher2',
     native,
     name,
-    // Where the two differ its pods' own wins, for that is what `exec` sees.
-    labels: { ...one.workloadLabels, ...one.labels },
+    labels,
     facets: { namespace: one.namespaceId, workload: name, service: one.name, ...(image ? { image } : {}) },
     ...(SYSTEM.test(one.namespaceId) ? { system: true } : {}),
     ...(isStrong(one) ? { privileged: true } : {}),
+    parts: partsOf(one.containers ?? [], labels),
   }
 }
 
