@@ -19,32 +19,33 @@ const step = (n: number) => tour().getByText(`Tour, step ${n} of 8`).waitFor()
 const press = (name: string) => tour().getByRole('button', { name, exact: true }).click()
 const done = () => tour().getByText('✓ Done.').waitFor()
 
-/** The tour writes the command; only Enter is left. */
-async function written(button = 'Write it for me'): Promise<void> {
+/** The tour writes the command; only Enter is left, once the composer has the focus. */
+async function sent(button = 'Write it for me'): Promise<void> {
   await press(button)
   await here.page.waitForFunction(
     () => document.activeElement?.id === 'composer' && (document.activeElement as HTMLTextAreaElement).value.startsWith('/exec'),
   )
   await here.page.keyboard.press('Enter')
-  await done()
 }
 
 it('leads through all eight steps, and each sees that it was done', async () => {
   await here.page.getByRole('button', { name: 'Take the tour: eight steps' }).click()
   for (const n of [1, 2, 3, 4, 5]) {
     await step(n)
-    await written()
+    await sent()
+    await done()
     await press('Next')
   }
   await step(6)
-  await written('Break it, and write it')
+  await sent('Break it, and write it')
+  await done()
   await here.page.getByRole('button', { name: 'Break things: 1' }).waitFor()
   await press('Next')
   await step(7)
   await here.page.getByRole('button', { name: 'Break things', exact: true }).waitFor()
-  await press('Write it for me')
-  await here.page.waitForFunction(() => document.querySelector<HTMLTextAreaElement>('#composer')?.value.includes('sharing'))
-  await here.page.keyboard.press('Enter')
+  await sent()
+  // The thread of the step before is open until this answer comes, and has a Share of its own.
+  await here.thread.getByText('worth sharing').first().waitFor()
   await here.thread.getByRole('button', { name: /Share/ }).click()
   await here.page.locator('#modal input[value=C0INC123]').check()
   await here.page.locator('#modal').getByRole('button', { name: 'Share' }).click()
