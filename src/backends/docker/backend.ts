@@ -8,13 +8,14 @@ import type { Backend } from '../../core/ports.ts'
 import { matches } from '../../core/selector.ts'
 import type { Machine } from '../machine.ts'
 import type { Transports } from '../transport.ts'
+import { type Bounds, newTarget } from '../wire/new-container.ts'
 import { type Api, dockerApi, parsed } from './api.ts'
 import { check } from './check.ts'
 import { Inspected, isPrivileged, Listed, listPath, targetOf } from './container.ts'
 import { type EndpointSettings, endpointOf, refuseWithoutMachine } from './endpoint.ts'
 import { type Connection, execute } from './exec.ts'
 import { kill } from './kill.ts'
-import { type Bounds, executeNew, killNew, newTarget } from './new-container.ts'
+import { executeNew, killNew } from './new-container.ts'
 
 export type DockerOptions = EndpointSettings & {
   /** `on=<name>`. */
@@ -53,7 +54,9 @@ export function docker(
     kill: (target, handle, signal) =>
       target.creates ? killNew(api, handle, signal) : kill({ ...connection, ...helper }, target, handle, signal),
     check: (signal) => check(api, helper, signal),
-    ...(bounds === undefined ? {} : { newContainer: (wanted) => newTarget(options.name, bounds, wanted) }),
+    ...(bounds === undefined
+      ? {}
+      : { newContainer: (wanted) => newTarget({ backend: options.name, kind: 'docker' }, bounds, wanted) }),
   }
 }
 

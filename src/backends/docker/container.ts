@@ -2,6 +2,9 @@
 
 import * as z from 'zod'
 import type { BackendKind, Facet, Selector, Target, TargetId } from '../../core/model.ts'
+import { HELPER_LABEL } from '../wire/new-container.ts'
+
+export { DEADLINE_LABEL, HELPER_LABEL } from '../wire/new-container.ts'
 
 export const Listed = z.object({
   Id: z.string().regex(/^[0-9a-f]{64}$/),
@@ -28,11 +31,6 @@ export const Inspected = z.object({
   Mounts: z.array(z.object({ Source: z.string().nullish(), Type: z.string().nullish() })).nullish(),
 })
 export type Inspected = z.infer<typeof Inspected>
-
-/** On containers that drover itself made. */
-export const HELPER_LABEL = 'drover.helper'
-/** In ms since 1970: past it the next drover removes the container. */
-export const DEADLINE_LABEL = 'drover.deadline'
 
 /** With these a container is as good as root on its host. */
 const STRONG_CAPABILITIES = ['ALL', 'SYS_ADMIN', 'SYS_MODULE', 'SYS_RAWIO', 'SYS_PTRACE', 'DAC_READ_SEARCH', 'BPF']

@@ -2,51 +2,19 @@
 
 import * as z from 'zod'
 import { BackendError } from '../../core/errors.ts'
-import type { Command, ExecEvent, ExecHandle, NewContainer, Target, TargetId } from '../../core/model.ts'
+import type { Command, ExecEvent, ExecHandle, NewContainer, Target } from '../../core/model.ts'
 import type { KillResult } from '../../core/ports.ts'
 import { TransportError, UpgradeRefused } from '../transport.ts'
+import { type Bounds, bytesOf, DEADLINE_LABEL, EXEC_LABEL, HELPER_LABEL, LONGEST_MS, noneMade } from '../wire/new-container.ts'
 import { type Api, messageOf, parsed, refusal } from './api.ts'
-import { DEADLINE_LABEL, HELPER_LABEL } from './container.ts'
 import { brokenStream, feed, givenUp, MARKER, outputOf, pause, refuseUnsupported } from './exec.ts'
 import { remove, sweep } from './kill.ts'
-import type { DockerSettings } from './settings.ts'
 import { startFailure } from './start-failure.ts'
 
-/** What an administrator lets one have. */
-export type Bounds = NonNullable<DockerSettings['newContainers']>
-
-/** Names the execution, so that any process of drover finds the container again. */
-const EXEC_LABEL = 'drover.exec'
-/** No command lasts longer; and some minutes, as dexec gives. */
-const LONGEST_MS = 24 * 3_600_000 + 300_000
 /** From the end of the output to the engine's word for it. */
 const WORD_MS = 2_000
 const TERM_SECONDS = 2
 const REMOVED_MS = 5_000
-
-/** Throws BackendError for what the bounds do not allow. */
-export function newTarget(backend: string, bounds: Bounds, wanted: NewContainer): Target {
-  const no = (message: string, next: string) => new BackendError({ code: 'denied', message, next }, { ran: 'no' })
-  const [usual = 'none'] = bounds.networks
-  const network = wanted.network ?? usual
-  const most = bytesOf(bounds.memory)
-  if (!bounds.networks.includes(network))
-    throw no(`The network ${network} is not one for new containers on ${backend}.`, `Networks: ${bounds.networks.join(', ')}.`)
-  if ((wanted.memoryBytes ?? 0) > most) throw no(`memory= may be ${bounds.memory} at most on ${backend}.`, 'Ask for less.')
-  if ((wanted.cpus ?? 0) > bounds.cpus) throw no(`cpus= may be ${bounds.cpus} at most on ${backend}.`, 'Ask for less.')
-  return {
-    id: `${backend}/new/${wanted.image}` as TargetId,
-    backend,
-    kind: 'docker',
-    native: 'new',
-    name: `new container of ${wanted.image}`,
-    labels: {},
-    facets: { image: wanted.image },
-    creates: { image: wanted.image, network, memoryBytes: wanted.memoryBytes ?? most, cpus: wanted.cpus ?? bounds.cpus },
-    // It sees the host's own sockets, and other containers through theirs.
-    ...(network === 'host' || network.startsWith('container:') ? { privileged: true } : {}),
-  }
-}
 
 const Made = z.object({ Id: z.string().regex(/^[0-9a-f]{64}$/) })
 const Waited = z.object({ StatusCode: z.number().int(), Error: z.object({ Message: z.string() }).nullish() })
@@ -60,15 +28,7 @@ type What = {
 }
 
 export async function* executeNew(api: Api, bounds: Bounds | undefined, what: What): AsyncGenerator<ExecEvent> {
-  if (bounds === undefined)
-    throw new BackendError(
-      {
-        code: 'unsupported',
-        message: 'No new container is made on this engine.',
-        next: 'An administrator can set newContainers: for it.',
-      },
-      { ran: 'no' },
-    )
+  if (bounds === undefined) throw noneMade()
   refuseUnsupported(what.command)
   await sweep(api, what.signal)
   const id = await make(api, bounds, what)
@@ -252,8 +212,4 @@ function jsonOf(text: string): unknown {
   } catch {
     return undefined
   }
-}
-
-function bytesOf(size: string): number {
-  return Number.parseInt(size, 10) * 1024 ** (size.endsWith('g') ? 3 : 2)
 }

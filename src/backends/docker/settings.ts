@@ -1,9 +1,20 @@
 /** A Docker Engine as it stands in drover.yaml. */
 
 import * as z from 'zod'
+import { mountsSchema } from '../wire/mounts.ts'
+import { boundsSchema } from '../wire/new-container.ts'
 import { readHost } from './host.ts'
 
 const path = z.string().min(1)
+
+const bounds = boundsSchema(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'the name of a network')).extend({
+  /** Whether the engine fetches an image that it does not have; absent: never. */
+  pull: z.enum(['never', 'missing']).optional(),
+  /** What a request may ask for by name: `mounts=src`. */
+  mounts: mountsSchema().optional(),
+})
+/** What an administrator lets a new container have. */
+export type DockerBounds = z.output<typeof bounds>
 
 export const dockerSettings = () =>
   z
@@ -29,22 +40,7 @@ export const dockerSettings = () =>
       /** Ends commands in containers without a shell, from one of this image beside them. On the engine already. */
       helperImage: z.string().min(1).optional(),
       /** Lets rules with images: run commands in containers made for them, within these bounds; absent: none is made. */
-      newContainers: z
-        .strictObject({
-          /** Those that may be asked for; the first is what a request gets that names none. */
-          networks: z
-            .array(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'the name of a network'))
-            .min(1)
-            .default(['none']),
-          /** What one gets, and the most that may be asked for. */
-          memory: z
-            .string()
-            .regex(/^[1-9]\d{0,5}[mg]$/, 'a size like 256m or 2g')
-            .default('256m'),
-          cpus: z.number().min(0.01).max(256).default(1),
-          processes: z.int().min(2).max(100_000).default(256),
-        })
-        .optional(),
+      newContainers: bounds.optional(),
     })
     .superRefine((value, context) => {
       const say = (at: string, message: string) => context.addIssue({ code: 'custom', path: [at], message })
