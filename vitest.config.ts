@@ -1,6 +1,7 @@
 /** What `npm test` runs: all of test/ but what needs a browser, real engines or three whole processes. */
 
 import { configDefaults, defineConfig } from 'vitest/config'
+import { tries } from './test/tries.ts'
 
 export default defineConfig({
   test: {
@@ -15,5 +16,6 @@ export default defineConfig({
     testTimeout: 20_000,
     hookTimeout: 20_000,
     allowOnly: false,
+    ...tries,
   },
 })
