@@ -137,7 +137,7 @@ function createSlackSide(slack: SlackConfig, redactor: Redactor, log: Log) {
 const redactors = new WeakMap<Config, Redactor>()
 
 /** Made once for a configuration: on Workers an app is made for every request. */
-function redactorOf(config: Config): Redactor {
+export function redactorOf(config: Config): Redactor {
   const redactor = redactors.get(config) ?? createRedactor(secretsOf(config))
   redactors.set(config, redactor)
   return redactor

@@ -7,6 +7,7 @@ import { filesOf } from './backends/kubernetes/files.ts'
 import { type Config, type Environment, parseConfig } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import type { Reporter } from './core/ports.ts'
+import type { Learn } from './core/redact.ts'
 import type { SlackSocket } from './frontends/slack/socket.ts'
 import {
   type AppServices,
@@ -17,9 +18,11 @@ import {
   type LocalGateway,
   type Log,
   type Outside,
+  redactorOf,
 } from './gateway.ts'
 import { openSqlite } from './ledger/db-sqlite.ts'
 import { createLedger } from './ledger/ledger.ts'
+import { telling } from './runtime/credentials.ts'
 import { readCgroups } from './runtime/host-processes.ts'
 import { nodeMachine } from './runtime/machine-node.ts'
 import { makePipes } from './runtime/named-pipes.ts'
@@ -65,14 +68,15 @@ export function exitWith(error: unknown): never {
   process.exit(1)
 }
 
-/** The ways out of Node and Deno. */
+/** The ways out of Node and Deno. `learn`: what is read or given out there must not be shown. */
 const machine = nodeMachine()
-export const outside: Outside = {
-  transport: nodeTransport,
+const outsideOf = (learn: Learn): Outside => ({
+  transport: telling(nodeTransport, learn),
   machine,
-  kubernetesFiles: filesOf(machine),
+  kubernetesFiles: filesOf(machine, learn),
   containerd: (name, settings) => containerd({ ...settings, name }, { machine, makePipes, readCgroups }),
-}
+})
+export const outside = outsideOf(() => {})
 
 /** How long a start waits for Slack's first hello. */
 const connectMs = 15_000
@@ -102,7 +106,7 @@ export async function startLocal(
   const ledger = await createLedger(openSqlite(config.ledger.path))
   const wake = createTimerWake((run) => gateway.work(run), { log: warn })
   const house = await createHouse(config, {
-    ...outside,
+    ...outsideOf(redactorOf(config).learn),
     ledger,
     wake,
     log,

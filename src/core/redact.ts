@@ -10,7 +10,12 @@ export type Redactor = {
   blank(text: string): string
   /** A text that comes in pieces: a secret split over two pieces is still caught. */
   stream(): RedactStream
+  /** Secrets that were read or given out while drover runs; masked from now on, in streams that are open too. */
+  readonly learn: Learn
 }
+
+/** Called again with the same values it costs nothing. */
+export type Learn = (values: readonly string[]) => void
 
 export type RedactStream = {
   /**
@@ -93,21 +98,38 @@ export const shortestSecret = 6
 const longLine = 65_536
 /** More than the longest match of any shape. */
 const overlap = 16_384
+/** Learned values that are remembered, those used last, and how long one may be: tokens are replaced for as long as drover runs. */
+const mostLearned = 256
+const longestLearned = 16_384
 
-/** `values`: secrets drover knows; also found in base64 and percent-encoding. */
-export function createRedactor(values: readonly string[]): Redactor {
+type Known = ReturnType<typeof knownOf>
+
+function knownOf(values: readonly string[]) {
   const known = [...new Set(values.filter((value) => value.length >= shortestSecret).flatMap(spellings))].sort(
     (a, b) => b.length - a.length,
   )
-  const longest = known[0]?.length ?? 0
-  const spread = Math.max(0, ...known.filter((value) => value.includes('\n')).map((value) => value.length))
+  return {
+    values: known,
+    longest: known[0]?.length ?? 0,
+    /** Of a value of several lines. */
+    spread: Math.max(0, ...known.filter((value) => value.includes('\n')).map((value) => value.length)),
+    hints: createHints([...shapeHints, ...known.map((value) => ({ text: value.slice(0, prefix), bits: bitOfKnown }))]),
+  }
+}
 
-  const hints = createHints([...shapeHints, ...known.map((value) => ({ text: value.slice(0, prefix), bits: bitOfKnown }))])
+/** `values`: secrets drover knows; also found in base64 and percent-encoding. */
+export function createRedactor(values: readonly string[]): Redactor {
+  const learned = new Set<string>()
+  let made: Known | undefined
+  const current = () => {
+    made ??= knownOf([...values, ...learned])
+    return made
+  }
 
   /** `bits`: of the hints that the text has. */
-  function find(text: string, bits = hints.look().text(text)): Span[] {
+  function find(text: string, known: Known = current(), bits = known.hints.look().text(text)): Span[] {
     const spans: Span[] = []
-    for (const value of bits & bitOfKnown ? known : []) {
+    for (const value of bits & bitOfKnown ? known.values : []) {
       for (let at = text.indexOf(value); at >= 0; at = text.indexOf(value, at + value.length)) {
         spans.push({ start: at, from: at, to: at + value.length, name: 'known secret' })
       }
@@ -144,6 +166,17 @@ export function createRedactor(values: readonly string[]): Redactor {
   }
 
   return {
+    learn(more) {
+      const fresh = more.filter((value) => {
+        if (value.length < shortestSecret || value.length > longestLearned || values.includes(value)) return false
+        const isNew = !learned.delete(value)
+        learned.add(value)
+        return isNew
+      })
+      if (fresh.length === 0) return
+      for (const oldest of [...learned].slice(0, Math.max(0, learned.size - mostLearned))) learned.delete(oldest)
+      made = undefined
+    },
     blank(text) {
       let out = ''
       let at = 0
@@ -161,16 +194,29 @@ export function createRedactor(values: readonly string[]): Redactor {
       let held = ''
       let masked = 0
       let inKey = false
-      const look = hints.look()
+      let known = current()
+      let look = known.hints.look()
       /** Of the hints in `held`, and perhaps some of what was shown already. */
       let heldBits = 0
+      /** What was learned since the last piece is looked for in what is held, too. True: nothing that was seen before counts. */
+      const renewed = () => {
+        if (known === made) return false
+        known = current()
+        look = known.hints.look()
+        heldBits = look.text(held)
+        return true
+      }
       const stream: RedactStream = {
         get masked() {
           return masked
         },
-        look: (data) => look.plain(data),
+        look(data) {
+          renewed()
+          return look.plain(data)
+        },
         write(piece, seen): string {
-          const bits = seen ?? look.text(piece)
+          const bits = renewed() || seen === undefined ? look.text(piece) : seen
+          const { spread, longest } = known
           heldBits |= bits
           held += piece
           if (inKey) {
@@ -188,7 +234,7 @@ export function createRedactor(values: readonly string[]): Redactor {
           let ready = held.length > spread ? held.lastIndexOf('\n', held.length - spread - 1) + 1 : 0
           if (ready === 0 && held.length > longLine) ready = held.length - Math.max(overlap, longest)
           if (ready <= 0) return ''
-          const spans = heldBits === 0 ? none : find(held, heldBits)
+          const spans = heldBits === 0 ? none : find(held, known, heldBits)
           // Nothing is cut in the middle of a match: what straddles the border waits whole, unless it never ends.
           const astride = spans.find((span) => span.start < ready && (span.open || span.to > ready))
           if (astride?.open) {
@@ -211,7 +257,8 @@ export function createRedactor(values: readonly string[]): Redactor {
         },
         end(): string {
           if (inKey) return ''
-          const spans = find(held, heldBits)
+          renewed()
+          const spans = find(held, known, heldBits)
           masked += spans.length
           const out = apply(held, spans)
           held = ''

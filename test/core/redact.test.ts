@@ -196,6 +196,52 @@ describe('[no-secret-shown] S33 split over writes', () => {
   })
 })
 
+describe('[no-secret-shown] S33 what is learned while it runs', () => {
+  it('is masked from then on, in every spelling, and in a stream that is open already', () => {
+    const redactor = createRedactor(['of-the-file'])
+    const stream = redactor.stream()
+    const open = stream.write('first line\nit is tok') + stream.write('en-of-ye')
+    redactor.learn(['token-of-yesterday', 'short', ''])
+    const rest = stream.write('sterday, no short\n') + stream.end()
+    expect(open + rest).toBe('first line\nit is [masked: known secret], no short\n')
+    expect(stream.masked).toBe(1)
+    expect(redactor.text(btoa('token-of-yesterday')).text).toContain('[masked: known secret]')
+    expect(redactor.blank('a token-of-yesterday')).toBe(`a ${'•'.repeat(18)}`)
+    expect(redactor.text('of-the-file').masked).toBe(1)
+  })
+
+  it('counts in what is held between a look at the bytes and their writing', () => {
+    const redactor = createRedactor([])
+    const stream = redactor.stream()
+    const piece = 'it is token-of-yesterday\n'
+    const seen = stream.look(new TextEncoder().encode(piece))
+    redactor.learn(['token-of-yesterday'])
+    expect(stream.write(piece, seen) + stream.end()).toBe('it is [masked: known secret]\n')
+    const later = redactor.stream()
+    expect(later.write(piece, later.look(new TextEncoder().encode(piece)))).toBe('it is [masked: known secret]\n')
+  })
+
+  it('a value of several lines that is learned half-way is still caught over them', () => {
+    const redactor = createRedactor([])
+    const stream = redactor.stream()
+    redactor.learn(['two\nlines of it'])
+    expect(stream.write('x two\n') + stream.write('lines of it y\n') + stream.end()).toBe('x [masked: known secret] y\n')
+  })
+
+  it('[bounded] of tokens that are replaced for ever the last ones are remembered, of the configuration all', () => {
+    const redactor = createRedactor(['of-the-file'])
+    for (let i = 0; i < 2_000; i++) {
+      redactor.learn([`rotated-token-${i}-`])
+      redactor.learn(['used-all-the-time'])
+    }
+    redactor.learn([run(20_000)])
+    expect(redactor.text('rotated-token-1999- rotated-token-1800-').masked).toBe(2)
+    expect(redactor.text('rotated-token-1- rotated-token-1000-').masked).toBe(0)
+    expect(redactor.text('used-all-the-time of-the-file').masked).toBe(2)
+    expect(redactor.text(run(20_000)).masked).toBe(0)
+  })
+})
+
 describe('S38 hostile megabytes', () => {
   const mega = 1_000_000
   const seeds = [

@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import { BackendError, DroverError } from '../../core/errors.ts'
+import type { Learn } from '../../core/redact.ts'
 import type { Machine } from '../machine.ts'
 import { type Transport, TransportError } from '../transport.ts'
 import type { Cluster, Plugin } from './kubeconfig.ts'
@@ -180,7 +181,10 @@ const Discovery = z.object({ token_endpoint: z.url({ protocol: /^https?$/ }) })
 const Tokens = z.object({ id_token: z.string().min(1), refresh_token: z.string().nullish() })
 
 /** What is refreshed stays in memory: the kubeconfig is not drover's to write. */
-export function oidc(config: Readonly<Record<string, string>>, transport: Transport, where: string): Source {
+export function oidc(
+  config: Readonly<Record<string, string>>,
+  { transport, where, learn }: { readonly transport: Transport; readonly where: string; readonly learn: Learn },
+): Source {
   const issuer = config['idp-issuer-url']?.replace(/\/$/, '')
   let refreshToken = config['refresh-token']
   let given = config['id-token']
@@ -222,6 +226,7 @@ export function oidc(config: Readonly<Record<string, string>>, transport: Transp
     if (response.status !== 200 || tokens === undefined)
       throw no(`the OIDC issuer refused to refresh the token (HTTP ${response.status}).`)
     refreshToken = tokens.refresh_token ?? refreshToken
+    learn([refreshToken, tokens.id_token])
     return tokens.id_token
   }
 

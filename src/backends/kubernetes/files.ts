@@ -1,15 +1,17 @@
 /** Ways to a cluster that stand in files: a kubeconfig's context, a pod's service account, a CA. Node and Deno. */
 
+import type { Learn } from '../../core/redact.ts'
 import type { Machine } from '../machine.ts'
 import type { Transports } from '../transport.ts'
 import { type Files, only, type Plan } from './connect.ts'
 import { execPlugin, fromBase64, oidc, tokenFile } from './credentials.ts'
-import { type Entry, readEntry } from './kubeconfig.ts'
+import { type Entry, readEntry, type User } from './kubeconfig.ts'
 import { mistake } from './mistake.ts'
 
-export function filesOf(machine: Machine): Files {
+/** `learn`: what these files hold must be shown nowhere; what goes out as a credential its transport tells (`runtime/credentials.ts`). */
+export function filesOf(machine: Machine, learn: Learn = () => {}): Files {
   return {
-    kubeconfig: (file, context, transport) => kubeconfig(machine, file, context, transport),
+    kubeconfig: (file, context, transport) => kubeconfig({ machine, transport, learn }, file, context),
     serviceAccount: () => serviceAccount(machine),
     pem: (path, where) => pem(machine, path, where),
   }
@@ -35,13 +37,16 @@ async function serviceAccount(machine: Machine): Promise<Plan> {
   }
 }
 
-async function kubeconfig(machine: Machine, path: string, context: string | undefined, transport: Transports): Promise<Plan> {
+type Outside = { readonly machine: Machine; readonly transport: Transports; readonly learn: Learn }
+
+async function kubeconfig({ machine, transport, learn }: Outside, path: string, context: string | undefined): Promise<Plan> {
   const file = path.replace(/^~(?=\/)/, machine.home)
   const text = await machine.readText(file)
   if (text === undefined) throw mistake(`There is no kubeconfig at ${file}.`, 'Check the path, and that drover may read it.')
   const entry = readEntry(text, file, context)
   const where = `${file}, context ${entry.context}`
   const { cluster, user } = entry
+  learn(secretsOf(user))
   const resolve = (path: string) => (path.startsWith('/') ? path : `${file.slice(0, file.lastIndexOf('/') + 1)}${path}`)
   // As for client-go, the data wins over the file.
   const read = async (data: string | null | undefined, path: string | null | undefined, what: string) =>
@@ -64,16 +69,26 @@ async function kubeconfig(machine: Machine, path: string, context: string | unde
     ...(user.as
       ? { headers: { 'Impersonate-User': user.as, ...(group === undefined ? {} : { 'Impersonate-Group': group }) } }
       : {}),
-    credential: await credentialOf(entry, { machine, resolve, ca, where, transport, read }),
+    credential: await credentialOf(entry, { machine, resolve, ca, where, transport, learn, read }),
   }
 }
 
-type Reading = {
-  readonly machine: Machine
+/** Before any of it is used. Of a plugin's environment, what its name calls a secret: a region or a profile is none. */
+function secretsOf(user: User): readonly string[] {
+  const {
+    'id-token': id,
+    'access-token': access,
+    'refresh-token': refresh,
+    'client-secret': secret,
+  } = user['auth-provider']?.config ?? {}
+  const given = (user.exec?.env ?? []).flatMap(({ name, value }) => (/secret|token|passw|key/i.test(name) ? [value] : []))
+  return [user.token, user['client-key-data'], id, access, refresh, secret, ...given].filter((one) => typeof one === 'string')
+}
+
+type Reading = Outside & {
   readonly resolve: (path: string) => string
   readonly ca: string | undefined
   readonly where: string
-  readonly transport: Transports
   readonly read: (data: string | null | undefined, path: string | null | undefined, what: string) => Promise<string | undefined>
 }
 
@@ -96,7 +111,9 @@ async function credentialOf({ user, cluster }: Entry, reading: Reading): Promise
       config['idp-certificate-authority'],
       'idp-certificate-authority',
     )
-    return { source: () => oidc(config, reading.transport(ca === undefined ? {} : only(ca)), where), of: config }
+    const { learn } = reading
+    const way = reading.transport(ca === undefined ? {} : only(ca))
+    return { source: () => oidc(config, { transport: way, where, learn }), of: config }
   }
   return {}
 }
