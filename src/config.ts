@@ -115,6 +115,11 @@ const rule = z
       .array(z.string().regex(/^[A-Za-z0-9*?._:/@-]+$/, 'an image or a glob, like alpine:3 or registry.example.com/tools/*'))
       .min(1)
       .optional(),
+    /** Mounts of new containers, as `newContainers.mounts` of a backend names them. */
+    mounts: z
+      .array(z.string().regex(/^[a-z0-9*?_-]+$/, 'the name of a mount, or a glob'))
+      .min(1)
+      .optional(),
     rights: z.array(z.enum(rights)).optional(),
     limits: z
       .strictObject({ targets: z.int().min(1), timeout: duration })
@@ -139,6 +144,8 @@ const rule = z
       })
     else if (value.images && !value.commands)
       context.addIssue({ code: 'custom', path: ['images'], message: 'images says where commands may run; say commands too' })
+    if (value.mounts && !value.images)
+      context.addIssue({ code: 'custom', path: ['mounts'], message: 'mounts are those of new containers; say images too' })
   })
 
 const parameter = z.strictObject({

@@ -108,11 +108,13 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
       if (next.done || connection.signal.aborted) break
       const event = next.value
       if (event.type === 'connected') continue
-      begun = true
+      // What is only being prepared is not there to be killed.
+      if (event.type !== 'progress') begun = true
       if (event.type === 'started') {
         handle = event.handle
         await store(() => options.onHandle(handle))
       } else if (event.type === 'output') {
+        if (event.dropped !== undefined) collector.skip(event.stream, event.dropped)
         collector.write(event.stream, event.data)
         if (collector.waiting >= flushBytes) await flush()
       } else if (event.type === 'progress') {

@@ -98,12 +98,14 @@ export type Plan = {
   readonly finishes?: true
 }
 
-/** A container made for one command, and removed after it. Mounts and what else it has come from the configuration alone. */
+/** A container made for one command, and removed after it. What else it has comes from the configuration alone. */
 export type NewContainer = {
   readonly image: string
   readonly network?: string
   readonly memoryBytes?: number
   readonly cpus?: number
+  /** Names out of the configuration, which alone says what they are. */
+  readonly mounts?: readonly string[]
 }
 
 /**
@@ -183,7 +185,8 @@ export type ExecEvent =
   /** Nothing more is being opened; the command may not have begun. Where a backend can tell. */
   | { readonly type: 'connected' }
   | { readonly type: 'started'; readonly handle: ExecHandle }
-  | { readonly type: 'output'; readonly stream: Stream; readonly data: Uint8Array }
+  /** `dropped`: bytes of this stream before `data` that nobody took while the command was being ended. */
+  | { readonly type: 'output'; readonly stream: Stream; readonly data: Uint8Array; readonly dropped?: number }
   /** How far a rollout is, in a few words; each replaces the one before. */
   | { readonly type: 'progress'; readonly text: string }
   | { readonly type: 'exit'; readonly code: number }

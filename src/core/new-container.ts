@@ -4,7 +4,7 @@ import type { NewContainer } from './model.ts'
 import { type Pair, usage } from './pairs.ts'
 
 /** Only with an image to make a container from. */
-export const newContainerKeys = ['network', 'memory', 'cpus'] as const
+export const newContainerKeys = ['network', 'memory', 'cpus', 'mounts'] as const
 /** What stands beside `image=` when it does not narrow: everything else says which running containers are meant. */
 const beside: readonly string[] = [...newContainerKeys, 'image', 'on', 'cmd', 'timeout', 'env', 'dir', 'user', 'stdin', 'tty']
 
@@ -28,12 +28,13 @@ export function newContainerOf(pairs: readonly Pair[]): NewContainer | undefined
   }
   const fault = imageFault(image.value)
   if (fault) throw usage(fault, image.valueAt, 'For example image=alpine:3 or image=registry.example.com/tools@sha256:…')
-  const [network, memory, cpus] = [one('network'), one('memory'), one('cpus')]
+  const [network, memory, cpus, mounts] = [one('network'), one('memory'), one('cpus'), one('mounts')]
   return {
     image: image.value,
     ...(network ? { network: networkOf(network) } : {}),
     ...(memory ? { memoryBytes: memoryOf(memory) } : {}),
     ...(cpus ? { cpus: cpusOf(cpus) } : {}),
+    ...(mounts ? { mounts: mountsOf(mounts) } : {}),
   }
 }
 
@@ -46,6 +47,15 @@ export function imageFault(image: string): string | undefined {
 function networkOf({ value, valueAt }: Pair): string {
   if (/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/.test(value)) return value
   throw usage('network= takes the name of a network.', valueAt, 'For example network=none.')
+}
+
+/** What an administrator calls a mount. */
+export const mountName = /^[a-z0-9][a-z0-9_-]{0,62}$/
+
+function mountsOf({ value, valueAt }: Pair): readonly string[] {
+  const names = value.split(',')
+  if (names.every((name) => mountName.test(name)) && names.length <= 16) return names
+  throw usage('mounts= takes the names of mounts, with commas between them.', valueAt, 'For example mounts=src,cache.')
 }
 
 const sizes: Readonly<Record<string, number>> = { k: 1024, m: 1024 ** 2, g: 1024 ** 3 }

@@ -11,6 +11,8 @@ export const noOutput: OutputCount = { stdout: 0, stderr: 0, dropped: 0, masked:
 
 export type Collector = {
   write(stream: Stream, data: Uint8Array): void
+  /** Bytes that were written and never came here. */
+  skip(stream: Stream, bytes: number): void
   /** What is ready to be stored, once each; the tail comes with `end`. */
   take(): readonly OutputChunk[]
   end(): readonly OutputChunk[]
@@ -102,6 +104,10 @@ export function createCollector(options: { redactor: Redactor; maxBytes?: number
       }
       if (data.byteLength > 0) it.isOpen = data.at(-1)! > 0x7f
       accept(stream, text, false)
+    },
+    skip(stream, bytes) {
+      seen[stream] += bytes
+      dropped += bytes
     },
     take() {
       waiting = 0

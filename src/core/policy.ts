@@ -50,6 +50,8 @@ export type Rule = {
   readonly rollouts?: readonly ArgvPattern[]
   /** Globs of images that new containers may be made from, by name or digest. None: no new container. */
   readonly images?: readonly string[]
+  /** Globs of mounts that new containers may have, by name. None: no mount. */
+  readonly mounts?: readonly string[]
   readonly rights?: readonly Right[]
   readonly limits?: Limits
   readonly reason?: string
@@ -162,11 +164,13 @@ function matchesWhat(rule: Rule, { command, rollout, newContainer }: Question['r
   return rule.rollouts?.some((pattern) => (deny ? isRolloutDenied(pattern, rollout) : matchesRollout(pattern, rollout))) ?? false
 }
 
-/** An allow rule without images makes no container; a deny rule with images is about new containers of those alone. */
-function matchesImage({ effect, images }: Rule, newContainer: NewContainer | undefined): boolean {
-  if (newContainer === undefined) return effect === 'allow' || images === undefined
-  if (images === undefined) return effect === 'deny'
-  return images.some((glob) => matchesImageName(glob, newContainer.image))
+/** An allow rule without images makes no container; a deny rule with images, or with mounts, is about new containers with those alone. */
+function matchesImage({ effect, images, mounts }: Rule, newContainer: NewContainer | undefined): boolean {
+  if (newContainer === undefined) return effect === 'allow' || (images === undefined && mounts === undefined)
+  const wanted = newContainer.mounts ?? []
+  const isNamed = (mount: string) => mounts?.some((glob) => matchesGlob(glob, mount)) ?? false
+  if (images === undefined ? effect === 'allow' : !images.some((glob) => matchesImageName(glob, newContainer.image))) return false
+  return effect === 'allow' ? wanted.every(isNamed) : mounts === undefined || wanted.some(isNamed)
 }
 
 /** `alpine:*` must not match `alpine:5000/other`, a registry: a glob reaches over `/` only where it ends in one and a star, or is a star. */
@@ -307,7 +311,7 @@ function decideOne(policy: Policy, question: Question, target: Target | undefine
   const where = target ? ` on ${calledHere(target)} (${target.backend})` : ''
   const message = shortOfRights
     ? `The rule ${shortOfRights.rule.id} allows this, but not ${shortOfRights.missing.map(rightName).join(' and ')}${where}.`
-    : `No rule allows ${isPerson ? 'you' : 'this caller'} to ${question.request.rollout ? 'roll this out' : question.request.newContainer ? 'run this in a new container of that image' : 'run this'}${where} here${needed.includes('shell') ? '; it needs a shell (pipes, globs, $variables), which is a right of its own' : ''}.`
+    : `No rule allows ${isPerson ? 'you' : 'this caller'} to ${question.request.rollout ? 'roll this out' : question.request.newContainer ? `run this in a new container of that image${question.request.newContainer.mounts ? ' with these mounts' : ''}` : 'run this'}${where} here${needed.includes('shell') ? '; it needs a shell (pipes, globs, $variables), which is a right of its own' : ''}.`
   return { ...deny(question, target, { message }), allowedFor: whoElse(policy, question, target, needed) } as Decision
 }
 
@@ -372,6 +376,7 @@ export function mayReach(
       !rule.commands &&
       !rule.rollouts &&
       !rule.images &&
+      !rule.mounts &&
       !rule.triggers &&
       (Object.keys(rule.who).length === 0 || isMeant(rule, actor, groups)) &&
       isPlace(rule, actor, asker.place) &&

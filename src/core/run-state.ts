@@ -107,3 +107,11 @@ function codeOf(ending: Ending | undefined): number {
       return 125
   }
 }
+
+/** What is being done before commands can begin, such as fetching an image: a line for each target where that is so. */
+export function preparations({ executions, request }: Pick<RunState, 'executions' | 'request'>): readonly string[] {
+  if (request.rollout) return []
+  return executions.flatMap(({ target, progress, handle, ending }) =>
+    progress === undefined || handle !== undefined || ending !== undefined ? [] : [`${target.name}: ${progress}`],
+  )
+}

@@ -152,7 +152,11 @@ async function executeOne(target: Target, job: Job): Promise<boolean> {
     handshake: house.handshake,
     redactor: house.redactor,
     maxBytes,
-    onHandle: async (handle) => void (await append({ type: 'handle', target: target.id, handle })),
+    async onHandle(handle) {
+      await append({ type: 'handle', target: target.id, handle })
+      // What was being prepared is ready.
+      if (progress !== '') touch()
+    },
     onOutput: async (chunks) => void (await append({ type: 'output', target: target.id, index: index++, chunks })),
     async onProgress(said) {
       const text = house.redactor.text(said).text.slice(0, maxProgress)

@@ -27,6 +27,7 @@ type Ask = {
   readonly path: string
   readonly body?: unknown
   readonly signal: AbortSignal
+  readonly isRepeatable?: boolean
 }
 
 export type Api = {
@@ -112,7 +113,14 @@ export function dockerApi(options: {
     async request(ask) {
       const one = await engine(ask.signal)
       const response = await answered(
-        (signal) => one.transport.http({ method: ask.method, ...prepared(ask, one), signal, maxBytes: MAX_ANSWER_BYTES }),
+        (signal) =>
+          one.transport.http({
+            method: ask.method,
+            ...prepared(ask, one),
+            signal,
+            maxBytes: MAX_ANSWER_BYTES,
+            isRepeatable: ask.isRepeatable ?? ask.method === 'GET',
+          }),
         one.endpoint,
         ask.signal,
       )

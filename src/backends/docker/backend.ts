@@ -8,7 +8,7 @@ import type { Backend } from '../../core/ports.ts'
 import { matches } from '../../core/selector.ts'
 import type { Machine } from '../machine.ts'
 import type { Transports } from '../transport.ts'
-import { type Bounds, newTarget } from '../wire/new-container.ts'
+import { newTarget } from '../wire/new-container.ts'
 import { type Api, dockerApi, parsed } from './api.ts'
 import { check } from './check.ts'
 import { Inspected, isPrivileged, Listed, listPath, targetOf } from './container.ts'
@@ -16,12 +16,13 @@ import { type EndpointSettings, endpointOf, refuseWithoutMachine } from './endpo
 import { type Connection, execute } from './exec.ts'
 import { kill } from './kill.ts'
 import { executeNew, killNew } from './new-container.ts'
+import type { DockerBounds } from './settings.ts'
 
 export type DockerOptions = EndpointSettings & {
   /** `on=<name>`. */
   readonly name: string
   readonly helperImage?: string | undefined
-  readonly newContainers?: Bounds | undefined
+  readonly newContainers?: DockerBounds | undefined
   /** One HTTP request; default 60 s. */
   readonly requestTimeoutMs?: number
 }
@@ -49,10 +50,10 @@ export function docker(
     list: (selector, signal) => list(api, { backend: options.name, host: hostName, selector, signal }),
     exec: (target, command, exec, signal) =>
       target.creates
-        ? executeNew(api, bounds, { target, command, exec, signal, creates: target.creates })
+        ? executeNew(connection, bounds, { target, command, exec, signal, creates: target.creates })
         : execute(connection, { target, command, exec, signal }),
     kill: (target, handle, signal) =>
-      target.creates ? killNew(api, handle, signal) : kill({ ...connection, ...helper }, target, handle, signal),
+      target.creates ? killNew(connection, handle, signal) : kill({ ...connection, ...helper }, target, handle, signal),
     check: (signal) => check(api, helper, signal),
     ...(bounds === undefined
       ? {}

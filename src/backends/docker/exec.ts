@@ -5,6 +5,7 @@ import { BackendError } from '../../core/errors.ts'
 import type { Command, ExecEvent, Target } from '../../core/model.ts'
 import { TransportError, UpgradeRefused } from '../transport.ts'
 import { type Api, messageOf, parsed, protocol, refusal, unreachable } from './api.ts'
+import { drainable } from './drain.ts'
 import { dockerFrames, NotFrames, type Piece } from './frames.ts'
 import { type Begun, type BegunExecs, handleText, remember } from './handle.ts'
 import { ENGINE_TEXT_BYTES, mayBeEngine, startFailure } from './start-failure.ts'
@@ -13,9 +14,14 @@ export type Connection = { readonly api: Api; readonly begun: BegunExecs }
 export type What = {
   readonly target: Pick<Target, 'id' | 'native' | 'name'>
   readonly command: Command
+  /** Read to its end as the command takes it, in the place of `command.stdin`. */
+  readonly stdin?: AsyncIterable<Uint8Array> | undefined
   readonly exec: string
   readonly signal: AbortSignal
 }
+
+/** Of an execution. */
+export const inputOf = ({ stdin, command }: Pick<What, 'stdin' | 'command'>) => stdin ?? command.stdin
 
 export const MARKER = 'DROVER_EXEC'
 /** MAX_ARG_STRLEN of Linux, with its NUL and a name before the value. What is longer would end as the command's own exit code 1. */
@@ -44,9 +50,10 @@ export async function* execute(connection: Connection, what: What): AsyncGenerat
 
 async function* run({ api, begun }: Connection, what: What): AsyncGenerator<ExecEvent> {
   const { command, target, exec, signal } = what
-  refuseUnsupported(command)
+  const isFed = inputOf(what) !== undefined
+  refuseUnsupported(command, isFed)
   const engine = await api.engine(signal)
-  if (command.stdin !== undefined && !engine.transport.upgrade)
+  if (isFed && !engine.transport.upgrade)
     throw unsupported(
       'stdin= needs a raw connection to the engine, and this runtime has none.',
       'Run drover on Node or Deno, or run the command without stdin.',
@@ -59,8 +66,10 @@ async function* run({ api, begun }: Connection, what: What): AsyncGenerator<Exec
 
   const isDocker = !/^libpod/i.test(engine.server)
   const first = heldBack()
+  const { events, drain } = drainable(outputOf(bytes, { tty: command.tty ?? false, signal }))
+  record.drain = drain
   try {
-    for await (const event of outputOf(bytes, { tty: command.tty ?? false, signal })) yield* first.write(event)
+    for await (const event of events) yield* first.write(event)
   } catch (error) {
     // What was held back came from the command or tells why; it is output either way.
     yield* first.release()
@@ -135,7 +144,7 @@ function heldBack() {
   }
 }
 
-export function refuseUnsupported({ argv, dir, env, user, stdin, tty }: Command): void {
+export function refuseUnsupported({ argv, dir, env, user, tty }: Command, isFed: boolean): void {
   const strings = [...argv, dir ?? '', user ?? '', ...Object.entries(env ?? {}).flat()]
   if (strings.some((one) => one.includes('\0'))) throw unsupported('A NUL byte cannot be part of a command.', 'Take it out.')
   if (strings.some((one) => new TextEncoder().encode(one).byteLength > MAX_WORD_BYTES))
@@ -145,15 +154,16 @@ export function refuseUnsupported({ argv, dir, env, user, stdin, tty }: Command)
   const name = Object.keys(env ?? {}).find((one) => one === '' || one.includes('='))
   if (name !== undefined)
     throw unsupported(`No variable can be named ${JSON.stringify(name)}.`, 'Use letters, digits and _ only.')
-  if (tty && stdin !== undefined)
+  if (tty && isFed)
     throw unsupported('A terminal has no end of input, so stdin= and tty=1 exclude each other.', 'Leave one of them out.')
 }
 
-async function create(api: Api, { command, target, exec, signal }: What): Promise<string> {
+async function create(api: Api, what: What): Promise<string> {
+  const { command, target, exec, signal } = what
   if (!/^[0-9a-f]{64}$/.test(target.native)) throw protocol('This is not the id of a container.')
   const env = Object.entries({ ...command.env, [MARKER]: exec }).map(([name, value]) => `${name}=${value}`)
   const body = {
-    AttachStdin: command.stdin !== undefined,
+    AttachStdin: inputOf(what) !== undefined,
     AttachStdout: true,
     AttachStderr: true,
     Tty: command.tty ?? false,
@@ -162,7 +172,9 @@ async function create(api: Api, { command, target, exec, signal }: What): Promis
     ...(command.dir === undefined ? {} : { WorkingDir: command.dir }),
     ...(command.user === undefined ? {} : { User: command.user }),
   }
-  const response = await api.request({ method: 'POST', path: `/containers/${target.native}/exec`, body, signal })
+  const path = `/containers/${target.native}/exec`
+  // One that is made twice and never started is forgotten.
+  const response = await api.request({ method: 'POST', path, body, signal, isRepeatable: true })
   // From Engine 29 on: a user that is not there.
   if (response.status === 400 && /user|group/i.test(messageOf(response)) && command.user !== undefined)
     throw startFailure(messageOf(response), { executable: command.argv[0], user: command.user })
@@ -170,15 +182,17 @@ async function create(api: Api, { command, target, exec, signal }: What): Promis
 }
 
 /** One try and never a second: a start whose answer was lost may have started it. */
-async function start(api: Api, id: string, { command, signal, target }: What, record: Begun): Promise<AsyncIterable<Uint8Array>> {
+async function start(api: Api, id: string, what: What, record: Begun): Promise<AsyncIterable<Uint8Array>> {
+  const { command, signal, target } = what
+  const input = inputOf(what)
   const ask = { path: `/exec/${id}/start`, body: { Detach: false, Tty: command.tty ?? false }, signal }
   if (signal.aborted) throw givenUp(signal, 'no')
   record.asked = true
   try {
-    if (command.stdin !== undefined) {
+    if (input !== undefined) {
       const connection = await api.upgrade(ask)
       // A command that reads nothing may close its end first; that is no failure.
-      void feed(connection, command.stdin).catch(() => undefined)
+      void feed(connection, input).catch(() => undefined)
       return connection.incoming
     }
     const response = await api.stream(ask)
@@ -213,18 +227,24 @@ async function refused(status: number, body: AsyncIterable<Uint8Array>, target: 
   return refusal({ status, body: text }, `the container ${target.name}`)
 }
 
-export async function feed(connection: { write(data: Uint8Array): Promise<void>; end(): void }, stdin: string): Promise<void> {
-  const bytes = new TextEncoder().encode(stdin)
-  for (let at = 0; at < bytes.byteLength; at += STDIN_PIECE_BYTES)
-    await connection.write(bytes.subarray(at, at + STDIN_PIECE_BYTES))
-  connection.end()
+type Connected = { write(data: Uint8Array): Promise<void>; end(): void }
+
+/** A source that fails ends the input where it failed; who gave it knows. */
+export async function feed(connection: Connected, stdin: NonNullable<ReturnType<typeof inputOf>>): Promise<void> {
+  try {
+    for await (const bytes of typeof stdin === 'string' ? [new TextEncoder().encode(stdin)] : stdin)
+      for (let at = 0; at < bytes.byteLength; at += STDIN_PIECE_BYTES)
+        await connection.write(bytes.subarray(at, at + STDIN_PIECE_BYTES))
+  } finally {
+    connection.end()
+  }
 }
 
 /** How often an engine that is being asked for the ending may fail to answer. */
 const ENDING_TRIES = 3
 
-/** The record is there at once nearly always; a busy engine may take this many looks of 50 ms. */
-const QUICK_POLLS = 40
+/** The record is there at once nearly always; a busy engine may take this many looks, 5 to 50 ms apart. */
+const QUICK_POLLS = 44
 
 /** The end of a stream proves nothing: the record does. What has lost its reader may go on for long, and is waited for: it is not gone. */
 async function ended(
@@ -247,7 +267,7 @@ async function ended(
     }
     if (record === undefined) throw forgotten(target)
     if (!record.Running) return { record, wasRunning: polls > QUICK_POLLS }
-    await pause(polls < QUICK_POLLS ? 50 : 1000, signal)
+    await pause(polls < QUICK_POLLS ? Math.min(50, 5 * 2 ** polls) : 1000, signal)
   }
 }
 

@@ -1,6 +1,11 @@
 /** Takes apart what a Docker engine sends for both streams on one connection: a pure parser, whatever the pieces it is fed. */
 
-export type Piece = { readonly stream: 'stdout' | 'stderr' | 'engine'; readonly data: Uint8Array }
+export type Piece = {
+  readonly stream: 'stdout' | 'stderr' | 'engine'
+  readonly data: Uint8Array
+  /** The last of its frame. */
+  readonly ends?: boolean
+}
 
 export type Frames = {
   /** Payload as it comes; `data` is part of what was fed, not a copy. Throws `NotFrames`. */
@@ -34,7 +39,7 @@ export function dockerFrames(): Frames {
           const data = bytes.subarray(at, at + left)
           at += data.byteLength
           left -= data.byteLength
-          pieces.push({ stream, data })
+          pieces.push({ stream, data, ends: left === 0 })
           continue
         }
         header[got] = bytes[at] ?? 0

@@ -1,7 +1,13 @@
 /** How an execution is found again: by a kill in this process or another, before its first word or long after. */
 
 /** What became of an execution's own request, for a kill that comes before its first word. */
-export type Begun = { readonly id: string; readonly user: string | undefined; asked: boolean }
+export type Begun = {
+  readonly id: string
+  readonly user: string | undefined
+  asked: boolean
+  /** Once there is output: takes it from the engine, whoever reads. */
+  drain?: () => void
+}
 /** By the execution's id, while it may still be asked for. */
 export type BegunExecs = Map<string, Begun>
 

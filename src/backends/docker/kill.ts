@@ -27,6 +27,7 @@ export async function kill(
   const { api, begun } = connection
   const { exec, ...told } = readHandle(handle.exec)
   const known = begun.get(exec)
+  known?.drain?.()
   const id = told.id ?? known?.id
   const user = told.user ?? known?.user
   if (await isDead(api, target, signal)) return { result: 'gone' }

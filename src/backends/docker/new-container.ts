@@ -2,40 +2,70 @@
 
 import * as z from 'zod'
 import { BackendError } from '../../core/errors.ts'
-import type { Command, ExecEvent, ExecHandle, NewContainer, Target } from '../../core/model.ts'
+import type { Command, ExecEvent, ExecHandle, NewContainer } from '../../core/model.ts'
 import type { KillResult } from '../../core/ports.ts'
 import { TransportError, UpgradeRefused } from '../transport.ts'
-import { type Bounds, bytesOf, DEADLINE_LABEL, EXEC_LABEL, HELPER_LABEL, LONGEST_MS, noneMade } from '../wire/new-container.ts'
+import type { Mounts } from '../wire/mounts.ts'
+import { bytesOf, DEADLINE_LABEL, EXEC_LABEL, HELPER_LABEL, LONGEST_MS, noneMade } from '../wire/new-container.ts'
 import { type Api, messageOf, parsed, refusal } from './api.ts'
-import { brokenStream, feed, givenUp, MARKER, outputOf, pause, refuseUnsupported } from './exec.ts'
+import { drainable } from './drain.ts'
+import {
+  brokenStream,
+  type Connection,
+  feed,
+  givenUp,
+  inputOf,
+  MARKER,
+  outputOf,
+  pause,
+  type What as RunWhat,
+  refuseUnsupported,
+} from './exec.ts'
+import { remember } from './handle.ts'
 import { remove, sweep } from './kill.ts'
+import { pull } from './pull.ts'
+import type { DockerBounds } from './settings.ts'
 import { startFailure } from './start-failure.ts'
 
 /** From the end of the output to the engine's word for it. */
 const WORD_MS = 2_000
 const TERM_SECONDS = 2
+/** As dexec gives. */
+const GRACE_MS = 300_000
 const REMOVED_MS = 5_000
 
 const Made = z.object({ Id: z.string().regex(/^[0-9a-f]{64}$/) })
 const Waited = z.object({ StatusCode: z.number().int(), Error: z.object({ Message: z.string() }).nullish() })
 
-type What = {
-  readonly target: Target
+export type What = RunWhat & {
   readonly creates: NewContainer
-  readonly command: Command
-  readonly exec: string
-  readonly signal: AbortSignal
+  /** How long it may last; whatever is there after that, and some minutes, is swept away. */
+  readonly lastsMs?: number | undefined
+  /** Called with its id, before it is started. */
+  readonly onMade?: ((id: string) => void) | undefined
 }
 
-export async function* executeNew(api: Api, bounds: Bounds | undefined, what: What): AsyncGenerator<ExecEvent> {
+export async function* executeNew(
+  { api, begun }: Connection,
+  bounds: DockerBounds | undefined,
+  what: What,
+): AsyncGenerator<ExecEvent> {
   if (bounds === undefined) throw noneMade()
-  refuseUnsupported(what.command)
+  refuseUnsupported(what.command, inputOf(what) !== undefined)
   await sweep(api, what.signal)
-  const id = await make(api, bounds, what)
+  let made = await make(api, bounds, what)
+  if (made === 'no image' && bounds.pull === 'missing') {
+    yield* pull(api, what.creates.image, what.signal)
+    made = await make(api, bounds, what)
+  }
+  if (made === 'no image') throw noImage(what.creates.image)
+  const { id } = made
+  what.onMade?.(id)
   const left = new AbortController()
   try {
-    yield* run(api, id, { ...what, signal: AbortSignal.any([what.signal, left.signal]) })
+    yield* run({ api, begun }, id, { ...what, signal: AbortSignal.any([what.signal, left.signal]) })
   } finally {
+    begun.delete(what.exec)
     left.abort()
     // Whatever happened: nobody else ends it, and nobody else needs it.
     await remove(api, id)
@@ -43,8 +73,9 @@ export async function* executeNew(api: Api, bounds: Bounds | undefined, what: Wh
 }
 
 /** Attached to and waited for before it is started: nothing it writes, and no ending, can be missed [§2.5]. */
-async function* run(api: Api, id: string, { target, command, exec, signal }: What): AsyncGenerator<ExecEvent> {
-  const bytes = await attach(api, id, command, signal)
+async function* run({ api, begun }: Connection, id: string, what: What): AsyncGenerator<ExecEvent> {
+  const { target, command, exec, signal } = what
+  const bytes = await attach(api, id, what)
   const waiting = await api.stream({ path: `/containers/${id}/wait?condition=next-exit`, signal })
   const word = textOf(waiting.body).then(
     (text) => ({ text }),
@@ -56,7 +87,9 @@ async function* run(api: Api, id: string, { target, command, exec, signal }: Wha
 
   let said = ''
   const decoder = new TextDecoder()
-  for await (const event of outputOf(bytes, { tty: command.tty ?? false, signal })) {
+  const { events, drain } = drainable(outputOf(bytes, { tty: command.tty ?? false, signal }))
+  remember(begun, exec, { id, user: command.user, asked: true, drain })
+  for await (const event of events) {
     if (said.length < 300) said += decoder.decode(event.data.subarray(0, 300), { stream: true })
     yield event
   }
@@ -81,9 +114,11 @@ function ending(answer: { readonly text: string } | { readonly error: unknown })
   return word.data
 }
 
-async function make(api: Api, bounds: Bounds, { creates, command, exec, signal }: What): Promise<string> {
-  const stdin = command.stdin !== undefined
+async function make(api: Api, bounds: DockerBounds, what: What): Promise<{ readonly id: string } | 'no image'> {
+  const { creates, command, exec, signal, lastsMs } = what
+  const stdin = inputOf(what) !== undefined
   const memory = creates.memoryBytes ?? bytesOf(bounds.memory)
+  const deadlineMs = lastsMs === undefined ? LONGEST_MS : lastsMs + GRACE_MS
   const body = {
     Image: creates.image,
     // All of argv, so that no entrypoint of the image stands before what was judged.
@@ -98,7 +133,7 @@ async function make(api: Api, bounds: Bounds, { creates, command, exec, signal }
     AttachStderr: true,
     ...(command.dir === undefined ? {} : { WorkingDir: command.dir }),
     ...(command.user === undefined ? {} : { User: command.user }),
-    Labels: { [HELPER_LABEL]: 'new', [EXEC_LABEL]: exec, [DEADLINE_LABEL]: String(Date.now() + LONGEST_MS) },
+    Labels: { [HELPER_LABEL]: 'new', [EXEC_LABEL]: exec, [DEADLINE_LABEL]: String(Date.now() + deadlineMs) },
     HostConfig: {
       NetworkMode: creates.network ?? 'none',
       Memory: memory,
@@ -108,29 +143,56 @@ async function make(api: Api, bounds: Bounds, { creates, command, exec, signal }
       PidsLimit: bounds.processes,
       Init: true,
       SecurityOpt: ['no-new-privileges'],
+      Mounts: mountsBody(bounds.mounts, creates.mounts),
       // What it writes is drover's to keep.
       LogConfig: { Type: 'none' },
     },
   }
   const response = await api.request({ method: 'POST', path: '/containers/create', body, signal })
-  if (response.status === 404)
-    throw new BackendError(
-      {
-        code: 'backend_not_found',
-        message: `The image ${creates.image} is not on the engine: ${messageOf(response)}`,
-        next: 'drover pulls nothing: pull it there first.',
-      },
-      { ran: 'no' },
-    )
-  return parsed(response, Made, 'the new container').Id
+  if (response.status === 404) return 'no image'
+  // Its own words name a path of the host.
+  if (response.status === 400 && /bind source path does not exist/.test(response.body)) throw noSource(creates.mounts)
+  return { id: parsed(response, Made, 'the new container').Id }
 }
 
-async function attach(api: Api, id: string, command: Command, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+/** As the engine takes them. It makes no folder that is missing, and what is mounted below a read-only one is not seen. */
+function mountsBody(mounts: Mounts = {}, names: readonly string[] = []): readonly object[] {
+  return names.flatMap((name) => {
+    const mount = mounts[name]
+    if (!mount) return []
+    const isReadOnly = mount.writable !== true
+    const isBind = mount.source.startsWith('/')
+    const options = { BindOptions: { Propagation: 'rprivate', NonRecursive: isReadOnly } }
+    const common = { Source: mount.source, Target: mount.target, ReadOnly: isReadOnly }
+    return [isBind ? { Type: 'bind', ...common, ...options } : { Type: 'volume', ...common }]
+  })
+}
+
+const no = (code: 'backend_not_found' | 'config', message: string, next: string) =>
+  new BackendError({ code, message, next }, { ran: 'no' })
+
+const noImage = (image: string) =>
+  no(
+    'backend_not_found',
+    `The image ${image} is not on the engine.`,
+    'Pull it there first; an administrator can let drover do so with newContainers: { pull: missing }.',
+  )
+
+const noSource = (mounts: readonly string[] = []) =>
+  no(
+    'config',
+    `What is to be mounted is not on the engine’s host: ${mounts.join(', ')}.`,
+    'An administrator has to make the folder, or mend newContainers.mounts.',
+  )
+
+async function attach(api: Api, id: string, what: What): Promise<AsyncIterable<Uint8Array>> {
   const path = `/containers/${id}/attach?stream=1&stdout=1&stderr=1`
+  const { signal } = what
+  const input = inputOf(what)
   try {
-    if (command.stdin !== undefined) {
+    if (input !== undefined) {
       const connection = await api.upgrade({ path: `${path}&stdin=1`, signal })
-      void feed(connection, command.stdin).catch(() => undefined)
+      void feed(connection, input).catch(() => undefined)
       return connection.incoming
     }
     const response = await api.stream({ path, signal })
@@ -173,7 +235,8 @@ async function start(api: Api, id: string, command: Command, signal: AbortSignal
 const Found = z.array(z.object({ Id: z.string(), State: z.string() }))
 
 /** With its container every process of it ends; the engine proves that. */
-export async function killNew(api: Api, handle: ExecHandle, signal: AbortSignal): Promise<KillResult> {
+export async function killNew({ api, begun }: Connection, handle: ExecHandle, signal: AbortSignal): Promise<KillResult> {
+  begun.get(handle.exec)?.drain?.()
   const filters = JSON.stringify({ label: [`${EXEC_LABEL}=${handle.exec}`] })
   const list = async () =>
     parsed(

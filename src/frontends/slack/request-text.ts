@@ -93,12 +93,13 @@ export function formatWhere({ selector, newContainer }: Pick<RunRequest, 'select
 }
 
 function formatNewContainer(wanted: NewContainer): string {
-  const { image, network, memoryBytes, cpus } = wanted
+  const { image, network, memoryBytes, cpus, mounts } = wanted
   return [
     `image=${quoteWord(image)}`,
     ...(network === undefined ? [] : [`network=${quoteWord(network)}`]),
     ...(memoryBytes === undefined ? [] : [`memory=${Math.ceil(memoryBytes / 1024)}k`]),
     ...(cpus === undefined ? [] : [`cpus=${cpus}`]),
+    ...(mounts === undefined ? [] : [`mounts=${mounts.join(',')}`]),
   ].join(' ')
 }
 

@@ -5,6 +5,7 @@ import { succeeded } from '../../core/fold.ts'
 import type { Actor, Execution, Rollout, RunState } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Redactor } from '../../core/redact.ts'
+import { preparations } from '../../core/run-state.ts'
 import {
   type Block,
   type Button,
@@ -65,7 +66,13 @@ export function parentMessage(state: RunState, now: number, options: ViewOptions
         ? []
         : [[italic(cut(`Slack had changed the text: ${request.restored.join('; ')}.`, 300))]]),
     ),
-    lines([bold(verdict)], ...aftermath(state)),
+    lines(
+      [bold(verdict)],
+      ...preparations(state)
+        .slice(0, 5)
+        .map((line) => [plain(cut(makeVisible(line), 300))]),
+      ...aftermath(state),
+    ),
   ]
   const actions = options.withoutButtons === true ? [] : buttonsOf(state, options)
   if (actions.length > 0) blocks.push(buttons(actions))

@@ -2,8 +2,10 @@
 
 import { describeEnding, type Fold, fold } from '../../core/fold.ts'
 import type { Execution, OutputChunk, RunState, TargetId } from '../../core/model.ts'
+import { makeVisible } from '../../core/output.ts'
 import type { Reporter } from '../../core/ports.ts'
 import { describeRollout, formatFacts, sayRollout } from '../../core/rollout-words.ts'
+import { preparations } from '../../core/run-state.ts'
 import { formatArgv } from '../../core/words.ts'
 
 export type Terminal = {
@@ -31,9 +33,10 @@ export function createTerminalReporter(terminal: Terminal): Reporter {
         if (!terminal.json) rollouts.tell(state)
       } else if (terminal.live && !terminal.json) {
         const ended = state.executions.filter((execution) => execution.ending).length
-        terminal.err(
-          `\r\u001b[K${ended} of ${state.executions.length} ended · ${formatArgv(state.request.command.argv).slice(0, 60)}`,
-        )
+        // An engine's words may hold what a terminal obeys (S36).
+        const [preparing] = preparations(state)
+        const doing = makeVisible(preparing ?? formatArgv(state.request.command.argv)).slice(0, preparing ? 120 : 60)
+        terminal.err(`\r\u001b[K${ended} of ${state.executions.length} ended · ${doing}`)
         lineShown = true
       }
       return []
