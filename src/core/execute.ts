@@ -101,7 +101,7 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
 
   let events: AsyncIterator<ExecEvent> | undefined
   async function consume(): Promise<Ending> {
-    events = backend.exec(target, command, handle.exec, connection.signal, options.by)[Symbol.asyncIterator]()
+    events = backend.exec(target, command, handle.exec, connection.signal, options.by, options.timeoutMs)[Symbol.asyncIterator]()
     for (;;) {
       const next = await events.next()
       leave()

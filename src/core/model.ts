@@ -42,7 +42,7 @@ export type LabelTerm =
   | { readonly op: 'word'; readonly word: string }
 
 /** Fields of a target that a selector and a policy can name besides labels. `workload`: `<kind>/<name>`, for example `deployment/api`. */
-export type Facet = 'stack' | 'service' | 'namespace' | 'workload' | 'pod' | 'container' | 'image' | 'host'
+export type Facet = 'stack' | 'service' | 'task' | 'namespace' | 'workload' | 'pod' | 'container' | 'image' | 'host'
 
 /** Which containers are meant. All parts narrow (AND). Strings are globs (`*`, `?`) unless said otherwise. */
 export type Selector = {
@@ -179,7 +179,13 @@ export type Traits = {
 export type Stream = 'stdout' | 'stderr'
 
 /** What `kill` needs to find the processes again, in any process of drover. Plain JSON. */
-export type ExecHandle = { readonly target: TargetId; readonly exec: string; readonly pid?: number }
+export type ExecHandle = {
+  readonly target: TargetId
+  readonly exec: string
+  readonly pid?: number
+  /** By which of several ways it was reached, in words that go on after "through"; where a backend has several. */
+  readonly way?: string
+}
 
 export type ExecEvent =
   /** Nothing more is being opened; the command may not have begun. Where a backend can tell. */

@@ -41,10 +41,20 @@ export interface Backend {
    * What the command writes, then exactly one `exit` or `exit-unknown`; throws BackendError when it cannot; never neither.
    * `exec` names this execution, unique and unguessable. When `signal` aborts, the connection is closed and the iterator
    * throws; the process may go on: ending it is `kill`. `by` is who asked, for an engine whose own audit names people.
+   * `timeoutMs`: after that it is going to be ended, so what was made for it may be swept away some minutes later.
    */
-  exec(target: Target, command: Command, exec: string, signal: AbortSignal, by?: Actor): AsyncIterable<ExecEvent>
+  exec(
+    target: Target,
+    command: Command,
+    exec: string,
+    signal: AbortSignal,
+    by?: Actor,
+    timeoutMs?: number,
+  ): AsyncIterable<ExecEvent>
   /** Ends what `exec` started and says whether it is proved gone. `left` names the survivors when they are known. */
   kill(target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult>
+  /** Removes what was made for commands by a drover that was ended in the middle, once its time has passed. Absent where nothing is made. */
+  sweep?(signal: AbortSignal): Promise<void>
   /** Says whether this connection works and what its key may do, for `drover check`. */
   check(signal: AbortSignal): Promise<readonly CheckLine[]>
   /** The target that stands for a container to be made, with this site's defaults filled in; absent where none can be made. Throws DroverError for what is not allowed here. */

@@ -69,6 +69,7 @@ function targetOf(container: Container, sandboxes: readonly Container[], backend
     container: inPod ?? name,
     image,
     workload: undefined,
+    task: undefined,
     host: undefined,
   }
   return {

@@ -120,6 +120,7 @@ function targetOf(
     service: workload?.name,
     workload: workload && `${workload.kind}/${workload.name}`,
     stack: undefined,
+    task: undefined,
   }
   return {
     id: `${of.name}/${native}` as TargetId,

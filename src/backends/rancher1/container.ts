@@ -48,6 +48,7 @@ export function targetOf(container: Container, backend: string, hosts: ReadonlyM
     container: name,
     namespace: undefined,
     workload: undefined,
+    task: undefined,
     pod: undefined,
   }
   return {
