@@ -2,6 +2,7 @@
 
 import { type Document, parseDocument } from 'yaml'
 import * as z from 'zod'
+import { agentEntries, keptByTheAgent, takeThrough, throughProblems } from './agent/through-settings.ts'
 import { containerdSettings } from './backends/containerd/settings.ts'
 import { dockerSettings } from './backends/docker/settings.ts'
 import { kubernetesSettings } from './backends/kubernetes/settings.ts'
@@ -32,7 +33,7 @@ const globs = z.array(z.string().min(1)).min(1)
 const wellKnown = /^(change-?me.*|password\d*|secret|testp|admin|default|example|xxx+|todo|your-.*)$/i
 
 /** `wrong` says what is wrong with a value that is there. */
-function secretOf(env: Environment, shortest: number, wrong: (value: string) => string | undefined = () => undefined) {
+export function secretOf(env: Environment, shortest: number, wrong: (value: string) => string | undefined = () => undefined) {
   return z
     .strictObject({ env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'the name of an environment variable') })
     .transform((reference, context) => {
@@ -60,7 +61,7 @@ const notAppToken = (value: string) =>
     ? undefined
     : 'does not hold an app-level token (xapp-…); make one under Basic Information, with the scope connections:write'
 
-const labels = z.string().transform((text, context) => {
+export const labels = z.string().transform((text, context) => {
   try {
     return parseLabels(text)
   } catch (error) {
@@ -204,6 +205,8 @@ function schema(env: Environment) {
       })
       .optional(),
     backends: z.record(name, backend({ secret })).default({}),
+    /** Those that may connect here, by name; `through:` of a backend names one. */
+    agents: agentEntries().default({}),
     rules: z.array(rule).default([]),
     hooks: z
       .record(
@@ -244,8 +247,10 @@ function schema(env: Environment) {
   })
 }
 
-export type Config = z.output<ReturnType<typeof schema>>
-export type BackendConfig = Config['backends'][string]
+type Parsed = z.output<ReturnType<typeof schema>>
+/** `through`: the agent that reaches it. */
+export type BackendConfig = Parsed['backends'][string] & { readonly through?: string }
+export type Config = Omit<Parsed, 'backends'> & { readonly backends: Readonly<Record<string, BackendConfig>> }
 export type HookConfig = Config['hooks'][string]
 
 /**
@@ -258,15 +263,12 @@ export function parseConfig(
   env: Environment,
   runtime: { readonly socketMode: boolean } = { socketMode: true },
 ): Config {
-  if (text.length > 1_000_000) throw problem(file, ['the file is larger than 1 MB'])
-  const document = parseDocument(text, { schema: 'core', customTags: [], uniqueKeys: true, prettyErrors: true })
-  if (document.errors.length > 0)
-    throw problem(
-      file,
-      document.errors.map((error) => error.message),
-    )
-  const parsed = schema(env).safeParse(dataOf(document, file) ?? {})
+  const { document, through, problems } = takeThrough(readYaml(text, file))
+  if (problems.length > 0) throw problem(file, problems)
+  const parsed = schema({ ...env, ...keptByTheAgent }).safeParse(document)
   if (!parsed.success) throw problem(file, parsed.error.issues.map(describe))
+  const [astray] = throughProblems(through, parsed.data.agents)
+  if (astray) throw problem(file, [astray])
   if (parsed.data.slack?.appToken && !runtime.socketMode) {
     throw problem(file, [
       'slack.appToken: Socket Mode needs a process that stays connected, and Workers has none; leave it out, set slack.signingSecret, and give Slack the request URL',
@@ -282,7 +284,29 @@ export function parseConfig(
   for (const hook of new Set(parsed.data.rules.flatMap((one) => one.who.webhooks ?? []))) {
     if (!(hook in parsed.data.hooks)) throw problem(file, [`rules: there is no hook called ${hook}`])
   }
+  const backends = Object.entries(parsed.data.backends).map(([key, one]) => {
+    const agent = through[key]
+    return [key, agent === undefined ? one : { ...one, through: agent }] as const
+  })
+  return { ...parsed.data, backends: Object.fromEntries(backends) }
+}
+
+/** As `parseConfig`, for a file of another shape. */
+export function parseYaml<T>(text: string, file: string, shape: z.ZodType<T>): T {
+  const parsed = shape.safeParse(readYaml(text, file))
+  if (!parsed.success) throw problem(file, parsed.error.issues.map(describe))
   return parsed.data
+}
+
+function readYaml(text: string, file: string): unknown {
+  if (text.length > 1_000_000) throw problem(file, ['the file is larger than 1 MB'])
+  const document = parseDocument(text, { schema: 'core', customTags: [], uniqueKeys: true, prettyErrors: true })
+  if (document.errors.length > 0)
+    throw problem(
+      file,
+      document.errors.map((error) => error.message),
+    )
+  return dataOf(document, file) ?? {}
 }
 
 /** What the YAML says, with few aliases: a configuration is data, and small (S30). */

@@ -2,10 +2,12 @@
 
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
+import { createHub, type Hub } from './agent/hub.ts'
 import { containerd } from './backends/containerd/backend.ts'
 import { filesOf } from './backends/kubernetes/files.ts'
+import type { Transport } from './backends/transport.ts'
 import { type Config, type Environment, parseConfig } from './config.ts'
-import { DroverError } from './core/errors.ts'
+import { BackendError, DroverError } from './core/errors.ts'
 import type { Reporter } from './core/ports.ts'
 import type { Learn } from './core/redact.ts'
 import type { SlackSocket } from './frontends/slack/socket.ts'
@@ -87,6 +89,8 @@ export type Local = {
   readonly gateway: LocalGateway
   readonly house: Awaited<ReturnType<typeof createHouse>>
   readonly app: ReturnType<typeof createApp>
+  /** Where agents come in, at a door that listens. */
+  readonly agents: Hub
   /**
    * Opens what drover itself calls out for, Slack's Socket Mode when drover.yaml has an app token, and waits a while for it.
    * Throws `config` when Slack refuses the token; an absent network is tried again in the background.
@@ -94,6 +98,21 @@ export type Local = {
   connect(): Promise<void>
   /** Takes nothing new, waits at most `ms` for what runs, then lets go of everything. True when all of it ended. */
   stop(ms: number): Promise<boolean>
+}
+
+/** For a command of its own: agents are connected to the gateway that serves, not to it. */
+export const agentsElsewhere = (agent: string): Transport => {
+  const elsewhere = async (): Promise<never> => {
+    throw new BackendError(
+      {
+        code: 'backend_unavailable',
+        message: `The agent ${agent} is connected to the gateway that serves, and this command is another program.`,
+        next: 'Ask in chat, or by a hook; `drover check` shows how the agent stands.',
+      },
+      { ran: 'no' },
+    )
+  }
+  return { http: elsewhere, stream: elsewhere, socket: elsewhere, upgrade: elsewhere }
 }
 
 export async function startLocal(
@@ -105,8 +124,10 @@ export async function startLocal(
     log({ level: 'error', event: message, error: error instanceof Error ? error.message : String(error) })
   const ledger = await createLedger(openSqlite(config.ledger.path))
   const wake = createTimerWake((run) => gateway.work(run), { log: warn })
+  const agents = createHub(config.agents, { log })
   const house = await createHouse(config, {
     ...outsideOf(redactorOf(config).learn),
+    agents: options.listens ? agents.transport : agentsElsewhere,
     ledger,
     wake,
     log,
@@ -137,6 +158,7 @@ export async function startLocal(
     gateway,
     house,
     app,
+    agents,
     async connect() {
       const open = (url: string, signal: AbortSignal) => nodeTransport().socket(url, { signal, maxBufferedBytes: socketBytes })
       socket ??= createSlackSocket(config, gateway, services, open)
@@ -151,6 +173,7 @@ export async function startLocal(
       await socket?.stop()
       const drained = await gateway.drain(ms)
       await Promise.allSettled(pending)
+      agents.close()
       await sweep.close()
       await wake.close()
       await ledger.close()

@@ -3,10 +3,12 @@
 import type { Server } from 'node:http'
 import process from 'node:process'
 import { serve } from '@hono/node-server'
+import { entranceOf } from './agent/hub.ts'
 import type { Config } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import type { Log } from './gateway.ts'
 import { drainMs, exitWith, jsonLog, readConfig, startLocal, stopOnSignal } from './local.ts'
+import { takeAgents } from './runtime/agent-node.ts'
 
 export type Served = {
   readonly url: string
@@ -35,6 +37,7 @@ export async function serveNode(config: Config, log: Log = jsonLog): Promise<Ser
       ),
     )
   })
+  takeAgents(server, entranceOf(local.agents))
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${listening}`
   log({ level: 'info', event: 'listening', url })
   return {

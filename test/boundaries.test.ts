@@ -25,9 +25,9 @@ const settingsOf = ['rancher1', 'rancher2', 'kubernetes', 'docker', 'swarm', 'co
 
 /** First match wins. The room of a file is always open to itself, except where `files` names one backend or frontend of several. */
 const rooms: readonly Room[] = [
-  { files: /^src\/(node|deno|worker|run-object|cli|local|playground|gateway|trust)\.ts$/, may: ['*'] },
+  { files: /^src\/(node|deno|worker|run-object|cli|local|playground|gateway|trust|agent|agent-object)\.ts$/, may: ['*'] },
   { files: /^src\/arguments\.ts$/, may: ['src/core/'] },
-  { files: /^src\/config\.ts$/, may: ['src/core/', 'src/backends/settings.ts', ...settingsOf, 'zod', 'yaml'] },
+  { files: /^src\/config\.ts$/, may: ['src/core/', 'src/backends/settings.ts', ...settingsOf, 'src/agent/through-settings.ts', 'zod', 'yaml'] },
   { files: /^src\/core\//, may: ['src/core/'] },
   { files: /^src\/backends\/(transport|machine)\.ts$/, may: [] },
   { files: /^src\/backends\/settings\.ts$/, may: ['src/core/', 'zod'] },
@@ -69,6 +69,8 @@ const rooms: readonly Room[] = [
     files: /^src\/runtime\//,
     may: ['src/core/', 'src/runtime/', ...ports, 'ws', 'https-proxy-agent', 'pg-boss', 'node:', 'undici', 'cloudflare:workers'],
   },
+  // The agent stands beside one engine and speaks to it as the backends do; of a runtime it takes what sockets share.
+  { files: /^src\/agent\//, may: ['src/core/', 'src/agent/', 'src/backends/', 'src/runtime/socket.ts', 'zod'] },
   {
     files: /^src\/playground\//,
     may: ['src/core/', 'src/playground/', 'hono', '@hono/node-server', 'zod', 'ws', 'just-bash', 'node:'],

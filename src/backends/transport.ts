@@ -51,6 +51,8 @@ export interface Socket {
   /** The subprotocol the server chose, `''` when none. */
   readonly protocol: string
   send(data: string | Uint8Array): void
+  /** Resolves when little of what was sent is still waiting here; absent where the runtime cannot tell. */
+  drained?(): Promise<void>
   /** Sends a ping where the runtime can (Node, Deno); where it cannot (workerd) does nothing. */
   ping(): void
   /** Starts the closing handshake and drops the connection when it does not finish in 1 s. */

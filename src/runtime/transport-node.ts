@@ -287,10 +287,16 @@ async function handshake(ws: WebSocket, url: URL, signal: AbortSignal): Promise<
   }
 }
 
-function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Socket {
+/** One that is open or opening, ours or taken by a server. Aborting `signal` drops it. */
+export function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Socket {
   const queue = messageQueue(maxBytes, { pause: () => ws.pause(), resume: () => ws.resume() })
   let grace: ReturnType<typeof setTimeout> | undefined
   let isPingOpen = false
+  const drainers: (() => void)[] = []
+  const isDrained = () => ws.readyState !== WebSocket.OPEN || ws.bufferedAmount <= DRAINED_BYTES
+  const tellDrained = () => {
+    if (drainers.length > 0 && isDrained()) for (const tell of drainers.splice(0)) tell()
+  }
 
   const drop = (code: number, reason: string) => {
     queue.end({ code, reason, clean: false })
@@ -327,6 +333,7 @@ function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Socket {
     clearTimeout(grace)
     signal.removeEventListener('abort', abort)
     queue.end({ code, reason: reason.toString(), clean: code !== 1006 })
+    for (const tell of drainers.splice(0)) tell()
   })
   signal.addEventListener('abort', abort, { once: true })
 
@@ -338,6 +345,9 @@ function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Socket {
       if (ws.readyState !== WebSocket.OPEN) return
       ws.send(data)
       if (ws.bufferedAmount > maxBytes) overflow()
+    },
+    async drained() {
+      if (!isDrained()) await new Promise<void>((resolve) => drainers.push(resolve))
     },
     ping() {
       // A paused connection hears no pong.
