@@ -38,6 +38,10 @@ export type Outside = {
   containerd?(name: string, settings: ContainerdSettings): Backend
   /** Kubeconfigs, service accounts and CAs in files; absent on Workers. */
   readonly kubernetesFiles?: Files
+  /** Absent on Workers, for its size. */
+  swarm?(name: string, settings: SwarmSettings, ways: Pick<Outside, 'transport' | 'machine'>): Backend
+  /** The ways through agents, by name. */
+  readonly agents?: ((name: string) => Transport) | undefined
 }
 
 /** What a runtime brings. */
@@ -93,7 +97,21 @@ export async function createHouse(config: Config, runtime: Runtime): Promise<Hou
 
 /** Throws DroverError `config` for what this runtime cannot reach. */
 export function createBackends(config: Config, outside: Outside): readonly Backend[] {
-  return Object.entries(config.backends).map(([name, settings]) => createBackend(name, settings, outside))
+  return Object.entries(config.backends).map(([name, settings]) =>
+    createBackend(name, settings, settings.through === undefined ? outside : throughAgent(settings.through, outside)),
+  )
+}
+
+/** One more transport, and nothing else. */
+function throughAgent(agent: string, outside: Outside): Outside {
+  const way = outside.agents?.(agent)
+  if (!way)
+    throw new DroverError({
+      code: 'config',
+      message: `Nothing here takes the connection of the agent ${agent}.`,
+      next: 'Agents connect to `drover serve` and to Workers: ask there.',
+    })
+  return { ...outside, transport: () => way }
 }
 
 function createBackend(

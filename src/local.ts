@@ -117,7 +117,7 @@ export const agentsElsewhere = (agent: string): Transport => {
 
 export async function startLocal(
   config: Config,
-  options: { readonly log?: Log; readonly terminal?: Reporter } = {},
+  options: { readonly log?: Log; readonly terminal?: Reporter; readonly listens?: boolean } = {},
 ): Promise<Local> {
   const log = options.log ?? jsonLog
   const warn = (message: string, error: unknown) =>

@@ -18,7 +18,7 @@ export type Served = {
 }
 
 export async function serveNode(config: Config, log: Log = jsonLog): Promise<Served> {
-  const local = await startLocal(config, { log })
+  const local = await startLocal(config, { log, listens: true })
   const { host, port } = config.listen
   const { server, listening } = await new Promise<{ server: Server; listening: number }>((resolve, reject) => {
     const made = serve({ fetch: local.app.fetch, hostname: host, port }, (info) =>

@@ -343,7 +343,7 @@ export function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Sock
     },
     send(data) {
       if (ws.readyState !== WebSocket.OPEN) return
-      ws.send(data)
+      ws.send(data, tellDrained)
       if (ws.bufferedAmount > maxBytes) overflow()
     },
     async drained() {
@@ -362,6 +362,8 @@ export function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Sock
     ended: queue.ended,
   }
 }
+
+const DRAINED_BYTES = 1024 * 1024
 
 function toBytes(data: Buffer | ArrayBuffer | Buffer[]): Buffer {
   if (Array.isArray(data)) return Buffer.concat(data)
