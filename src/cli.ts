@@ -44,8 +44,8 @@ async function loadConfig(flags: Flags): Promise<Config> {
   if (!url || !env.CATTLE_ACCESS_KEY || !env.CATTLE_SECRET_KEY) {
     throw new DroverError({
       code: 'config',
-      message: 'Nothing says where to run: no drover.yaml, and no Rancher server.',
-      next: 'Give --url, --access-key and --secret-key, or set CATTLE_URL, CATTLE_ACCESS_KEY and CATTLE_SECRET_KEY, or write a drover.yaml.',
+      message: 'Nothing says where to run: there is no drover.yaml here, and no Rancher server is named.',
+      next: 'Write a drover.yaml (drover --help ends with one of four lines). For Rancher 1.x alone, set CATTLE_URL, CATTLE_ACCESS_KEY and CATTLE_SECRET_KEY, or give --url, --access-key and --secret-key.',
     })
   }
   const project = flags.project === undefined ? {} : { project: flags.project }
@@ -213,7 +213,7 @@ async function check(flags: Flags): Promise<number> {
       ok: 'warn',
       what: 'rules',
       detail: 'none: nobody may run anything',
-      next: 'Write a rule; see drover.example.yaml.',
+      next: 'Write a rule: drover.example.yaml and docs/policy.md have some to begin with.',
     })
   for (const backend of createBackends(config, outside)) {
     const found = await backend.check(AbortSignal.timeout(30_000))
@@ -246,7 +246,12 @@ async function check(flags: Flags): Promise<number> {
 function printCheck({ ok, what, detail, next }: CheckLine): void {
   const mark = ok === true ? styleText('green', 'ok  ') : ok === 'warn' ? styleText('yellow', 'warn') : styleText('red', 'FAIL')
   console.log(`${mark} ${what}${detail ? `: ${detail}` : ''}`)
-  if (next && ok !== true) console.log(`     ${next}`)
+  if (next && ok !== true) console.log(`     ${withoutItself(next)}`)
+}
+
+/** Who asks `check` or `trust` need not be sent to it. */
+function withoutItself(next: string): string {
+  return next.replace('; `drover check` tells more.', '.')
 }
 
 type Kept = { readonly path: string; readonly ledger: Awaited<ReturnType<typeof createLedger>>; readonly redactor: Redactor }
@@ -380,7 +385,8 @@ main(process.argv.slice(2)).then(
   },
   (error: unknown) => {
     if (!(error instanceof DroverError)) throw error
-    console.error(`${error.message}${error.next ? `\n${error.next}` : ''}`)
+    const next = process.argv[2] === 'check' || process.argv[2] === 'trust' ? withoutItself(error.next ?? '') : error.next
+    console.error(`${error.message}${next ? `\n${next}` : ''}`)
     process.exitCode = error.code === 'usage' || error.code === 'empty_selector' || error.code === 'config' ? 2 : 1
   },
 )

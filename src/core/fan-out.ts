@@ -42,7 +42,7 @@ export async function within<T>(ms: number, what: string, work: (signal: AbortSi
       const error = new DroverError({
         code: 'timeout',
         message: `${what} took longer than ${ms / 1000} s.`,
-        next: 'Try again; if it lasts, run `drover check`.',
+        next: 'Try again; if it lasts, whoever runs drover can look with `drover check`.',
       })
       reject(error)
       deadline.abort(error)

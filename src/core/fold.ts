@@ -93,10 +93,16 @@ export function describeEnding(ending: Ending | undefined): string {
     case 'failed':
       return `did not run: ${ending.error.message}`
     case 'unknown':
-      return `outcome unknown: ${ending.error.message}${ending.left ? ` It may still run${survivor(ending.left)}.` : ''}`
+      return `outcome unknown: ${ending.left ? mayStillRun(ending.error.message, ending.left) : ending.error.message}`
     default:
       return ending satisfies never
   }
+}
+
+/** Said once, also where the message says it already. */
+function mayStillRun(message: string, left: { readonly pid?: number }): string {
+  const said = message.endsWith('it may still run.') ? message.slice(0, -1) : `${message} It may still run`
+  return `${said}${survivor(left)}.`
 }
 
 function survivor(left: { readonly pid?: number }): string {

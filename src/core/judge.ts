@@ -179,6 +179,9 @@ async function findWorkloads(selector: Selector, rollout: Rollout, meant: readon
   return selection
 }
 
+/** What anybody can do while one backend of several cannot be asked. */
+export const leaveOut = 'To leave this backend out, say on= with another.'
+
 type List = (signal: AbortSignal) => Promise<readonly Target[]>
 
 async function listOne({ name }: Pick<Backend, 'name'>, what: string, of: number, list: List): Promise<readonly Target[]> {
@@ -186,7 +189,7 @@ async function listOne({ name }: Pick<Backend, 'name'>, what: string, of: number
     return await within(listMs, `Listing the ${what}`, list)
   } catch (error) {
     if (!(error instanceof DroverError)) throw error
-    const next = [error.next, of > 1 ? 'To leave this backend out, say on= with another.' : undefined].filter(Boolean).join(' ')
+    const next = [error.next, of > 1 ? leaveOut : undefined].filter(Boolean).join(' ')
     throw new DroverError({ ...error.toFailure(), message: `${name}: ${error.message}`, next }, { cause: error })
   }
 }

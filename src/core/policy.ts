@@ -325,9 +325,9 @@ function deny(
     code: 'denied',
     message: said.message + where,
     next: said.rule
-      ? 'It binds whoever it names; whoever keeps drover.yaml can change it.'
+      ? 'It holds for everybody it names; whoever runs drover can change it.'
       : question.request.actor.kind === 'slack-user'
-        ? 'Ask someone who may, or ask for a rule in drover.yaml.'
+        ? 'Ask someone who may, or ask whoever runs drover for a rule.'
         : `A rule in drover.yaml has to name this caller, this ${question.request.rollout ? 'rollout and these workloads' : 'command and these containers'}.`,
   }
   return { effect: 'deny', failure, ...(said.rule === undefined ? {} : { rule: said.rule }) }

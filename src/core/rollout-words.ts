@@ -57,7 +57,7 @@ export function describeRollout(execution: Execution, rollout: Rollout, timeoutM
     case undefined:
       return status === 'pending' ? 'waiting' : (progress ?? (handle ? 'taken' : 'being sent'))
     case 'exited':
-      if (ending.code !== 0) return 'stuck; the change stays'
+      if (ending.code !== 0) return rollout.verb === 'status' ? 'stuck' : 'stuck; the change stays'
       // Done as far as it can be: a backend says so with its last word.
       if (progress?.startsWith(held)) return progress
       return rollout.verb === 'scale' ? `scaled to ${rollout.replicas}` : done[rollout.verb]

@@ -30,5 +30,5 @@ export function createTurns(most: number): Turns {
 const tooMany = (most: number): Failure => ({
   code: 'too_many_runs',
   message: `${most} runs of the same asker are going on already, and that is the limit. Nothing ran.`,
-  next: 'Wait for one of them, or cancel one. An administrator can raise limits.runsPerActor in drover.yaml.',
+  next: 'Wait for one of them, or cancel one. Whoever runs drover can raise limits.runsPerActor.',
 })

@@ -208,7 +208,7 @@ async function checkWay(
     const { says, insecure, expires } = await connect.says(signal)
     const { server } = await connect(signal)
     return [
-      { ok: true, what: 'its way', detail: says === server ? server : `${says}: ${server}` },
+      { ok: true, what: 'connection', detail: says === server ? server : `${says}: ${server}` },
       ...(server.startsWith('http:')
         ? [
             {

@@ -45,7 +45,12 @@ export function queuedMessage(request: RunRequest, redactor: Redactor): Message 
 
 type Commands = { readonly command?: string; readonly rolloutCommand?: string }
 
-export function helpMessage({ command = '/exec', rolloutCommand = '/rollout' }: Commands, siteTimeoutMs: number): Message {
+/** What the words that were typed are about comes first. */
+export function helpMessage(
+  { command = '/exec', rolloutCommand = '/rollout' }: Commands,
+  siteTimeoutMs: number,
+  about: 'exec' | 'rollout' = 'exec',
+): Message {
   const examples = [
     `${command} label=web cmd="uptime"`,
     `${command} label=app=web,tier!=canary cmd="df -h /" timeout=20s`,
@@ -56,20 +61,40 @@ export function helpMessage({ command = '/exec', rolloutCommand = '/rollout' }: 
     `${command} runs`,
   ]
   const rollouts = [
-    rolloutForm(),
-    ...(['scale', 'undo', 'status'] as const).map(rolloutForm),
-    `rollout restart stack=shop service=web`,
+    ...(['image', 'scale', 'restart', 'pause', 'resume', 'undo', 'status'] as const).map(rolloutForm),
+    'rollout finish stack=shop service=web',
     rolloutForm().replace('rollout', 'rollout why'),
   ]
-  return message('How to ask drover', [
-    lines([bold('How to ask drover')], [plain('Say which containers, then what to run in each of them.')]),
+  const exec = [
+    lines([plain('Say which containers, then what to run in each of them:')]),
     preformatted(examples.join('\n')),
-    lines([plain('To change a workload, or look at one; it is sent at once, with why it only looks:')]),
-    preformatted(rollouts.map((line) => line.replace('rollout', rolloutCommand)).join('\n')),
     lines(
-      [plain('In a thread, mention me and write the same words. After -- the words are the arguments, and no shell is used.')],
+      [
+        plain(
+          'Which: label= name= id= on= stack= service= namespace= pod= container= image= host= deployment= statefulset= daemonset=',
+        ),
+      ],
+      [
+        plain(
+          'How: timeout= env=NAME=value dir= user= stdin= tty=1. After -- the words are the arguments, and no shell is used.',
+        ),
+      ],
       [plain(`A command ends after ${formatDuration(siteTimeoutMs)} unless timeout= says otherwise; a rule may say less.`)],
     ),
+  ]
+  const rollout = [
+    lines([plain('Change a workload, or look at one. A change is sent at once and watched; with why nothing is sent:')]),
+    preformatted(rollouts.map((line) => line.replace('rollout', rolloutCommand)).join('\n')),
+    lines([
+      plain(
+        'Which: deployment= statefulset= daemonset= namespace= label= on=, or stack= and service= (Rancher 1.x, which has finish).',
+      ),
+    ]),
+  ]
+  return message('How to ask drover', [
+    lines([bold('How to ask drover')]),
+    ...(about === 'exec' ? [...exec, ...rollout] : [...rollout, ...exec]),
+    lines([plain('In a thread, mention me and write the same words.')]),
   ])
 }
 
@@ -123,6 +148,10 @@ export function whyMessage(judgement: Judgement, rollout?: Rollout): Message {
   ])
 }
 
+function howItWent({ outcome, status, succeeded, targets }: RunSummary): string {
+  return targets === 0 ? (outcome ?? status) : `${outcome ?? status} · ${succeeded} of ${targets} ok`
+}
+
 /** Refusals are their asker's own business, so others' are left out. */
 export function runsMessage(all: readonly RunSummary[], reader: Actor, redactor: Redactor): Message {
   const runs = all
@@ -135,7 +164,7 @@ export function runsMessage(all: readonly RunSummary[], reader: Actor, redactor:
     run.actor.kind === 'slack-user'
       ? { type: 'user', user_id: run.actor.user }
       : plain(cut(makeVisible(formatActor(run.actor)), 60)),
-    plain(` · ${run.outcome ?? run.status} · ${run.succeeded} of ${run.targets} ok · ${cut(shownArgv(run.argv, redactor), 100)}`),
+    plain(` · ${[howItWent(run), cut(shownArgv(run.argv, redactor), 100)].join(' · ')}`),
   ])
   return message('The last runs in this channel', [lines([bold('The last runs in this channel')]), lines(...rows)])
 }

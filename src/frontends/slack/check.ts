@@ -72,7 +72,7 @@ export async function checkSlackWay(options: {
     return [
       {
         ok: true,
-        what: 'slack way in',
+        what: 'how Slack reaches drover',
         detail: `HTTP: Slack has to reach https://<your host>/slack/events, the request URL of ${commands}, of interactivity and of events; if it cannot, set slack.appToken for Socket Mode`,
       },
     ]
@@ -89,7 +89,7 @@ export async function checkSlackWay(options: {
   const detail = signingSecret
     ? 'Socket Mode while it is on in the app’s settings, HTTP at /slack/events while it is off'
     : `Socket Mode: drover connects to Slack, and nothing has to reach drover; it has to be on in the app’s settings, with the commands ${commands} (slack-manifest.socket.yml)`
-  return [{ ok: true, what: 'slack way in', detail }, socketMode]
+  return [{ ok: true, what: 'how Slack reaches drover', detail }, socketMode]
 }
 
 function scopeLine(header: string | null, needed: readonly string[]): CheckLine {

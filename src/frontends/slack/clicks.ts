@@ -233,7 +233,7 @@ async function openShare(desk: Desk, { run, trigger }: Click): Promise<Message |
 const nowhere: Failure = {
   code: 'denied',
   message: 'No channel is listed for sharing.',
-  next: 'Ask the operator to list one.',
+  next: 'Whoever runs drover can list some: slack.shareTo.',
 }
 
 /** The dialog knows no channel; the run's own record does. The presser's rights are checked there, now. */

@@ -159,7 +159,7 @@ async function take(
     case 'rollout':
       return await submit(desk, line, restored.changes, asked)
     case 'help':
-      return { now: helpMessage(desk.options, desk.services.siteTimeoutMs) }
+      return { now: helpMessage(desk.options, desk.services.siteTimeoutMs, unsaid) }
     case 'targets': {
       const { selector } = line
       return {

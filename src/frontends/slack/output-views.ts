@@ -22,7 +22,7 @@ import {
 } from './blocks.ts'
 import { formatDuration, formatRequest } from './request-text.ts'
 import { rolloutVerdict } from './rollout-views.ts'
-import { failureLines } from './run-views.ts'
+import { failureLines, nextSteps } from './run-views.ts'
 
 /** All output up to this is shown in the thread; above it, beginnings are shown and a file holds the whole. */
 const MAX_INLINE_CHARS = 8000
@@ -122,6 +122,9 @@ function headOf(one: Fold, state: RunState): Block {
       plain(`${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`),
     ],
     [bold(cut(makeVisible(endingOf(one, state)), 800)), ...(notes.length === 0 ? [] : [italic(` · ${notes.join(' · ')}`)])],
+    ...(one.ending && 'error' in one.ending ? nextSteps(one.ending.error) : []).map((step) => [
+      plain(cut(makeVisible(step), 500)),
+    ]),
   ]
   return lines(...leaves)
 }

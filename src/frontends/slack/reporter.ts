@@ -221,7 +221,7 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
       throw new DroverError({
         code: 'denied',
         message: 'Results are not shared to that channel.',
-        next: 'Choose one of the channels the operator has listed for sharing.',
+        next: 'Choose one of the channels that are listed for it (slack.shareTo).',
       })
     }
     const user = slackUser(by)

@@ -2,6 +2,7 @@
 
 import type { Failure } from '../../core/errors.ts'
 import { succeeded } from '../../core/fold.ts'
+import { leaveOut } from '../../core/judge.ts'
 import type { Actor, Execution, Rollout, RunState } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Redactor } from '../../core/redact.ts'
@@ -263,8 +264,26 @@ function buttonsOf(state: RunState, options: ViewOptions) {
 export function failureLines(failure: Failure): readonly (readonly Leaf[])[] {
   return [
     [plain(cut(makeVisible(failure.message), 1000))],
-    ...(failure.next === undefined ? [] : [[plain(cut(makeVisible(failure.next), 1000))]]),
+    ...nextSteps(failure).map((step) => [plain(cut(makeVisible(step), 1000))]),
   ]
+}
+
+/** Codes that are mended where drover's configuration, keys and log are: out of reach for who reads this in a channel. */
+const OPERATORS: readonly Failure['code'][] = [
+  'backend_unauthorized',
+  'backend_forbidden',
+  'backend_unavailable',
+  'backend_protocol',
+  'config',
+  'ledger_unavailable',
+  'internal',
+]
+
+/** What to do next: first what the reader can do, then what somebody else has to, and who. */
+export function nextSteps({ code, next = '' }: Failure): readonly string[] {
+  const rest = next.endsWith(leaveOut) ? next.slice(0, -leaveOut.length).trim() : next
+  const isForOthers = OPERATORS.includes(code) && !/^(Ask|Try) again/.test(rest)
+  return [rest === next ? '' : leaveOut, isForOthers && rest !== '' ? `For whoever runs drover: ${rest}` : rest].filter(Boolean)
 }
 
 /** `<team>/<id>` as Slack shows it; this message is seen by one person, so nobody is notified. */

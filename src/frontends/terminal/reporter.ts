@@ -104,6 +104,8 @@ function printFold(group: Fold, { request: { rollout }, executions, timeoutMs }:
   const ending = rollout && first ? describeRollout(first, rollout, timeoutMs) : describeEnding(group.ending)
   const targets = group.executions.map((execution) => execution.target.name).join(', ')
   terminal.out(`── ${group.executions.length} of ${of}: ${targets} · ${ending}\n`)
+  const next = group.ending && 'error' in group.ending ? group.ending.error.next : undefined
+  if (next) terminal.err(`${next}\n`)
   if (of > 1 && group.chunks.some(({ stream }) => stream === 'stderr')) terminal.err(`── stderr of ${targets}\n`)
   const open: Record<OutputChunk['stream'], boolean> = { stdout: false, stderr: false }
   for (const { stream, text } of group.chunks) {

@@ -147,7 +147,9 @@ test('[recorded-first] a slash command that could not be recorded says that noth
     throw new DroverError({ code: 'ledger_unavailable', message: 'The record cannot be written.', next: 'Free some disk.' })
   }
   await bench.peer.slash('U0ALEX', 'C0OPS', 'label=web cmd=uptime')
-  expect(seen(bench.peer.ephemerals('U0ALEX')[0])).toBe('Nothing was run.\nThe record cannot be written.\nFree some disk.\n')
+  expect(seen(bench.peer.ephemerals('U0ALEX')[0])).toBe(
+    'Nothing was run.\nThe record cannot be written.\nFor whoever runs drover: Free some disk.\n',
+  )
 })
 
 test('a bug is shown as a reference number and logged whole', async () => {
@@ -189,7 +191,7 @@ test('runs lists this channel’s runs, and nobody else’s refused commands', a
   await bench.peer.slash('U0SAM', 'C0OPS', 'runs')
   await bench.settled()
   const shown = seen(bench.peer.ephemerals('U0SAM')[0])
-  expect(shown).toContain('<@U0ALEX> · accepted · 0 of 0 ok · uptime')
+  expect(shown).toContain('<@U0ALEX> · accepted · uptime')
   expect(shown).not.toContain('halt')
   expect(bench.memory.asked.at(-1)?.args).toEqual([{ place: { kind: 'slack', team: 'T0PLAY', channel: 'C0OPS' }, limit: 50 }])
 })

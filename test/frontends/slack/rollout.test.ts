@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Ending, Outcome, Plan, Rollout, RunId, RunRequest, Target, TargetId } from '../../../src/core/model.ts'
-import { rolloutArgv } from '../../../src/core/rollout.ts'
+import { rolloutArgv, rolloutVerbs } from '../../../src/core/rollout.ts'
 import { ACTIONS } from '../../../src/frontends/slack/run-views.ts'
 import { type Bench, deliver, ok, requestOf, seen, startBench } from './bench.ts'
 
@@ -125,9 +125,12 @@ describe('typed', () => {
     await bench.peer.slash('U0ALEX', 'C0OPS', 'help', { command: '/rollout' })
     await bench.peer.slash('U0ALEX', 'C0OPS', 'help')
     const [one, other] = bench.peer.ephemerals('U0ALEX').map(seen)
-    expect(one).toBe(other)
-    expect(one).toContain('/rollout image deployment=api container=main image=')
+    for (const verb of rolloutVerbs) expect(one).toContain(`/rollout ${verb} `)
     expect(one).toContain('/exec label=web')
+    // The same, and first what was asked about.
+    expect(one?.split('\n').toSorted()).toEqual(other?.split('\n').toSorted())
+    expect(one?.indexOf('/rollout image')).toBeLessThan(one?.indexOf('/exec label') ?? 0)
+    expect(other?.indexOf('/exec label')).toBeLessThan(other?.indexOf('/rollout image') ?? 0)
   })
 
   test('why shows the card to the asker alone, and nothing is recorded', async () => {

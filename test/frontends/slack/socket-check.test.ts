@@ -21,7 +21,7 @@ const way = (appToken: string | undefined, signingSecret = false) =>
 test('without an app token the way in is HTTP, with its request URL and the other way named', async () => {
   const lines = await way(undefined, true)
   expect(lines).toMatchObject([
-    { ok: true, what: 'slack way in', detail: expect.stringMatching(/\/slack\/events.*\/exec and \/rollout.*Socket Mode/) },
+    { ok: true, what: 'how Slack reaches drover', detail: expect.stringMatching(/\/slack\/events.*\/exec and \/rollout.*Socket Mode/) },
   ])
   expect(peer.calls).toEqual([])
 })
@@ -72,7 +72,7 @@ test('drover check tells the way in and its app token, opens no connection, and 
   await new Promise((resolve) => child.once('close', resolve))
   rmSync(folder, { recursive: true, force: true })
   expect(text).toContain('"what":"slack socket mode"')
-  expect(text).toContain('"what":"slack way in"')
+  expect(text).toContain('"what":"how Slack reaches drover"')
   expect(text).not.toContain(peer.appToken)
   expect(text).not.toContain('ticket')
   expect(peer.sockets.open).toEqual([])

@@ -1,0 +1,78 @@
+/** To whom a next step is said: who reads in a channel has neither drover.yaml nor its log. */
+
+import { expect, test } from 'vitest'
+import { describeEnding, fold } from '../../../src/core/fold.ts'
+import { leaveOut } from '../../../src/core/judge.ts'
+import type { Execution } from '../../../src/core/model.ts'
+import { noOutput } from '../../../src/core/output.ts'
+import { createRedactor } from '../../../src/core/redact.ts'
+import { describeRollout } from '../../../src/core/rollout-words.ts'
+import { threadAnswer } from '../../../src/frontends/slack/output-views.ts'
+import { formatDuration } from '../../../src/frontends/slack/request-text.ts'
+import { nextSteps } from '../../../src/frontends/slack/run-views.ts'
+import { requestOf, target, textOf } from './bench.ts'
+
+const failure = (code: 'config' | 'backend_unauthorized' | 'internal' | 'usage' | 'not_running', next?: string) => ({
+  code,
+  message: 'It went wrong.',
+  ...(next === undefined ? {} : { next }),
+})
+
+test('what only whoever runs drover can do is addressed to them', () => {
+  for (const code of ['config', 'backend_unauthorized', 'internal'] as const)
+    expect(nextSteps(failure(code, 'Make a new key.'))).toEqual(['For whoever runs drover: Make a new key.'])
+})
+
+test('what the reader can do is not', () => {
+  expect(nextSteps(failure('usage', 'Close the quote.'))).toEqual(['Close the quote.'])
+  expect(nextSteps(failure('internal', 'Try again; if it stays so, look at the server.'))).toEqual([
+    'Try again; if it stays so, look at the server.',
+  ])
+  expect(nextSteps(failure('config'))).toEqual([])
+})
+
+test('the way around a backend that cannot be asked comes first, and belongs to the reader', () => {
+  expect(nextSteps(failure('backend_unauthorized', `Make a new key. ${leaveOut}`))).toEqual([
+    leaveOut,
+    'For whoever runs drover: Make a new key.',
+  ])
+  expect(nextSteps(failure('backend_unauthorized', leaveOut))).toEqual([leaveOut])
+})
+
+test('what went wrong in a container brings its next step into the thread', () => {
+  const ending = { status: 'failed', error: failure('not_running', 'Start it, or choose one that runs.') } as const
+  const execution: Execution = { target: target('web-1'), status: 'failed', ending, count: noOutput }
+  const state = {
+    request: requestOf(),
+    status: 'finished',
+    executions: [execution],
+    notes: [],
+    posted: {},
+    delivered: false,
+  } as const
+  const { messages } = threadAnswer(state, fold([{ execution, chunks: [] }]), createRedactor([]))
+  const text = messages.map(({ blocks }) => textOf(blocks)).join('\n')
+  expect(text).toContain('did not run: It went wrong.')
+  expect(text).toContain('Start it, or choose one that runs.')
+})
+
+test('[true-ending] that it may still run is said once, with its pid', () => {
+  const error = {
+    code: 'stream_broken',
+    message: 'The connection ended before the command said how it ended; it may still run.',
+  } as const
+  expect(describeEnding({ status: 'unknown', error, left: { pid: 45 } })).toBe(
+    'outcome unknown: The connection ended before the command said how it ended; it may still run, pid 45.',
+  )
+  expect(describeEnding({ status: 'unknown', error, left: {} })).toMatch(/it may still run \(pid not known\)\.$/)
+})
+
+test('a look that finds it stuck does not speak of a change', () => {
+  const execution: Execution = { target: target('api'), status: 'exited', ending: { status: 'exited', code: 1 } }
+  expect(describeRollout(execution, { verb: 'status' })).toBe('stuck')
+  expect(describeRollout(execution, { verb: 'restart' })).toBe('stuck; the change stays')
+})
+
+test('a time says no seconds where there are none', () => {
+  expect([300_000, 301_000, 179_900, 90_000].map(formatDuration)).toEqual(['5 min', '5 min 1 s', '3 min', '90 s'])
+})
