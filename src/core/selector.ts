@@ -3,7 +3,17 @@
 import { DroverError, type Failure } from './errors.ts'
 import type { Facet, LabelTerm, Selector, Target } from './model.ts'
 
-export const facetNames: readonly Facet[] = ['stack', 'service', 'task', 'namespace', 'workload', 'pod', 'container', 'image', 'host']
+export const facetNames: readonly Facet[] = [
+  'stack',
+  'service',
+  'task',
+  'namespace',
+  'workload',
+  'pod',
+  'container',
+  'image',
+  'host',
+]
 
 /** `*` is any run of characters, `?` any one; all else is literal. At most glob × text steps, never exponential: no regular expression is built. */
 export function matchesGlob(glob: string, text: string): boolean {
