@@ -7,7 +7,7 @@ import { type Files, kubernetes } from './backends/kubernetes/connect.ts'
 import type { Machine } from './backends/machine.ts'
 import { rancher1 } from './backends/rancher1/backend.ts'
 import { rancher2 } from './backends/rancher2/backend.ts'
-import type { Transports } from './backends/transport.ts'
+import type { Transport, Transports } from './backends/transport.ts'
 import { type BackendConfig, type Config, policyOf, secretsOf } from './config.ts'
 import { maskState } from './core/answer.ts'
 import { DroverError, type Failure, failureOf } from './core/errors.ts'
@@ -36,6 +36,8 @@ export type Outside = {
   readonly machine?: Machine
   /** Brought from outside, so that gRPC is in no bundle for Workers. */
   containerd?(name: string, settings: ContainerdSettings): Backend
+  /** The ways through agents, by name. */
+  readonly agents?: ((name: string) => Transport) | undefined
   /** Kubeconfigs, service accounts and CAs in files; absent on Workers. */
   readonly kubernetesFiles?: Files
   /** Absent on Workers, for its size. */
