@@ -40,10 +40,6 @@ export type Outside = {
   readonly agents?: ((name: string) => Transport) | undefined
   /** Kubeconfigs, service accounts and CAs in files; absent on Workers. */
   readonly kubernetesFiles?: Files
-  /** Absent on Workers, for its size. */
-  swarm?(name: string, settings: SwarmSettings, ways: Pick<Outside, 'transport' | 'machine'>): Backend
-  /** The ways through agents, by name. */
-  readonly agents?: ((name: string) => Transport) | undefined
 }
 
 /** What a runtime brings. */
@@ -345,7 +341,7 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
     return {
       code: 'denied',
       message: 'Results may not be shared to that channel.',
-      next: 'Whoever runs drover can add it to slack.shareTo.',
+      next: 'An administrator can add it to slack.shareTo in drover.yaml.',
     }
   }
 
@@ -358,7 +354,7 @@ const killMs = 30_000
 const notYours: Failure = {
   code: 'denied',
   message: 'Only the one who asked for this run, or somebody who may run the same here, can do that.',
-  next: 'Ask them, or ask whoever runs drover for a rule.',
+  next: 'Ask them, or ask for a rule in drover.yaml.',
 }
 
 const notYet: Failure = {
