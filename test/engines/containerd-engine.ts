@@ -1,6 +1,7 @@
 /** Containers on a real containerd, made with its own client `ctr`; and a containerd that a test may kill. */
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -143,4 +144,52 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
       rmSync(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** An image made from root file systems, each one layer, for this machine's platform and for another; OCI image layout, as `ctr` imports it. */
+export function importImage(
+  ctr: Ctr,
+  name: string,
+  made: { readonly layers: readonly string[]; readonly config?: object; readonly flags?: readonly string[] },
+): void {
+  const folder = mkdtempSync(join(tmpdir(), 'drover-image-'))
+  mkdirSync(join(folder, 'blobs/sha256'), { recursive: true })
+  const blob = (mediaType: string, data: Buffer | object) => {
+    const bytes = Buffer.isBuffer(data) ? data : Buffer.from(JSON.stringify(data))
+    const digest = createHash('sha256').update(bytes).digest('hex')
+    writeFileSync(join(folder, 'blobs/sha256', digest), bytes)
+    return { mediaType, digest: `sha256:${digest}`, size: bytes.byteLength }
+  }
+  const oci = (what: string) => `application/vnd.oci.image.${what}`
+  const layers = made.layers.map((root) =>
+    blob(oci('layer.v1.tar'), execFileSync('tar', ['-C', root, '--sort=name', '-c', '.'], { maxBuffer: 64 * 1024 * 1024 })),
+  )
+  const manifestFor = (architecture: string) => {
+    const rootfs = { type: 'layers', diff_ids: layers.map(({ digest }) => digest) }
+    const config = blob(oci('config.v1+json'), { os: 'linux', architecture, rootfs, config: made.config ?? {} })
+    const manifest = blob(oci('manifest.v1+json'), { schemaVersion: 2, mediaType: oci('manifest.v1+json'), config, layers })
+    return { ...manifest, platform: { os: 'linux', architecture } }
+  }
+  const own = process.arch === 'arm64' ? 'arm64' : 'amd64'
+  const manifests = [manifestFor('s390x'), manifestFor(own)]
+  const index = blob(oci('index.v1+json'), { schemaVersion: 2, mediaType: oci('index.v1+json'), manifests })
+  writeFileSync(
+    join(folder, 'index.json'),
+    JSON.stringify({ schemaVersion: 2, manifests: [{ ...index, annotations: { 'io.containerd.image.name': name } }] }),
+  )
+  writeFileSync(join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}')
+  const file = `${folder}.tar`
+  execFileSync('tar', ['-C', folder, '-c', '-f', file, '.'])
+  try {
+    ctr('images', 'import', ...(made.flags ?? []), file)
+  } finally {
+    for (const path of [folder, file]) rmSync(path, { recursive: true })
+  }
+}
+
+/** Live processes of the whole machine whose command line holds the needle: a container that is gone cannot be asked. */
+export function alive(needle: string): readonly string[] {
+  return execFileSync('ps', ['-eo', 'pid,stat,args'], { encoding: 'utf8' })
+    .split('\n')
+    .filter((line) => line.includes(needle) && !/^\s*\d+\s+Z/.test(line) && !/vitest|ps -eo/.test(line))
 }

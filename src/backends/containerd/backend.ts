@@ -3,20 +3,25 @@
 import type { Selector, Target, Traits } from '../../core/model.ts'
 import type { Backend } from '../../core/ports.ts'
 import type { Machine, MakePipes, ReadCgroups } from '../machine.ts'
+import { newTarget } from '../wire/new-container.ts'
 import { check } from './check.ts'
 import { filtersOf, targetsOf } from './container.ts'
 import { type Engine, engineOf } from './engine.ts'
 import { refusal } from './errors.ts'
 import { type Connection, execute } from './exec.ts'
+import { imagesOf } from './image.ts'
 import { kill } from './kill.ts'
+import { executeNew, killNew, type Maker, swept } from './new-container.ts'
 import { pidInside } from './pid.ts'
 import type { ContainerdSettings } from './settings.ts'
 import { createSlots } from './slots.ts'
+import { confinementOf } from './spec.ts'
 
-export type ContainerdOptions = Omit<ContainerdSettings, 'kind' | 'fifoDirectory'> & {
+export type ContainerdOptions = Omit<ContainerdSettings, 'kind' | 'fifoDirectory' | 'newContainers'> & {
   /** `on=<name>`. */
   readonly name: string
   readonly fifoDirectory?: string | undefined
+  readonly newContainers?: ContainerdSettings['newContainers']
 }
 
 const traits: Traits = {
@@ -39,7 +44,7 @@ const KILLS = 4
 export type Beside = { readonly machine: Machine; readonly makePipes: MakePipes; readonly readCgroups: ReadCgroups }
 
 export function containerd(options: ContainerdOptions, { machine, makePipes, readCgroups }: Beside): Backend {
-  const { name, address, namespace, parallel, fifoDirectory } = options
+  const { name, address, namespace, parallel, fifoDirectory, newContainers: bounds } = options
   const engine = engineOf(address, namespace)
   const connection: Connection = {
     engine,
@@ -49,6 +54,14 @@ export function containerd(options: ContainerdOptions, { machine, makePipes, rea
     fifoDirectory,
     pidInside: (pid, container) => pidInside(machine, pid, container),
     live: new Set(),
+    making: new Map(),
+  }
+  const maker: Maker | undefined = bounds && {
+    bounds,
+    namespace,
+    snapshotter: bounds.snapshotter,
+    images: imagesOf(engine, { namespace, address, snapshotter: bounds.snapshotter }),
+    confinement: (network) => confinementOf(machine, network),
   }
   const slots = createSlots(parallel, TURN_MS)
   const killSlots = createSlots(KILLS, TURN_MS)
@@ -58,9 +71,19 @@ export function containerd(options: ContainerdOptions, { machine, makePipes, rea
     kind: 'containerd',
     traits,
     list: found,
-    exec: (target, command, exec, signal) => execute(connection, { target, command, exec, signal, slots }),
-    kill: (target, handle, signal) => kill(connection, killSlots, target, handle, signal),
+    exec: (target, command, exec, signal, _by, lastsMs) =>
+      target.creates
+        ? executeNew(connection, maker, { target, creates: target.creates, command, exec, signal, lastsMs })
+        : execute(connection, { target, command, exec, signal, slots }),
+    kill: (target, handle, signal) =>
+      target.creates ? killNew(connection, maker, handle, signal) : kill(connection, killSlots, target, handle, signal),
     check: (signal) => check(connection, { namespace, parallel, found: (until) => found({}, until) }, signal),
+    ...(bounds === undefined
+      ? {}
+      : {
+          newContainer: (wanted) => newTarget({ backend: name, kind: 'containerd' }, bounds, wanted),
+          sweep: (signal) => swept(engine, address, signal),
+        }),
   }
 }
 

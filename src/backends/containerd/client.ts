@@ -24,6 +24,12 @@ export function engineClient(address: string, namespace: string): EngineClient {
   const definitions = methodsOf()
   const metadata = new Metadata()
   metadata.set('containerd-namespace', namespace)
+  const withLease = ({ lease }: Limits) => {
+    if (lease === undefined) return metadata
+    const own = metadata.clone()
+    own.set('containerd-lease', lease)
+    return own
+  }
   const options = ({ ms }: Limits) => (ms === undefined ? {} : { deadline: Date.now() + ms })
 
   return {
@@ -36,7 +42,7 @@ export function engineClient(address: string, namespace: string): EngineClient {
           requestSerialize,
           responseDeserialize,
           request,
-          metadata,
+          withLease(limits),
           options(limits),
           (error, value) => {
             limits.signal.removeEventListener('abort', abort)

@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import type { Facet, LabelTerm, Selector, Target, TargetId } from '../../core/model.ts'
+import { HELPER_LABEL } from '../wire/new-container.ts'
 import type { Container } from './engine.ts'
 
 /** The runtime spec (OCI), as far as drover reads it. */
@@ -81,7 +82,7 @@ function targetOf(container: Container, sandboxes: readonly Container[], backend
     engineId: id,
     labels,
     facets: Object.fromEntries(Object.entries(facets).filter(([, value]) => value)),
-    ...(SYSTEM.test(labels[kube.namespace] ?? '') ? { system: true } : {}),
+    ...(SYSTEM.test(labels[kube.namespace] ?? '') || HELPER_LABEL in labels ? { system: true } : {}),
     ...(isPrivileged(specOf(container), sandboxes.map(specOf)) ? { privileged: true } : {}),
   }
 }

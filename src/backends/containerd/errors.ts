@@ -82,17 +82,37 @@ export function notStarted(
 ): unknown {
   if (!(error instanceof EngineError)) return error
   const { code, message } = error
-  const no = (reason: Failure['code'], text: string, next: string) => failure('no', reason, text, next, error)
   if (code === 'CANCELLED') return givenUp('maybe', error)
   if (code === 'DEADLINE_EXCEEDED') {
     const next = 'Its machine may be overloaded. Look before you run it again.'
     return failure('maybe', 'timeout', 'The container did not begin the command in time.', next, error)
   }
   if (!isVerdict(message)) return (code === 'NOT_FOUND' ? state(error, name) : undefined) ?? lost(error)
+  return toldNo(error, command) ?? state(error, name) ?? refusedToStart(error)
+}
+
+/** Tasks.Create of a new container: its first process is there, and none of the command's own has begun. */
+export function notCreated(error: unknown, command: { readonly argv: readonly string[]; readonly dir?: string }): unknown {
+  if (!(error instanceof EngineError)) return error
+  if (error.code === 'DEADLINE_EXCEEDED') {
+    const next = 'Its machine may be overloaded: look there, or try again.'
+    return failure('no', 'timeout', 'The container was not made in time; the command was not begun.', next, error)
+  }
+  return toldNo(error, command) ?? refusedToStart(error)
+}
+
+/** What is wrong with the command, where the runtime says so. */
+function toldNo(
+  error: EngineError,
+  command: { readonly argv: readonly string[]; readonly dir?: string },
+): BackendError | undefined {
+  const no = (reason: Failure['code'], text: string, next: string) => failure('no', reason, text, next, error)
   // Names of programs and folders stand in quotes, and may read like anything.
-  const said = message.replaceAll(/"(?:[^"\\]|\\.)*"/g, '""')
+  const said = error.message.replaceAll(/"(?:[^"\\]|\\.)*"/g, '""')
   const [program = ''] = command.argv
-  if (/chdir to cwd/.test(said))
+  // Nothing that the command could have caused.
+  if (/error mounting/.test(said)) return undefined
+  if (/chdir to cwd|: mkdir .{0,4096}: not a directory/.test(said))
     return no(
       'command_not_found',
       `The directory ${command.dir ?? 'that the container starts in'} is not there, or may not be entered, so the command was not started.`,
@@ -107,13 +127,16 @@ export function notStarted(
       `${program} is in the container, but cannot be run there: ${why}.`,
       'Check its rights, and what system it was made for.',
     )
-  return (
-    state(error, name) ??
-    no(
-      'backend_unavailable',
-      `The container’s runtime could not start it: ${words(message)}`,
-      'Look at the container on its machine.',
-    )
+  return undefined
+}
+
+function refusedToStart(error: EngineError): BackendError {
+  return failure(
+    'no',
+    'backend_unavailable',
+    `The container’s runtime could not start it: ${words(error.message)}`,
+    'Look at the container on its machine.',
+    error,
   )
 }
 

@@ -20,6 +20,8 @@ export type Connection = {
   pidInside(pid: number, container: string): Promise<number | undefined>
   /** Executions that are read here and now. */
   readonly live: Set<string>
+  /** Of containers that are being made here and now: settles when theirs runs, or never will. */
+  readonly making: Map<string, Promise<unknown>>
 }
 export type What = {
   readonly target: Target
@@ -39,7 +41,7 @@ const REAP_MS = 5_000
 const REST_MS = 2_000
 const PASSWD_BYTES = 1024 * 1024
 /** Ends a line of a terminal's input that is empty: end of file. */
-const END_OF_INPUT = new Uint8Array([4])
+export const END_OF_INPUT = new Uint8Array([4])
 
 export async function* execute(connection: Connection, what: What): AsyncGenerator<ExecEvent> {
   refuseUnsupported(what.command)
@@ -165,15 +167,20 @@ async function processDocument({ engine, address }: Connection, { target, signal
 
 /** Names are the container's own: its files say what they mean. */
 async function lookedUp(connection: Connection, what: What, user: string): Promise<Ids> {
+  const run = (command: Command, exec: string) => executeInPlace(connection, { ...what, command, exec })
+  return idsFrom(await userFiles(run, { name: what.target.name, user }), user)
+}
+
+/** /etc/passwd and /etc/group, one behind the other, as a command in the container prints them. */
+export async function userFiles(
+  run: (command: Command, exec: string) => AsyncIterable<ExecEvent>,
+  about: { readonly name: string; readonly user: string },
+): Promise<string> {
   const decoder = new TextDecoder()
   let text = ''
-  const look: What = {
-    ...what,
-    command: { argv: ['cat', '/etc/passwd', '/etc/group'], dir: '/' },
-    exec: crypto.randomUUID().replaceAll('-', ''),
-  }
   try {
-    for await (const event of executeInPlace(connection, look)) {
+    const look: Command = { argv: ['cat', '/etc/passwd', '/etc/group'], dir: '/' }
+    for await (const event of run(look, crypto.randomUUID().replaceAll('-', ''))) {
       if (event.type === 'output' && event.stream === 'stdout') text += decoder.decode(event.data, { stream: true })
       if (text.length > PASSWD_BYTES) break
     }
@@ -184,7 +191,7 @@ async function lookedUp(connection: Connection, what: What, user: string): Promi
       throw new BackendError(
         {
           code: 'unsupported',
-          message: `There is no cat in the container ${what.target.name}, so what user=${user} means cannot be read there.`,
+          message: `There is no cat in the container ${about.name}, so what user=${about.user} means cannot be read there.`,
           next: 'Give numbers: user=1000:1000.',
         },
         { ran: 'no', cause: error },
@@ -192,10 +199,10 @@ async function lookedUp(connection: Connection, what: What, user: string): Promi
     // Whatever became of the look, the command itself has not begun.
     throw new BackendError({ code, message, ...(next ? { next } : {}) }, { ran: 'no', cause: error })
   }
-  return idsFrom(text, user)
+  return text
 }
 
-async function pipesFor(
+export async function pipesFor(
   { makePipes, fifoDirectory }: Connection,
   names: readonly string[],
   signal: AbortSignal,
@@ -209,7 +216,7 @@ async function pipesFor(
   }
 }
 
-async function stdinOf(pipes: NamedPipes, signal: AbortSignal): Promise<PipeWriter> {
+export async function stdinOf(pipes: NamedPipes, signal: AbortSignal): Promise<PipeWriter> {
   const deadline = AbortSignal.timeout(OPEN_MS)
   try {
     return await pipes.write('stdin', AbortSignal.any([signal, deadline]))
@@ -224,7 +231,7 @@ type ExecId = { readonly containerId: string; readonly execId: string }
  * In the background; what goes wrong shows in how the command ends. Without CloseIO the command never reads the end (shim v2).
  * A terminal's input stays open instead: at its end the shim shuts the whole terminal, and output is lost (pkg/process, console).
  */
-function feed(engine: Engine, id: ExecId, stdin: PipeWriter, input: Uint8Array, signal: AbortSignal): void {
+export function feed(engine: Engine, id: ExecId, stdin: PipeWriter, input: Uint8Array, signal: AbortSignal): void {
   stdin
     .send(input)
     .then(() => stdin.end())
@@ -265,7 +272,7 @@ async function reap(
 }
 
 /** Rejects at once when `signal` aborts; `work` goes on. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(new EngineError('CANCELLED', 'given up while it started'))
     if (signal.aborted) abort()

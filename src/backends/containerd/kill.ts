@@ -85,7 +85,7 @@ async function killInside(connection: Connection, slots: Slots, one: Inside): Pr
  * That containerd has no task, though, may also mean that its shim is dead and what that held is about to be ended: there the
  * machine's /proc is asked, and where that cannot be seen, whether the container as such is gone.
  */
-async function isDown({ engine, readCgroups }: Connection, containerId: string, signal: AbortSignal): Promise<boolean> {
+export async function isDown({ engine, readCgroups }: Connection, containerId: string, signal: AbortSignal): Promise<boolean> {
   for (const until = Date.now() + SETTLE_MS; ; await pause()) {
     const state = await engine.state({ containerId, execId: '' }, signal)
     if (state !== 'absent' && state !== 'stopped') return false

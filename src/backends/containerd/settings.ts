@@ -1,10 +1,13 @@
 /** A containerd as it stands in drover.yaml. */
 
 import * as z from 'zod'
+import { mountsSchema } from '../wire/mounts.ts'
+import { boundsSchema } from '../wire/new-container.ts'
 
 /** sockaddr_un's path, unix(7). */
 const LONGEST_SOCKET_PATH = 107
 const ONE_NAMESPACE = 'one namespace as `ctr namespaces list` shows them, for example k8s.io or default'
+const NETWORKS = 'none or host: others are made by programs that containerd does not run'
 const path = z.string().regex(/^\/[^\0\n]+$/, 'an absolute path')
 
 export const containerdSettings = () =>
@@ -24,6 +27,23 @@ export const containerdSettings = () =>
     fifoDirectory: path.optional(),
     /** Commands at a time in one container; with more than 16 the shim of containerd 1.6 stalls. */
     parallel: z.int().min(1).max(64).default(8),
+    /** Lets rules with images: run commands in containers made for them, within these bounds; absent: none is made. */
+    newContainers: boundsSchema(z.enum(['none', 'host'], NETWORKS))
+      .extend({
+        /** One of `ctr plugins ls`: where images are unpacked, and where a container writes. */
+        snapshotter: z
+          .string()
+          .regex(/^[a-z][a-z0-9-]{0,31}$/, 'the name of a snapshotter')
+          .default('overlayfs'),
+        /** What a request may ask for by name: `mounts=src`. */
+        mounts: mountsSchema()
+          .refine(
+            (all) => Object.values(all).every(({ source }) => source.startsWith('/')),
+            'only paths: containerd has no volumes',
+          )
+          .optional(),
+      })
+      .optional(),
   })
 
 export type ContainerdSettings = z.output<ReturnType<typeof containerdSettings>>
