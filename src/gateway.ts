@@ -341,7 +341,7 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
     return {
       code: 'denied',
       message: 'Results may not be shared to that channel.',
-      next: 'An administrator can add it to slack.shareTo in drover.yaml.',
+      next: 'Whoever runs drover can add it to slack.shareTo.',
     }
   }
 
@@ -354,7 +354,7 @@ const killMs = 30_000
 const notYours: Failure = {
   code: 'denied',
   message: 'Only the one who asked for this run, or somebody who may run the same here, can do that.',
-  next: 'Ask them, or ask for a rule in drover.yaml.',
+  next: 'Ask them, or ask whoever runs drover for a rule.',
 }
 
 const notYet: Failure = {
