@@ -118,6 +118,10 @@ describe('who may do what with a run', () => {
     await until(() => (/✅ rolled back/.test(shown(thread())) ? true : undefined))
     expect(shown(thread())).toContain(`(takes back run r`)
     expect(writes()).toBeGreaterThan(1)
+    // The card of what was taken back says so, and has no way back any more.
+    const card = await until(() => parents().find((one) => one.ts === parent.ts && /undone by/.test(shown([one]))))
+    expect(shown([card])).toMatch(/"user_id":"U0ALEX".*"url":"http[^"]*\/archives\/C0OPS\/p\d+[^"]*","text":"run r/)
+    expect(shown([card])).not.toContain('drover:undo')
   }, 60_000)
 
   it('S13 a hook does not answer into a channel that another company reads', async () => {

@@ -8,6 +8,7 @@ import type { Policy } from './policy.ts'
 import type { Backend, Directory, Ledger, Reporter } from './ports.ts'
 import type { Redactor } from './redact.ts'
 import { createFold, reduce } from './run-state.ts'
+import type { Earlier } from './settle.ts'
 import type { Turns } from './turns.ts'
 
 export type SiteLimits = {
@@ -35,6 +36,8 @@ export type House = {
   /** When this life of drover began: a run that was accepted since then was not interrupted by its start. */
   readonly since: Instant
   readonly limits: SiteLimits
+  /** Absent: all runs are in this ledger. */
+  readonly earlier?: Earlier
   readonly handshake: Gate
   readonly turns: Turns
   now(): Instant

@@ -35,11 +35,11 @@ async function prepare(request: RunRequest, house: House): Promise<Judgement> {
   if (!found.ok) return refusal(found.failure)
   const { targets, notes } = found
   // An id is a prefix to people; to a button it is the one workload that it was drawn for.
-  const other = request.after !== undefined && targets.find(({ native }) => native !== request.selector.id)
+  const other = request.after !== undefined && targets.find((one) => !isDrawnFor(request, one))
   if (other)
     return refusal({
       code: 'changed',
-      message: `The workload that this button was for is gone; ${other.name} only has a name that begins alike. Nothing was changed.`,
+      message: `The workload that this button was for is gone; ${other.name} ${other.native === request.selector.id ? 'was made anew since, with the same name' : 'only has a name that begins alike'}. Nothing was changed.`,
       next: 'Say by name what is to be rolled back: rollout undo deployment=… to=…',
     })
   const decision = decide(house.policy, question, targets)
@@ -73,6 +73,10 @@ async function prepare(request: RunRequest, house: House): Promise<Judgement> {
   if (!rollout) return judged
   const planned = await planAll(targets, rollout, house)
   return planned.ok ? { ...judged, plans: planned.plans } : refusal(planned.failure)
+}
+
+function isDrawnFor({ selector, uid }: RunRequest, target: Target): boolean {
+  return target.native === selector.id && (uid === undefined || target.uid === uid)
 }
 
 /** Groups of the actor that rules ask about; throws when the actor or the place must be refused, or nobody can tell. */

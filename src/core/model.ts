@@ -94,6 +94,8 @@ export type Plan = {
   readonly seal: string
   /** What `undo` would return to afterwards; absent when there is nothing to return to. */
   readonly undo?: { readonly to: string; readonly says: string }
+  /** Of an undo: the revision that it goes back to, as the `undo.to` of the rollout that it takes back. */
+  readonly back?: string
   /** The engine keeps what was before until `finish`. Set by the core, for backends that have the verb. */
   readonly finishes?: true
 }
@@ -133,6 +135,8 @@ export type RunRequest = {
   readonly again?: RunId
   /** The rollout that *Undo* takes back, or *Finish* ends. */
   readonly after?: RunId
+  /** With `after`: `uid` of the workload as that run saw it. Another one that has its name by now is not meant. */
+  readonly uid?: string
 }
 
 // ---- containers ------------------------------------------------------------------------------
@@ -145,6 +149,8 @@ export type Target = {
   readonly kind: BackendKind
   /** The backend's own id, for example `1i160`. */
   readonly native: string
+  /** The engine's own id of this very one, where `native` is a name that can come again. */
+  readonly uid?: string
   readonly name: string
   /** The engine's container id, when the backend tells it. */
   readonly engineId?: string
@@ -248,6 +254,15 @@ export type RunEvent =
   | { readonly type: 'cancel-asked'; readonly by: Actor }
   /** What an execution had left behind was ended later, and is proved gone. */
   | { readonly type: 'killed'; readonly target: TargetId; readonly by: Actor }
+  /** What this rollout did was taken back, or finished, by a later run; `ref`: where that one's message is. */
+  | {
+      readonly type: 'settled'
+      readonly target: TargetId
+      readonly verb: 'undo' | 'finish'
+      readonly by: Actor
+      readonly run: RunId
+      readonly ref?: string
+    }
   | { readonly type: 'finished'; readonly outcome: Outcome }
   /** One part of the answer reached its reader; `part` is the reporter's own key, `ref` what it needs to edit it. */
   | { readonly type: 'posted'; readonly part: string; readonly ref: string }
@@ -262,6 +277,8 @@ export type StoredEvent = {
   readonly event: RunEvent
 }
 
+export type Settled = Extract<RunEvent, { type: 'settled' }>
+
 /** One execution as its events tell it. */
 export type Execution = {
   readonly target: Target
@@ -274,6 +291,7 @@ export type Execution = {
   readonly count?: OutputCount
   readonly startedAt?: Instant
   readonly endedAt?: Instant
+  readonly settled?: Settled
 }
 
 /** A run as its events tell it: what every view renders from. Made by `core/run-state.ts`. */

@@ -66,6 +66,9 @@ export function createFold(): Fold {
         }
         break
       }
+      case 'settled':
+        change(event.target, { settled: event })
+        break
       case 'cancel-asked':
         state = { ...state, cancelAskedBy: event.by }
         break

@@ -10,6 +10,7 @@ import type { Decision, Ending, Execution, Outcome, Plan, RunEvent, RunId, RunRe
 import { noOutput } from './output.ts'
 import { asExecution, workloadsOf } from './plan.ts'
 import type { Backend } from './ports.ts'
+import { settleEarlier } from './settle.ts'
 
 /** A run that was accepted but not begun when drover stopped still begins if it is not older than this. */
 const freshMs = 60_000
@@ -98,6 +99,7 @@ async function perform(request: RunRequest, house: House, cancel: AbortSignal): 
   if (lost) return
   const outcome: Outcome = cancel.aborted ? { status: 'cancelled' } : { status: 'done' }
   await append({ type: 'finished', outcome })
+  if (plans) await settleEarlier(request.id, house)
 }
 
 /** An engine's own words may hold what the command line held. */

@@ -51,7 +51,7 @@ export function onceKey(event: RunEvent): string | undefined {
 
 /** A finished run is not changed any more: only its delivery and what people then do with it is added. */
 export function mayFollowFinished(event: RunEvent): boolean {
-  return ['posted', 'delivered', 'shared', 'cancel-asked', 'killed'].includes(event.type)
+  return ['posted', 'delivered', 'shared', 'cancel-asked', 'killed', 'settled'].includes(event.type)
 }
 
 export type Facts = Pick<RunTable, 'status' | 'outcome' | 'succeeded' | 'delivered'> & {

@@ -379,3 +379,16 @@ test('in the name of a person, the change goes out as them and the cluster decid
   expect(new Set(mine.filter(({ method }) => method === 'PATCH').map(({ user }) => user))).toEqual(new Set(['slack:T1/U1']))
   expect(new Set(mine.filter(({ method }) => method === 'GET').map(({ user }) => user))).toEqual(new Set(['drover']))
 })
+
+test('S21 a workload that was deleted and made anew under its name is told apart by its uid', async () => {
+  const { list, cluster, base } = await setUp()
+  const first = await list()
+  const made = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'api', labels: { app: 'api' } } }
+  const { spec } = (await ask(cluster, 'GET', `${base}/api`)).json as { spec: object }
+  await ask(cluster, 'DELETE', `${base}/api?propagationPolicy=Background`)
+  expect((await ask(cluster, 'POST', base, { ...made, spec })).status).toBe(201)
+  const second = await list()
+  expect(second.native).toBe(first.native)
+  expect(first.uid).toMatch(/^[0-9a-f-]{36}$/)
+  expect(second.uid).not.toBe(first.uid)
+})

@@ -287,6 +287,9 @@ export function workloadsContract(name: string, setUp: () => Promise<WorkloadsFi
       const { undo } = await plan(target, image(f.images.after))
       expect((await run(target, image(f.images.after))).code).toBe(0)
       expect(await failureOf(plan(target, { verb: 'undo', to: '4711' }))).toMatchObject({ ran: 'no' })
+      // What tells the earlier rollout that it was taken back.
+      for (const back of [{ verb: 'undo' }, { verb: 'undo', to: undo!.to }] as const)
+        expect((await plan(target, back)).back).toBe(undo!.to)
       expect((await run(target, { verb: 'undo', to: undo!.to })).code).toBe(0)
       expect(await only(target)).toBe(f.images.before)
     })

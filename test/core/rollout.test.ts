@@ -359,6 +359,108 @@ describe('a button’s rollout', () => {
   })
 })
 
+describe('what became of a rollout', () => {
+  const sam = { kind: 'slack-user', team: 'T1', user: 'U2' } as const
+  const both: Rule = { ...anything, who: { teams: ['T1'] } }
+  /** One ledger for all of it; `told`: each message that was shown after its run had ended. */
+  async function shop(verbs?: NonNullable<Backend['workloads']>['verbs']) {
+    const told: RunState[] = []
+    const here = shelf([workload('api', { uid: 'u-1' })], verbs)
+    const { house: it, real } = await house({
+      backends: [here.backend],
+      rules: [both],
+      reporter: {
+        progress: async (state) => {
+          if (state.delivered) told.push(state)
+          return state.posted.parent === undefined ? [{ part: 'parent', ref: `C1:${state.request.id}` }] : []
+        },
+      },
+    })
+    const run = async (rollout: Rollout, more: Partial<RunRequest> = {}) => {
+      const request = await asked(rollout, more)
+      await real.accept(request)
+      await work(request.id, it, noSignal)
+      return request.id
+    }
+    const settledOf = async (id: RunId) => (await stateOf(real, id)).executions[0]?.settled
+    return { here, it, real, run, settledOf, told }
+  }
+  const drawn = { on: 'kube', id: 'shop:api' }
+
+  it('an undo by the button is told to the run that it takes back: by whom, by which run, and where its message is', async () => {
+    const { run, settledOf, told, real } = await shop()
+    const first = await run(image)
+    const undo = await run({ verb: 'undo', to: '1' }, { actor: sam, selector: drawn, after: first, uid: 'u-1' })
+    const settled = { type: 'settled', target: 'kube/shop:api', verb: 'undo', by: sam, run: undo, ref: `C1:${undo}` }
+    expect(await settledOf(first)).toEqual(settled)
+    expect(told.map(({ request, executions }) => [request.id, executions[0]?.settled])).toEqual([[first, settled]])
+    expect(await real.verify()).toMatchObject({ ok: true })
+  })
+
+  it('an undo by hand is told to the rollout whose way back it took, the newest of them, and to no other', async () => {
+    const { run, settledOf } = await shop()
+    const first = await run(image)
+    const second = await run({ ...image, image: 'repo/app:3' })
+    const third = await run({ ...image, image: 'repo/app:4' })
+    const undo = await run({ verb: 'undo', to: '2' }, { actor: sam })
+    expect([await settledOf(first), (await settledOf(second))?.run, await settledOf(third)]).toEqual([undefined, undo, undefined])
+    const next = await run({ verb: 'undo' })
+    expect((await settledOf(undo))?.run).toBe(next)
+    expect(await settledOf(third)).toBeUndefined()
+  })
+
+  it('[true-ending] an undo that was refused, stuck or only looked at settles nothing', async () => {
+    const { run, settledOf, here } = await shop()
+    const first = await run(image)
+    await run({ verb: 'undo', to: '9' }, { selector: drawn, after: first })
+    await run({ verb: 'status' }, { selector: drawn, after: first })
+    await run({ verb: 'restart' })
+    here.broken.add('repo/app:1')
+    await run({ verb: 'undo', to: '1' }, { selector: drawn, after: first })
+    expect(await settledOf(first)).toBeUndefined()
+  })
+
+  it('what is finished is told, too; it was undone by nobody', async () => {
+    const { run, settledOf } = await shop(['image', 'finish', 'undo', 'status'])
+    const first = await run(image)
+    const finish = await run({ verb: 'finish' })
+    expect(await settledOf(first)).toMatchObject({ verb: 'finish', run: finish })
+  })
+
+  it('a workload that was made anew has nothing to do with what came before it', async () => {
+    const { run, settledOf, here } = await shop()
+    const first = await run(image)
+    Object.assign(here.workloads[0]!, workload('api', { uid: 'u-2' }))
+    await run({ ...image, image: 'repo/app:3' })
+    await run({ verb: 'undo', to: '1' })
+    expect(await settledOf(first)).toBeUndefined()
+  })
+
+  it('S21 the button of a workload that was made anew under its name is refused', async () => {
+    const { run, here, real } = await shop()
+    const first = await run(image)
+    Object.assign(here.workloads[0]!, workload('api', { uid: 'u-2' }))
+    here.workloads[0]!.history.set('2', { images: { main: 'x' }, stamp: 0 })
+    const sent = here.sent.length
+    const undo = await run({ verb: 'undo', to: '2' }, { selector: drawn, after: first, uid: 'u-1' })
+    expect(failureOf(await stateOf(real, undo))).toMatchObject({
+      code: 'changed',
+      message: expect.stringContaining('deployment/api was made anew since'),
+    })
+    expect(here.sent).toHaveLength(sent)
+  })
+
+  it('an earlier run that cannot be told does not spoil the later one', async () => {
+    const { run, real, it: here } = await shop()
+    const logged: object[] = []
+    Object.assign(here, { log: (event: object) => logged.push(event) })
+    await run(image)
+    const undo = await run({ verb: 'undo', to: '1' }, { selector: drawn, after: 'rzzzzzzzzzzzzzzz' as RunId })
+    expect(endingsOf(await stateOf(real, undo))).toEqual(['rolled back'])
+    expect(logged).toMatchObject([{ event: 'settle-failed', run: undo }])
+  })
+})
+
 describe('[no-secret-shown] what a plan says', () => {
   it('S36 what a terminal would obey is shown and not obeyed', async () => {
     const shop = shelf([workload('api')])

@@ -106,6 +106,7 @@ export function shelf(workloads: readonly Workload[], verbs?: Workloads['verbs']
       ],
       change: sends ? `PATCH /deployments/${one.target.native}\n${body}` : '',
       seal: `${one.revision}|${one.replicas}|${body}`,
+      ...(rollout.verb === 'undo' ? { back: rollout.to ?? String(one.revision - 1) } : {}),
       ...(sends && after.template ? { undo: { to: String(one.revision), says: `image main ${one.template.images.main}` } } : {}),
     }
   }

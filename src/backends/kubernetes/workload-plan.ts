@@ -29,6 +29,7 @@ export type Draft = {
   /** Of the patch, what may be shown: a whole template holds environments. */
   readonly shown?: unknown
   readonly undo?: Plan['undo']
+  readonly back?: string
 }
 
 /** What would be done, made by looking only. `now` is what a restart would be marked with. */
@@ -86,7 +87,7 @@ export async function draft(api: Api, target: Target, rollout: Rollout, now: str
         ...templateFacts(spec.template, back.template),
       ]
       const shown = `the template of ${back.says}`
-      return { ...of, facts, patch: back.patch, shown, ...(current ? { undo: undoOf(current) } : {}) }
+      return { ...of, facts, patch: back.patch, shown, back: String(back.number), ...(current ? { undo: undoOf(current) } : {}) }
     }
     case 'status': {
       const [current, previous] = await readableRevisions(api, kind, workload, signal)
@@ -199,7 +200,7 @@ function standing(kind: Kind, workload: Workload, current: Revision | undefined)
   ]
 }
 
-export async function planOf({ workload, path, facts, patch, shown, undo }: Draft): Promise<Plan> {
+export async function planOf({ workload, path, facts, patch, shown, undo, back }: Draft): Promise<Plan> {
   const { uid, generation } = workload.metadata
   const body = shown === undefined ? patch?.body : Array.isArray(patch?.body) ? masked(patch.body, shown) : shown
   return {
@@ -207,6 +208,7 @@ export async function planOf({ workload, path, facts, patch, shown, undo }: Draf
     change: patch ? `PATCH ${path}\nContent-Type: ${patch.contentType}\n${JSON.stringify(body)}` : '',
     seal: await sealOf({ path, patch: patch ?? null, uid, generation: generation ?? 0 }),
     ...(undo ? { undo } : {}),
+    ...(back === undefined ? {} : { back }),
   }
 }
 

@@ -111,6 +111,7 @@ export function workloadTarget(
     backend: of.name,
     kind: of.kind,
     native,
+    uid: metadata.uid,
     name: `${kind}/${metadata.name}`,
     labels,
     facets: Object.fromEntries(Object.entries(facets).filter(([, value]) => value)),

@@ -19,6 +19,7 @@ type Draft = {
   readonly facts: readonly Fact[]
   readonly steps: readonly Step[]
   readonly undo?: Plan['undo']
+  readonly back?: string
 }
 
 /** Between two containers of one upgrade; Rancher's own page sends the same. */
@@ -125,6 +126,7 @@ function undoDraft(target: Target, service: Service, path: string, to: string | 
   const cancel = { method: 'POST', path: `${path}?action=cancelupgrade`, goal: 'canceled-upgrade' } as const
   return {
     service,
+    back: versionOf(back),
     facts: facts.length > 0 ? facts : [{ name: 'state', before: service.state, after: 'as before the upgrade' }],
     steps: [...(stopFirst ? [cancel] : []), { method: 'POST', path: `${path}?action=rollback`, goal: 'active' }],
   }
@@ -170,7 +172,7 @@ function isGlobal(config: LaunchConfig | null | undefined): boolean {
   return typeof labels === 'object' && labels !== null && 'io.rancher.scheduler.global' in labels
 }
 
-export async function planOf({ service, facts, steps, undo }: Draft): Promise<Plan> {
+export async function planOf({ service, facts, steps, undo, back }: Draft): Promise<Plan> {
   // Cattle has no generation: all that an upgrade would replace stands for it.
   const { id, state, scale, launchConfig, secondaryLaunchConfigs } = service
   const change = steps.map((one) =>
@@ -181,5 +183,6 @@ export async function planOf({ service, facts, steps, undo }: Draft): Promise<Pl
     change: change.join('\n\n'),
     seal: await sealOf({ steps, id, state, scale, launchConfig, secondaryLaunchConfigs, upgrade: service.upgrade ?? null }),
     ...(undo ? { undo } : {}),
+    ...(back === undefined ? {} : { back }),
   }
 }

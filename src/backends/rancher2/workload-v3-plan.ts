@@ -29,6 +29,7 @@ export type Draft = {
   readonly facts: readonly Fact[]
   readonly change?: Change
   readonly undo?: Plan['undo']
+  readonly back?: string
 }
 
 /** `/v3/project/c-abc12:p-def34/workloads/deployment:default:web`. */
@@ -214,15 +215,16 @@ async function undoDraft(
     { name: 'labels and annotations', before: 'stay as they are' },
   ]
   const change: Change = { method: 'POST', path: `${path}?action=rollback`, body: { replicaSetId: back.id } }
-  return { workload, facts, change, undo: { to: String(current.number), says: current.says } }
+  return { workload, facts, change, back: String(back.number), undo: { to: String(current.number), says: current.says } }
 }
 
-export async function planOf({ workload, facts, change, undo }: Draft): Promise<Plan> {
+export async function planOf({ workload, facts, change, undo, back }: Draft): Promise<Plan> {
   const body = change?.shown ?? change?.body
   return {
     facts,
     change: change ? [`${change.method} ${change.path}`, ...(body === undefined ? [] : [JSON.stringify(body)])].join('\n') : '',
     seal: await sealOf({ change: change ?? null, content: contentOf(workload) }),
     ...(undo ? { undo } : {}),
+    ...(back === undefined ? {} : { back }),
   }
 }

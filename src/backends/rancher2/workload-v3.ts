@@ -19,6 +19,7 @@ export type Container = z.infer<typeof Container>
 /** RR pkg/client/generated/project/v3/zz_generated_workload.go. */
 export const WorkloadV3 = z.object({
   id: z.string(),
+  uuid: z.string().nullish(),
   type: z.string(),
   name: z.string(),
   namespaceId: z.string(),
@@ -66,6 +67,7 @@ export function targetOfV3(one: WorkloadV3, backend: string, project: string): T
     backend,
     kind: 'rancher2',
     native,
+    ...(one.uuid ? { uid: one.uuid } : {}),
     name,
     labels,
     facets: { namespace: one.namespaceId, workload: name, service: one.name, ...(image ? { image } : {}) },

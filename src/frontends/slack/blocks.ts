@@ -6,6 +6,8 @@ export type Leaf =
   | { readonly type: 'user'; readonly user_id: string }
   | { readonly type: 'usergroup'; readonly usergroup_id: string }
   | { readonly type: 'channel'; readonly channel_id: string }
+  /** Only to Slack itself. */
+  | { readonly type: 'link'; readonly url: string; readonly text: string }
 export type Message = { readonly text: string; readonly blocks: readonly Block[] }
 
 /** No number is published for rich text; the count is taken after escaping. */

@@ -10,7 +10,7 @@ import { isRunId, runIdFor } from '../../core/run-id.ts'
 import { buttons, lines, type Message, message, plain } from './blocks.ts'
 import { actorOf, type Desk, ephemeral, failed, slackPlace } from './desk.ts'
 import { postFullOutput } from './reporter.ts'
-import { changeModal } from './rollout-views.ts'
+import { changeModal, saySettled } from './rollout-views.ts'
 import { ACTIONS, noticeMessage, SHARE_BLOCK, SHARE_SELECT, SHARE_VIEW, shareModal } from './run-views.ts'
 import { type SlackPlace, threadOf } from './spots.ts'
 
@@ -140,11 +140,15 @@ async function again(desk: Desk, { run, by, place, trigger }: Click): Promise<Me
   if (state === undefined) return noticeMessage('Nothing was run.', unknownRun)
   if (!(await isFirst(desk, `slack-again:${run}`, by))) return notice('You asked for this a moment ago; it was not run twice.')
   const delivery = `slack:${trigger}`
+  const { after, uid } = state.request
   const request: RunRequest = {
     id: await runIdFor(delivery),
     actor: by,
     trigger: { kind: 'button', delivery },
     ...wantedOf(state.request),
+    // What was drawn for one workload stays so.
+    ...(after === undefined ? {} : { after }),
+    ...(uid === undefined ? {} : { uid }),
     place,
     receivedAt: desk.services.now(),
     again: run,
@@ -164,8 +168,12 @@ async function goOn(
   verb: 'undo' | 'finish',
 ): Promise<Message | undefined> {
   const state = await desk.gateway.read(run)
-  const { target, plan } = state?.executions[index] ?? {}
+  const { target, plan, settled } = state?.executions[index] ?? {}
   if (state?.request.rollout === undefined || target === undefined) return noticeMessage('Nothing was changed.', unknownRun)
+  if (settled !== undefined) {
+    const said = [plain(`${target.name} was `), ...saySettled(settled), plain(', already. Nothing was changed.')]
+    return message('Nothing was changed.', [lines(said)])
+  }
   const to = plan?.undo?.to
   if (verb === 'undo' && to === undefined) return noticeMessage('Nothing was changed.', nothingBefore)
   if (!(await isFirst(desk, `slack-${verb}:${run}.${index}`, by)))
@@ -182,6 +190,7 @@ async function goOn(
     place,
     receivedAt: desk.services.now(),
     after: run,
+    ...(target.uid === undefined ? {} : { uid: target.uid }),
   }
   await desk.gateway.submit(request)
   return undefined

@@ -5,6 +5,7 @@ export const SLACK_METHODS = {
   'chat.postMessage': { scopes: ['chat:write'], limit: '1/s per channel', body: 'json', repeat: false },
   'chat.update': { scopes: ['chat:write'], limit: 'tier 3', body: 'json', repeat: true },
   'chat.postEphemeral': { scopes: ['chat:write'], limit: 'tier 4', body: 'json', repeat: false },
+  'chat.getPermalink': { scopes: [], limit: 'special', body: 'form', repeat: true },
   'conversations.open': { scopes: ['im:write'], limit: 'tier 3', body: 'json', repeat: true },
   'conversations.info': {
     scopes: ['channels:read', 'groups:read', 'im:read'],

@@ -30,6 +30,7 @@ const MAX_REMEMBERED = 1000
 /** chat.update is tier 3: fifty a minute for the whole workspace; progress leaves some of them to final answers. */
 const UPDATES_AT_ONCE = 8
 const UPDATES_EVERY_MS = 2000
+const MAX_LINKS = 5
 
 /** Slack's words for "this bot cannot speak there". */
 const UNREACHABLE = new Set(['not_in_channel', 'channel_not_found', 'is_archived', 'user_not_in_channel', 'restricted_action'])
@@ -71,23 +72,37 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     return id
   }
 
+  /** To the messages of the runs that settled it; without one its id has to do. */
+  async function linksFor({ executions }: RunState): Promise<Pick<ViewOptions, 'links'>> {
+    const refs = new Set(executions.flatMap(({ settled }) => settled?.ref ?? []).slice(0, MAX_LINKS))
+    const links = new Map<string, string>()
+    for (const ref of refs) {
+      const { channel, ts } = spotOf(ref)
+      const answer = await client.call('chat.getPermalink', { channel, message_ts: ts }).catch(() => undefined)
+      const link = answer && text(answer, 'permalink')
+      if (link !== undefined) links.set(ref, link)
+    }
+    return { links }
+  }
+
   /** In a direct message the parent says why it is there. */
-  function parentIn(channel: string, state: RunState, place: SlackPlace): Message {
-    if (channel === place.channel) return parentMessage(state, now(), views)
+  async function parentIn(channel: string, state: RunState, place: SlackPlace): Promise<Message> {
+    const its = { ...views, ...(await linksFor(state)) }
+    if (channel === place.channel) return parentMessage(state, now(), its)
     const why = ': invite me there, and the next answer comes in its thread.'
     const preface = [plain('I cannot write in '), channelLeaf(place.channel), plain(why)]
-    return parentMessage(state, now(), { ...views, preface })
+    return parentMessage(state, now(), { ...its, preface })
   }
 
   /** Where the asker was, or else a direct message. */
   async function postParent(state: RunState, place: SlackPlace): Promise<Spot> {
     try {
-      return await post(place.channel, place.threadTs, parentIn(place.channel, state, place))
+      return await post(place.channel, place.threadTs, await parentIn(place.channel, state, place))
     } catch (error) {
       const user = slackUser(state.request.actor)
       if (!isUnreachable(error) || user === undefined) throw error
       const direct = await directChannel(user)
-      return await post(direct, undefined, parentIn(direct, state, place))
+      return await post(direct, undefined, await parentIn(direct, state, place))
     }
   }
 
@@ -98,7 +113,7 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     const before = remembered.get(id)
     if (posting.has(id) || before?.gaveUp || (before !== undefined && now() - before.at < UPDATE_EVERY_MS)) return []
     const ref = state.posted.parent ?? before?.parent
-    const view = parentIn(ref === undefined ? place.channel : spotOf(ref).channel, state, place)
+    const view = await parentIn(ref === undefined ? place.channel : spotOf(ref).channel, state, place)
     const shown = JSON.stringify(view)
     try {
       if (ref === undefined) {
@@ -110,7 +125,8 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
         return [{ part: 'parent', ref: posted }]
       }
       if (shown !== before?.shown) {
-        if (!mayUpdate()) return []
+        // What comes after its end comes once.
+        if (!mayUpdate() && !state.delivered) return []
         await update(spotOf(ref), view)
       }
       remember(id, { parent: ref, shown, at: now() })
@@ -133,7 +149,7 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     }
     let parent = parentRef === undefined ? undefined : spotOf(parentRef)
     if (parent !== undefined && state.posted.parent === undefined) await posted({ part: 'parent', ref: refOf(parent) })
-    if (parent !== undefined && !(await updated(parent, parentIn(parent.channel, state, place)))) parent = undefined
+    if (parent !== undefined && !(await updated(parent, await parentIn(parent.channel, state, place)))) parent = undefined
     if (parent === undefined) {
       parent = await postParent(state, place)
       await posted({ part: 'parent', ref: refOf(parent) })

@@ -1,6 +1,6 @@
 /** A rollout in Slack: the card that shows what would change before it does, how it goes, how it ended, and the way back. */
 
-import type { Execution, Rollout, RunState } from '../../core/model.ts'
+import type { Execution, Rollout, RunState, Settled } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Judgement } from '../../core/ports.ts'
 import { describeRollout, formatFacts, mayHaveChanged, sayRollout } from '../../core/rollout-words.ts'
@@ -17,6 +17,7 @@ import {
   preformatted,
   splitForBlocks,
 } from './blocks.ts'
+import { person } from './people.ts'
 import { formatDuration } from './request-text.ts'
 
 export const ROLLOUT_ACTIONS = {
@@ -143,14 +144,35 @@ export function unwatched(state: RunState): readonly (readonly Leaf[])[] {
   ]
 }
 
+/** What became of it by later runs; `links`: to their messages, by `ref`. */
+export function settledLines({ executions }: RunState, links: ReadonlyMap<string, string> = new Map()) {
+  return executions.slice(0, 10).flatMap(({ target, settled }): (readonly Leaf[])[] => {
+    if (settled === undefined) return []
+    const name = executions.length === 1 ? '' : `${cut(makeVisible(target.name), 150)}: `
+    return [[plain(`${settled.verb === 'undo' ? '↩️' : '🏁'} ${name}`), ...saySettled(settled, links.get(settled.ref ?? ''))]]
+  })
+}
+
+/** `undone by @sam, run r…` */
+export function saySettled({ verb, by, run }: Settled, link?: string): readonly Leaf[] {
+  const what = `run ${run}`
+  return [
+    plain(verb === 'undo' ? 'undone by ' : 'finished by '),
+    ...person(by),
+    plain(', '),
+    link === undefined ? plain(what) : { type: 'link', url: link, text: what },
+  ]
+}
+
 // ---- buttons ---------------------------------------------------------------------------------
 
 /** The way back for each workload that may have been changed, and the end of an upgrade that can still go back. */
 export function rolloutButtons(state: RunState): readonly Button[] {
   const all = state.executions.map((execution, index) => ({ ...execution, value: `${state.request.id}.${index}` }))
   const hasChanged = state.request.rollout?.verb !== 'status'
-  const undoable = all.filter((one) => hasChanged && one.plan?.undo && mayHaveChanged(one))
-  const finishing = all.filter(({ plan, ending }) => plan?.finishes && ending?.status === 'exited' && ending.code === 0)
+  const open = all.filter(({ settled }) => settled === undefined)
+  const undoable = open.filter((one) => hasChanged && one.plan?.undo && mayHaveChanged(one))
+  const finishing = open.filter(({ plan, ending }) => plan?.finishes && ending?.status === 'exited' && ending.code === 0)
   const label = (word: string, name: string) => cut(makeVisible(all.length === 1 ? word : `${word} ${name}`), 70)
   const own = 'It is a rollout of its own, with your own rights.'
   const action = (kind: keyof typeof ROLLOUT_ACTIONS, index: number) => `${ROLLOUT_ACTIONS[kind]}:${index}`

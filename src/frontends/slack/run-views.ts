@@ -3,7 +3,7 @@
 import type { Failure } from '../../core/errors.ts'
 import { succeeded } from '../../core/fold.ts'
 import { leaveOut } from '../../core/judge.ts'
-import type { Actor, Execution, Rollout, RunState } from '../../core/model.ts'
+import type { Execution, Rollout, RunState } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Redactor } from '../../core/redact.ts'
 import { preparations } from '../../core/run-state.ts'
@@ -21,8 +21,18 @@ import {
   plain,
   preformatted,
 } from './blocks.ts'
-import { formatActor, formatDuration, formatOptions, formatRequest, formatWhere, shownArgv } from './request-text.ts'
-import { askedFor, cardsOf, progressLines, ROLLOUT_ACTIONS, rolloutButtons, rolloutVerdict, unwatched } from './rollout-views.ts'
+import { person } from './people.ts'
+import { formatDuration, formatOptions, formatRequest, formatWhere, shownArgv } from './request-text.ts'
+import {
+  askedFor,
+  cardsOf,
+  progressLines,
+  ROLLOUT_ACTIONS,
+  rolloutButtons,
+  rolloutVerdict,
+  settledLines,
+  unwatched,
+} from './rollout-views.ts'
 
 export const ACTIONS = {
   ...ROLLOUT_ACTIONS,
@@ -41,6 +51,8 @@ export type ViewOptions = {
   readonly shareTo: readonly string[]
   /** Set where the message is a copy or cannot be acted on. */
   readonly withoutButtons?: boolean
+  /** To the messages of later runs, by their `ref`. */
+  readonly links?: ReadonlyMap<string, string>
   /** Said above everything else. */
   readonly preface?: readonly Leaf[]
 }
@@ -106,7 +118,13 @@ function rolloutMessage(state: RunState, rollout: Rollout, now: number, options:
         ? []
         : [[italic(cut(`Slack had changed the text: ${request.restored.join('; ')}.`, 300))]]),
     ),
-    lines([bold(verdict)], ...progressLines(state), ...unwatched(state), ...aftermath(state)),
+    lines(
+      [bold(verdict)],
+      ...settledLines(state, options.links),
+      ...progressLines(state),
+      ...unwatched(state),
+      ...aftermath(state),
+    ),
   ]
   const actions = options.withoutButtons === true ? [] : buttonsForRollout(state, rollout, isWhole, options)
   if (actions.length > 0) blocks.push(buttons(actions))
@@ -137,10 +155,6 @@ function buttonsForRollout(state: RunState, rollout: Rollout, isWhole: boolean, 
     ...(rollout.verb === 'status' ? [] : [{ action: ACTIONS.output, label: 'Full output', value }]),
     ...(options.shareTo.length === 0 ? [] : [{ action: ACTIONS.share, label: 'Share to…', value }]),
   ]
-}
-
-function person(actor: Actor): readonly Leaf[] {
-  return actor.kind === 'slack-user' ? [{ type: 'user', user_id: actor.user }] : [bold(cut(makeVisible(formatActor(actor)), 200))]
 }
 
 function countOf(state: RunState): string {

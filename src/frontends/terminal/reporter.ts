@@ -96,6 +96,9 @@ async function print(state: RunState, output: ReadOutput, terminal: Terminal): P
     state.executions.map(async (execution) => ({ execution, chunks: await output(execution.target.id) })),
   )
   for (const group of fold(finished)) printFold(group, state, terminal)
+  for (const { target, settled } of state.executions)
+    if (settled)
+      terminal.err(`note: ${target.name} was ${settled.verb === 'undo' ? 'undone' : 'finished'} by run ${settled.run}\n`)
 }
 
 function printFold(group: Fold, { request: { rollout }, executions, timeoutMs }: RunState, terminal: Terminal): void {
@@ -141,6 +144,7 @@ export async function asJson(state: RunState, output: ReadOutput) {
           id: target.id,
           ...(plan ? { plan: { facts: plan.facts, change: plan.change, undo: plan.undo ?? null } } : {}),
           ending: ending ?? null,
+          ...(execution.settled ? { settled: execution.settled } : {}),
           ...(rollout ? { said: describeRollout(execution, rollout, state.timeoutMs) } : {}),
           stdout: text(chunks, 'stdout'),
           stderr: text(chunks, 'stderr'),

@@ -67,6 +67,8 @@ export function workloadToV3(type: string, live: JsonObject, base: string, proje
   const template = object(spec.template)
   const pod = object(template.spec)
   const status = object(live.status)
+  // norman types/mapper/metadata.go moves it.
+  const uuid = String(metadata.uid)
   const id = `${type}:${String(metadata.namespace)}:${String(metadata.name)}`
   const self = `${base}/workloads/${id}`
   const wanted = type === 'daemonset' ? status.desiredNumberScheduled : (spec.replicas ?? 1)
@@ -79,6 +81,7 @@ export function workloadToV3(type: string, live: JsonObject, base: string, proje
   const actions = type === 'deployment' ? ['redeploy', isPaused ? 'resume' : 'pause', 'rollback'] : ['redeploy']
   return {
     id,
+    uuid,
     type,
     baseType: 'workload',
     name: metadata.name ?? '',

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Ending, Outcome, Plan, Rollout, RunId, RunRequest, Target, TargetId } from '../../../src/core/model.ts'
+import type { Ending, Outcome, Plan, Rollout, RunId, RunRequest, Settled, Target, TargetId } from '../../../src/core/model.ts'
 import { rolloutArgv, rolloutVerbs } from '../../../src/core/rollout.ts'
 import { ACTIONS } from '../../../src/frontends/slack/run-views.ts'
 import { type Bench, deliver, ok, requestOf, seen, startBench } from './bench.ts'
@@ -339,6 +339,85 @@ describe('[true-ending] the end', () => {
     bench.memory.append(run, { type: 'finished', outcome: { status: 'refused', failure } })
     await deliver(bench, run)
     expect(seen(bench.peer.ephemerals('U0ALEX')[0])).toContain('🚫 Nothing was changed')
+  })
+})
+
+describe('what became of it', () => {
+  const settled = (more: Partial<Settled> = {}): Settled => ({
+    type: 'settled',
+    target: workload('api').id,
+    verb: 'undo',
+    by: { kind: 'slack-user', team: 'T0PLAY', user: 'U0SAM' },
+    run: 'rbbbbbbbbbbbbbbb' as RunId,
+    ...more,
+  })
+  /** The run is told after its end, as its owner would. */
+  async function tell(run: RunId, event: Settled) {
+    bench.memory.append(run, { type: 'delivered' }, event)
+    await bench.reporter.progress(bench.memory.state(run)!)
+    return bench.peer.messages('C0OPS').find((one) => seen(one).includes(run))!
+  }
+
+  test('undone: the card says by whom and links to that run’s message, and offers Undo no more', async () => {
+    const { run } = await told([{ ending: ok }])
+    const other = rolled([{ ending: ok }], { ...done, id: 'rbbbbbbbbbbbbbbb', rollout: { verb: 'undo', to: '7' } })
+    await deliver(bench, other)
+    const card = await tell(run, settled({ ref: bench.memory.state(other)!.posted.parent! }))
+    expect(seen(card)).toContain('✅ rolled out')
+    expect(seen(card)).toContain('↩️ undone by <@U0SAM>, run rbbbbbbbbbbbbbbb')
+    expect(seen(card)).not.toMatch(/Undo$/m)
+    expect(JSON.stringify(card.blocks)).toMatch(
+      /"type":"link","url":"http[^"]*\/archives\/C0OPS\/p\d+","text":"run rbbbbbbbbbbbbbbb"/,
+    )
+  })
+
+  test('without a message to link to, and by a terminal, it says the run; of several workloads which', async () => {
+    const { run } = await told([{ ending: ok }, { target: workload('web'), ending: ok }])
+    const by = { kind: 'cli', user: '<!channel>' } as const
+    const card = await tell(run, settled({ by, target: workload('web').id, ref: 'C0NONE:1.2', verb: 'finish' }))
+    expect(seen(card)).toContain('🏁 deployment/web: finished by ')
+    expect(seen(card)).toContain(', run rbbbbbbbbbbbbbbb')
+    expect(JSON.stringify(card.blocks)).not.toContain('"link"')
+    expect(seen(card)).toContain('Undo deployment/api')
+    expect(seen(card)).not.toContain('Undo deployment/web')
+  })
+
+  test('[bounded] however many updates there were, the one that tells it is not left out', async () => {
+    const { run } = await told([{ ending: ok }])
+    const busy = rolled([{ progress: '1' }], { id: 'rccccccccccccccc' })
+    for (let n = 0; n < 20; n++) {
+      bench.clock.offsetMs += 1_100
+      bench.memory.append(busy, { type: 'progressed', target: workload('api').id, text: `step ${n}` })
+      await bench.reporter.progress(bench.memory.state(busy)!)
+    }
+    expect(seen(await tell(run, settled()))).toContain('undone by')
+  })
+
+  test('an old button is answered with who undid it, and changes nothing', async () => {
+    const { run, parent } = await told([{ ending: ok, plan: { ...plan, finishes: true } }])
+    bench.memory.append(run, settled())
+    const before = bench.memory.submits()
+    for (const action of [`${ACTIONS.undo}:0`, `${ACTIONS.finish}:0`]) await press('U0ALEX', action, parent.ts)
+    expect(bench.memory.submits()).toBe(before)
+    const said = 'deployment/api was undone by <@U0SAM>, run rbbbbbbbbbbbbbbb, already. Nothing was changed.\n'
+    expect(bench.peer.ephemerals('U0ALEX').map(seen)).toEqual([said, said])
+  })
+
+  test('S21 a button names the very workload it was drawn for; Do it again of such a run does, too', async () => {
+    const target = workload('api', { uid: 'u-1' })
+    const { run } = await told([{ target, ending: ok }])
+    await press('U0SAM', `${ACTIONS.undo}:0`)
+    expect(bench.memory.requests()[1]).toMatchObject({ after: run, uid: 'u-1' })
+    const failed = rolled([{ target, ending: { status: 'exited', code: 1 } }], {
+      ...done,
+      id: 'rbbbbbbbbbbbbbbb',
+      rollout: { verb: 'undo', to: '7' },
+      after: run,
+      uid: 'u-1',
+    })
+    await deliver(bench, failed)
+    await press('U0SAM', ACTIONS.again, bench.peer.messages('C0OPS').find((one) => seen(one).includes(failed))!.ts)
+    expect(bench.memory.requests().at(-1)).toMatchObject({ again: failed, after: run, uid: 'u-1' })
   })
 })
 
