@@ -19,7 +19,8 @@ import { decide, mayReach } from './core/policy.ts'
 import type { Backend, Directory, Gateway, Ledger, Reporter, Wake } from './core/ports.ts'
 import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
 import { work } from './core/run.ts'
-import { createTurns } from './core/turns.ts'
+import { type Earlier, earlierIn } from './core/settle.ts'
+import { createTurns, type Turns } from './core/turns.ts'
 import { slackRoutes, slackSocket } from './frontends/slack/app.ts'
 import { createSlackClient } from './frontends/slack/client.ts'
 import { createSlackDirectory } from './frontends/slack/directory.ts'
@@ -52,6 +53,10 @@ export type Runtime = Outside & {
   /** Answers for requests that came from a terminal. */
   readonly terminal?: Reporter
   now?(): number
+  /** Where not all runs are in this process. */
+  readonly turns?: Turns
+  /** Where each run has a ledger of its own. */
+  readonly earlier?: Earlier
 }
 
 /** Puts the rooms together. */
@@ -87,8 +92,9 @@ export async function createHouse(config: Config, runtime: Runtime): Promise<Hou
       ...(runtime.runMs === undefined ? {} : { runMs: runtime.runMs }),
     },
     handshake: createGate(config.limits.handshakes),
-    turns: createTurns(config.limits.runsPerActor),
+    turns: runtime.turns ?? createTurns(config.limits.runsPerActor),
     now: runtime.now ?? Date.now,
+    ...(runtime.earlier ? { earlier: runtime.earlier } : {}),
     log,
   }
 }
@@ -177,13 +183,14 @@ function whereSlackKnows(slack: Directory): Directory {
 }
 
 /** A gateway whose runs live in this process or object. */
-export type LocalGateway = Gateway & {
-  /** Called by the wake: takes a run from where it stands to delivered. */
-  work(run: RunId): Promise<void>
-  /** Accepts nothing more and waits for what runs, at most `ms`. True when all of it ended. */
-  drain(ms: number): Promise<boolean>
-  readonly draining: boolean
-}
+export type LocalGateway = Gateway &
+  Earlier & {
+    /** Called by the wake: takes a run from where it stands to delivered. */
+    work(run: RunId): Promise<void>
+    /** Accepts nothing more and waits for what runs, at most `ms`. True when all of it ended. */
+    drain(ms: number): Promise<boolean>
+    readonly draining: boolean
+  }
 
 export function createGateway(config: Config, house: House, wake: Wake): LocalGateway {
   const active = new Map<RunId, { readonly controller: AbortController; readonly done: Promise<void> }>()
@@ -304,6 +311,7 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
       return done
     },
     async drain(ms) {
+    ...earlierIn(house),
       draining = true
       const all = Promise.allSettled([...active.values()].map(({ done }) => done)).then(() => true)
       let timer: ReturnType<typeof setTimeout> | undefined

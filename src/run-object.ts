@@ -3,8 +3,10 @@
 import { DurableObject } from 'cloudflare:workers'
 import { type Config, parseConfig } from './config.ts'
 import { DroverError, failureOf } from './core/errors.ts'
-import type { RunId, StoredEvent } from './core/model.ts'
+import type { Actor, RunId, StoredEvent } from './core/model.ts'
 import type { Gateway, Ledger } from './core/ports.ts'
+import type { Earlier } from './core/settle.ts'
+import { type Turns, tooManyRuns } from './core/turns.ts'
 import { createGateway, createHouse, type LocalGateway, type Log } from './gateway.ts'
 import { type ObjectStorage, openObject } from './ledger/db-object.ts'
 import { createLedger } from './ledger/ledger.ts'
@@ -21,13 +23,26 @@ export const HUB = 'hub'
 export type Env = Readonly<Record<string, unknown>> & { readonly RUNS: RunNamespace }
 export type RunNamespace = { idFromName(name: string): unknown; get(id: unknown): RunStub }
 export type RunStub = {
-  call(method: keyof Gateway, args: readonly unknown[]): Promise<Answer>
+  call(method: Asked, args: readonly unknown[]): Promise<Answer>
   archive(run: RunId, events: readonly StoredEvent[]): Promise<void>
+  enter(run: RunId, actor: Actor, most: number): Promise<boolean>
 }
 /** Errors lose their class between objects, so they travel as data. */
 export type Answer =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly failure: ReturnType<DroverError['toFailure']> }
+
+/** What an object can be asked by others. */
+type Asked = keyof (Gateway & Earlier)
+
+const hub = ({ RUNS }: Env): RunStub => RUNS.get(RUNS.idFromName(HUB))
+
+/** Asks the object that owns a run, or the hub. */
+export async function ask(env: Env, name: string, method: Asked, args: readonly unknown[]): Promise<never> {
+  const answer: Answer = await env.RUNS.get(env.RUNS.idFromName(name)).call(method, args)
+  if (!answer.ok) throw new DroverError(answer.failure)
+  return answer.value as never
+}
 
 export const workerLog: Log = (event) => console.log(JSON.stringify(event))
 
@@ -55,6 +70,8 @@ const mostOutputBytes = 8 * 1024 * 1024
 
 /** An alarm may work for 15 minutes; judging before and delivering after take their part of it. */
 const mostRunMs = 12 * 60_000
+/** No alarm works longer. */
+const longestTurnMs = 16 * 60_000
 
 const limited = new WeakMap<Config, Config>()
 
@@ -90,7 +107,18 @@ export class RunObject extends DurableObject<Env> {
     const warn = (message: string, error: unknown) =>
       workerLog({ level: 'error', event: message, error: error instanceof Error ? error.message : String(error) })
     const wake = createAlarmWake(storage, (run) => this.#work(run), { log: warn })
-    const house = await createHouse(config, { transport: workerTransport, ledger, wake, log: workerLog, runMs: mostRunMs })
+    const earlier: Earlier = {
+      earlierOf: (...args) => ask(this.env, HUB, 'earlierOf', args),
+      settle: (run, settled) => ask(this.env, run, 'settle', [run, settled]),
+    }
+    const { runsPerActor: most } = config.limits
+    const turns: Turns = {
+      // It ends in the hub, with the archive of the run.
+      enter: async (actor, run) =>
+        (await hub(this.env).enter(run, actor, most)) ? { leave() {} } : { failure: tooManyRuns(most) },
+    }
+    const ways = { earlier, turns, log: workerLog, runMs: mostRunMs }
+    const house = await createHouse(config, { transport: workerTransport, ledger, wake, ...ways })
     return { ledger, wake, gateway: createGateway(config, house, wake) }
   }
 
@@ -98,7 +126,7 @@ export class RunObject extends DurableObject<Env> {
     const { gateway, ledger } = await this.#open()
     await gateway.work(run)
     const events = await ledger.read(run)
-    await this.env.RUNS.get(this.env.RUNS.idFromName(HUB)).archive(run, events)
+    await hub(this.env).archive(run, events)
     // An answer that could not be delivered is owed, and tried again ever more slowly.
     const finished = events.find(({ event }) => event.type === 'finished')
     if (finished && !events.some(({ event }) => event.type === 'delivered')) {
@@ -106,13 +134,13 @@ export class RunObject extends DurableObject<Env> {
     }
   }
 
-  /** The Gateway port, one method at a time. */
-  async call(method: keyof Gateway, args: readonly unknown[]): Promise<Answer> {
+  /** The Gateway port, and what other runs have to say, one method at a time. */
+  async call(method: Asked, args: readonly unknown[]): Promise<Answer> {
     try {
       const { gateway, wake } = await this.#open()
       const value: unknown = await (gateway[method] as (...all: readonly unknown[]) => Promise<unknown>)(...args)
       // What people do with a run after its end reaches the hub with the next alarm.
-      if (method === 'cancel' || method === 'share') await wake.wake(args[0] as RunId)
+      if (['cancel', 'share', 'settle'].includes(method)) await wake.wake(args[0] as RunId)
       return { ok: true, value }
     } catch (error) {
       return {
@@ -138,11 +166,28 @@ export class RunObject extends DurableObject<Env> {
   async #append(run: RunId, events: readonly StoredEvent[]): Promise<void> {
     const { ledger } = await this.#open()
     const known = (await ledger.read(run)).length
+    if (events.some(({ event }) => event.type === 'finished')) this.#turns('delete from turn where run = ?', run)
     for (const { event } of events.slice(known)) {
       if (event.type === 'accepted') await ledger.accept(event.request)
       else if (event.type === 'started') await ledger.claim(run, event.target, event.owner)
       else await ledger.append(run, event)
     }
+  }
+
+  /** In the hub: counts a run of this actor until it is archived as finished. False: `most` are going on. */
+  async enter(run: RunId, actor: Actor, most: number): Promise<boolean> {
+    const key = JSON.stringify(actor)
+    // Of an object that never came back.
+    this.#turns('delete from turn where until < ?', Date.now())
+    if (this.#turns('select 1 from turn where actor = ? and run <> ?', key, run).length >= most) return false
+    this.#turns('insert or replace into turn values (?, ?, ?)', run, key, Date.now() + longestTurnMs)
+    return true
+  }
+
+  #turns(statement: string, ...parameters: (string | number)[]): readonly unknown[] {
+    const { sql } = this.ctx.storage as unknown as AlarmStorage
+    sql.exec('create table if not exists turn (run text primary key, actor text not null, until integer not null)')
+    return sql.exec(statement, ...parameters).toArray()
   }
 
   override async alarm(): Promise<void> {

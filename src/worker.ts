@@ -5,35 +5,30 @@ import type { RunId } from './core/model.ts'
 import type { Gateway } from './core/ports.ts'
 import { isRunId } from './core/run-id.ts'
 import { createApp, maskedLog } from './gateway.ts'
-import { type Answer, configOf, type Env, HUB, workerLog } from './run-object.ts'
+import { ask, configOf, type Env, HUB, workerLog } from './run-object.ts'
 
 export { RunObject } from './run-object.ts'
 
 /** Calls travel to the object that owns what they are about: a run, or the hub. */
 function remoteGateway(env: Env): Gateway {
-  const ask = async (name: string, method: keyof Gateway, args: readonly unknown[]): Promise<never> => {
-    const answer: Answer = await env.RUNS.get(env.RUNS.idFromName(name)).call(method, args)
-    if (!answer.ok) throw new DroverError(answer.failure)
-    return answer.value as never
-  }
   const atRun =
     (method: keyof Gateway) =>
     (run: RunId, ...rest: readonly unknown[]): Promise<never> => {
       // An object springs into being under any name: only names that can be runs are asked.
       if (!isRunId(run)) throw new DroverError({ code: 'not_found', message: 'That is not the id of a run.' })
-      return ask(run, method, [run, ...rest])
+      return ask(env, run, method, [run, ...rest])
     }
   return {
-    submit: (request) => ask(request.id, 'submit', [request]),
+    submit: (request) => ask(env, request.id, 'submit', [request]),
     read: atRun('read'),
     output: atRun('output'),
     cancel: atRun('cancel'),
     share: atRun('share'),
-    list: (query) => ask(HUB, 'list', [query]),
-    targets: (...args) => ask(HUB, 'targets', args),
-    why: (...args) => ask(HUB, 'why', args),
-    mayRead: (...args) => ask(args[2] !== undefined && isRunId(args[2]) ? args[2] : HUB, 'mayRead', args),
-    firstTime: (...args) => ask(HUB, 'firstTime', args),
+    list: (query) => ask(env, HUB, 'list', [query]),
+    targets: (...args) => ask(env, HUB, 'targets', args),
+    why: (...args) => ask(env, HUB, 'why', args),
+    mayRead: (...args) => ask(env, args[2] !== undefined && isRunId(args[2]) ? args[2] : HUB, 'mayRead', args),
+    firstTime: (...args) => ask(env, HUB, 'firstTime', args),
   }
 }
 

@@ -47,7 +47,7 @@ async function refuseLate(run: RunId, house: House): Promise<void> {
 
 /** One actor's many runs must not keep the others' from beginning. */
 async function takeTurn(request: RunRequest, house: House, cancel: AbortSignal): Promise<void> {
-  const turn = house.turns.enter(request.actor)
+  const turn = await house.turns.enter(request.actor, request.id)
   if ('failure' in turn) {
     const { failure } = turn
     await refuse(request, house, { effect: 'deny', failure }, failure)

@@ -302,7 +302,7 @@ describe('[default-deny] a run that is refused', () => {
       rules: [{ ...everything, who: { teams: ['T1'] } }],
       runsPerActor: 1,
     })
-    const held = it.turns.enter({ kind: 'slack-user', team: 'T1', user: 'U1' })
+    const held = await it.turns.enter({ kind: 'slack-user', team: 'T1', user: 'U1' }, 'held' as RunId)
     const [mine, theirs, later] = [
       await asked(),
       await asked({ actor: { kind: 'slack-user', team: 'T1', user: 'U2' } }),

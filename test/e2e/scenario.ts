@@ -33,13 +33,14 @@ slack:
   shareTo: [C0INC123]
 backends:
   play: { kind: rancher1, url: ${rancher.url}/v2-beta, accessKey: { env: CATTLE_ACCESS_KEY }, secretKey: { env: CATTLE_SECRET_KEY } }
-limits: { targets: 150 }
+limits: { targets: 150, runsPerActor: 3 }
 rules:
   - id: oncall
     effect: allow
     who: { groups: [T0PLAY/S0ONCALL] }
     channels: [T0PLAY/C0OPS, T0PLAY/C0INC123]
     commands: ['...']
+    rollouts: ['...']
     rights: [shell]
   - id: hook
     effect: allow
@@ -317,6 +318,38 @@ export function scenario(runtime: string, start: StartDrover, { via = 'http' }: 
       expect(await answer('why service=web stack=shop -- uptime', /It would run/)).toContain('oncall')
       expect(rancher.seen.starts.length).toBe(starts)
     })
+
+    it('[bounded] one person’s runs over the limit are refused, and when they have ended the next one runs', async () => {
+      const before = parents('C0OPS').length
+      const refusals = () => slack.ephemerals('U0ALEX').filter((one) => /3 runs of the same asker/.test(shown([one])))
+      for (let n = 0; n < 3; n++) await slack.slash('U0ALEX', 'C0OPS', `name=shop-web-${n + 1} -- sleep 4.${n}`)
+      await until(() => (parents('C0OPS').length >= before + 3 ? true : undefined))
+      await slack.slash('U0ALEX', 'C0OPS', 'name=shop-web-1 -- echo over')
+      await until(() => (refusals().length === 1 ? true : undefined))
+      for (let n = 0; n < 3; n++) await ended('C0OPS', before + n)
+      await until(async () => {
+        const { all } = await run('name=shop-web-1 -- echo room').catch(() => ({ all: '' }))
+        return all.includes('room') ? true : undefined
+      }, 30_000)
+      expect(refusals().length).toBeGreaterThan(0)
+    }, 90_000)
+
+    it('a rollout that was undone by hand says so on its card, and offers no way back any more', async () => {
+      const before = parents('C0OPS').length
+      const said = async (n: number, pattern: RegExp) =>
+        await until(() => {
+          const card = parents('C0OPS')[before + n]
+          return card && pattern.test(shown([card])) ? card : undefined
+        }, 60_000)
+      await slack.slash('U0ALEX', 'C0OPS', 'rollout image stack=shop service=web container=web image=shop/web:next')
+      expect(shown([await said(0, /✅ rolled out/)])).toContain('drover:undo')
+      await slack.slash('U0ALEX', 'C0OPS', 'rollout undo stack=shop service=web')
+      const undone = await said(1, /✅ rolled back/)
+      const card = await said(0, /undone by/)
+      const id = /run (r[a-z0-9]{15})/.exec(shown([undone]))?.[1]
+      expect(shown([card])).toContain(`"text":"run ${id}"`)
+      expect(shown([card])).not.toContain('drover:undo')
+    }, 150_000)
 
     it('[nothing-lost] after kill -9 the run is reported as interrupted in its thread, and not run again', async () => {
       const before = parents('C0OPS').length
