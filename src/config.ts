@@ -9,6 +9,7 @@ import { kubernetesSettings } from './backends/kubernetes/settings.ts'
 import { rancher1Settings } from './backends/rancher1/settings.ts'
 import { rancher2Settings } from './backends/rancher2/settings.ts'
 import type { SettingsContext } from './backends/settings.ts'
+import { swarmSettings } from './backends/swarm/settings.ts'
 import { DroverError } from './core/errors.ts'
 import { type Policy, type Rule, rights } from './core/policy.ts'
 import { isRolloutVerb, rolloutVerbs } from './core/rollout.ts'
@@ -163,6 +164,7 @@ function backend(context: SettingsContext) {
     rancher2Settings(context),
     kubernetesSettings(context),
     dockerSettings(),
+    swarmSettings(),
     containerdSettings(),
   ])
 }

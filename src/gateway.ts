@@ -7,6 +7,7 @@ import { type Files, kubernetes } from './backends/kubernetes/connect.ts'
 import type { Machine } from './backends/machine.ts'
 import { rancher1 } from './backends/rancher1/backend.ts'
 import { rancher2 } from './backends/rancher2/backend.ts'
+import type { SwarmSettings } from './backends/swarm/settings.ts'
 import type { Transport, Transports } from './backends/transport.ts'
 import { type BackendConfig, type Config, policyOf, secretsOf } from './config.ts'
 import { maskState } from './core/answer.ts'
@@ -37,6 +38,8 @@ export type Outside = {
   readonly machine?: Machine
   /** Brought from outside, so that gRPC is in no bundle for Workers. */
   containerd?(name: string, settings: ContainerdSettings): Backend
+  /** Absent on Workers, for its size. */
+  swarm?(name: string, settings: SwarmSettings, ways: Pick<Outside, 'transport' | 'machine'>): Backend
   /** The ways through agents, by name. */
   readonly agents?: ((name: string) => Transport) | undefined
   /** Kubeconfigs, service accounts and CAs in files; absent on Workers. */
@@ -121,7 +124,7 @@ function throughAgent(agent: string, outside: Outside): Outside {
 function createBackend(
   name: string,
   settings: BackendConfig,
-  { transport, machine, containerd, kubernetesFiles }: Outside,
+  { transport, machine, containerd, swarm, kubernetesFiles }: Outside,
 ): Backend {
   switch (settings.kind) {
     case 'rancher1': {
@@ -143,6 +146,14 @@ function createBackend(
           next: 'Run drover on Node or Deno beside it, or use a backend of kind kubernetes.',
         })
       return containerd(name, settings)
+    case 'swarm':
+      if (!swarm)
+        throw new DroverError({
+          code: 'config',
+          message: `backends.${name}: a swarm is not to be had on Workers.`,
+          next: 'Run drover on Node or Deno, or use a backend of kind docker for each engine.',
+        })
+      return swarm(name, settings, { transport, ...(machine ? { machine } : {}) })
     default:
       return settings satisfies never
   }

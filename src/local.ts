@@ -5,6 +5,7 @@ import process from 'node:process'
 import { createHub, type Hub } from './agent/hub.ts'
 import { containerd } from './backends/containerd/backend.ts'
 import { filesOf } from './backends/kubernetes/files.ts'
+import { swarm } from './backends/swarm/backend.ts'
 import type { Transport } from './backends/transport.ts'
 import { type Config, type Environment, parseConfig } from './config.ts'
 import { BackendError, DroverError } from './core/errors.ts'
@@ -77,6 +78,7 @@ const outsideOf = (learn: Learn): Outside => ({
   machine,
   kubernetesFiles: filesOf(machine, learn),
   containerd: (name, settings) => containerd({ ...settings, name }, { machine, makePipes, readCgroups }),
+  swarm: (name, settings, ways) => swarm({ ...settings, name }, ways),
 })
 export const outside = outsideOf(() => {})
 

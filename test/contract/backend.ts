@@ -83,8 +83,9 @@ export async function begin(backend: Backend, target: Target, argv: Argv) {
 /** A number of seconds to sleep that no other test uses: what a process list can be searched for. */
 const newMark = (): string => `${600_000 + Math.floor(Math.random() * 300_000)}`
 
-export function backendContract(name: string, setUp: () => Promise<BackendFixture>): void {
-  describe(`backend contract: ${name}`, { timeout: 60_000 }, () => {
+/** `timeoutMs`: for ways where each execution takes its second. */
+export function backendContract(name: string, setUp: () => Promise<BackendFixture>, timeoutMs = 60_000): void {
+  describe(`backend contract: ${name}`, { timeout: timeoutMs }, () => {
     let f: BackendFixture
     beforeAll(async () => {
       f = await setUp()

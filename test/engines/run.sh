@@ -1,20 +1,21 @@
 #!/bin/sh
 # Starts private, throw-away engines, plays the tests that need them, and ends them. Root on Debian; see start-docker.sh and kubernetes.sh.
 #
-#   run.sh                     Docker (with its containerd) and Kubernetes
-#   run.sh docker | containerd | kubernetes | rancher1 | rancher2 ...    only these; further words and options are vitest's
+#   run.sh                     Docker (with its containerd, and a swarm of two) and Kubernetes
+#   run.sh docker | containerd | swarm | kubernetes | rancher1 | rancher2 ...    only these; further words and options are vitest's
 #
 # An engine whose address is in the environment already (DOCKER_HOST, KUBE_URL) is used as it is, and not ended.
 set -eu
 here=$(dirname "$0")
-docker='' kubernetes=''
+docker='' kubernetes='' swarm=''
 for word in "$@"; do
 	case $word in
-	docker | containerd | swarm | rancher1) docker=wanted ;;
+	docker | containerd | rancher1) docker=wanted ;;
+	swarm) docker=wanted swarm=wanted ;;
 	kubernetes | rancher2) kubernetes=wanted ;;
 	esac
 done
-[ -n "$docker$kubernetes" ] || docker=wanted kubernetes=wanted
+[ -n "$docker$kubernetes" ] || docker=wanted kubernetes=wanted swarm=wanted
 
 export ENGINE_DIR=${ENGINE_DIR:-/tmp/drover-engine-test}
 cluster=${DROVER_KUBE_DIR:-/var/lib/drover-kubernetes-test}
@@ -27,7 +28,7 @@ trap end EXIT
 trap 'exit 143' TERM INT HUP
 if [ -n "$docker" ] && [ -z "${DOCKER_HOST:-}" ]; then
 	ours="$ours docker"
-	addresses=$(sh "$here/start-docker.sh" start)
+	addresses=$(sh "$here/start-docker.sh" start ${swarm:+--worker --cli-image})
 	export $addresses
 fi
 if [ -n "$kubernetes" ] && [ -z "${KUBE_URL:-}" ]; then

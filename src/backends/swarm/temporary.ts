@@ -1,0 +1,196 @@
+/** A service made for one command on one node: made, watched to its end, removed; and swept away where nobody did. */
+
+import * as z from 'zod'
+import { BackendError } from '../../core/errors.ts'
+import type { Gate } from '../../core/fan-out.ts'
+import type { Api } from '../docker/api.ts'
+import { DEADLINE_LABEL, HELPER_LABEL } from '../docker/container.ts'
+import { givenUp, pause } from '../docker/exec.ts'
+import { TransportError } from '../transport.ts'
+import { type Node, Node as NodeSchema, nameOf, read, readIfThere, Task, told } from './cluster.ts'
+import type { TemporarySettings } from './settings.ts'
+import { lost, standingOf, tooLate } from './states.ts'
+
+/** On the service; its value names the execution. */
+export const EXEC_LABEL = 'drover.exec'
+export const NAME_PREFIX = 'drover-exec-'
+
+export type Temporary = TemporarySettings & {
+  /** Of a manager. */
+  readonly api: Api
+  /** Bounds how many are being started at a time. */
+  readonly gate: Gate
+}
+
+/** From made to started; a node that has its image takes half a second. */
+const START_MS = 15_000
+const STARTING_MS = 30_000
+/** How long a manager may be out of reach while a command runs: longer than the election of a new leader takes. */
+const CONTACT_MS = 20_000
+const ASK_MS = 10_000
+/** What is done after the command’s own time: ending it, reading its log, removing. */
+const AFTER_MS = 120_000
+const LONGEST_MS = 24 * 3_600_000
+
+const SOCKET = '/var/run/docker.sock'
+
+export const serviceName = (exec: string): string => `${NAME_PREFIX}${exec}`
+
+export type Making = {
+  readonly exec: string
+  readonly node: Node
+  /** Of the docker client, behind `docker exec`. */
+  readonly args: readonly string[]
+  readonly timeoutMs: number | undefined
+}
+
+/** Throws BackendError; `ran: 'maybe'` where the request may have arrived: the caller removes it by its name either way. */
+export async function make(
+  { api, image, socket }: Temporary,
+  { exec, node, args, timeoutMs = LONGEST_MS }: Making,
+  signal: AbortSignal,
+): Promise<void> {
+  const deadline = String(Date.now() + timeoutMs + AFTER_MS)
+  const body = {
+    Name: serviceName(exec),
+    Labels: { [EXEC_LABEL]: exec, [DEADLINE_LABEL]: deadline },
+    TaskTemplate: {
+      ContainerSpec: {
+        Image: image,
+        // Not Args and not Env: in those an engine of a swarm expands templates.
+        Command: ['docker', '-H', `unix://${SOCKET}`, 'exec', ...args],
+        Labels: { [HELPER_LABEL]: 'service', [DEADLINE_LABEL]: deadline },
+        User: '0:0',
+        ReadOnly: true,
+        CapabilityDrop: ['ALL'],
+        Mounts: [{ Type: 'bind', Source: socket, Target: SOCKET }],
+        StopGracePeriod: 1_000_000_000,
+      },
+      RestartPolicy: { Condition: 'none' },
+      // json-file splits characters and doubles bytes, and a driver that only ships has nothing to read back [§3.3].
+      LogDriver: { Name: 'local', Options: { 'max-size': '64m', 'max-file': '2', compress: 'false' } },
+      Placement: { Constraints: [`node.id==${node.ID}`] },
+    },
+    Mode: { Replicated: { Replicas: 1 } },
+  }
+  try {
+    const response = await api.request({ method: 'POST', path: '/services/create', body, signal })
+    told(response, z.object({ ID: z.string() }), 'the temporary service')
+  } catch (error) {
+    if (signal.aborted) throw givenUp(signal)
+    const reason = error instanceof BackendError && error.cause instanceof TransportError ? error.cause.reason : undefined
+    if (error instanceof BackendError && reason !== undefined && !['refused', 'dns', 'tls'].includes(reason))
+      throw new BackendError(error.toFailure(), { ran: 'maybe', cause: error })
+    throw error
+  }
+}
+
+export type Watched = {
+  readonly exec: string
+  readonly node: Node
+  /** Called once when it has begun, or has ended. */
+  begun(): void
+}
+
+/** How the command ended, as the docker client passed it on. Throws BackendError where nobody can say, or nothing was started. */
+export async function watch({ api }: Temporary, { exec, node, begun }: Watched, signal: AbortSignal): Promise<number> {
+  const start = Date.now()
+  let reached = start
+  let lookedAt = 0
+  let isRunning = false
+  for (;;) {
+    if (signal.aborted) throw givenUp(signal)
+    const now = Date.now()
+    try {
+      const tasks = await tasksOf(api, exec, signal)
+      reached = Date.now()
+      if (tasks === undefined) throw lost('The temporary service was removed by somebody else before the command ended.')
+      // With no restarts there is one; a second would be the command run twice.
+      if (tasks.length > 1) throw lost('The swarm has started the temporary service twice.')
+      const [task] = tasks
+      const standing = task && standingOf(task, nameOf(node))
+      if (standing?.status === 'failed') throw standing.error
+      if (standing?.status === 'exited') {
+        begun()
+        return standing.code
+      }
+      if (standing?.status === 'running') {
+        isRunning = true
+        begun()
+      } else if (now - start > (standing?.isTouched ? STARTING_MS : START_MS)) {
+        await remove(api, serviceName(exec))
+        const wasIdle = task === undefined || (!standing?.isTouched && (await neverBegan(api, task.ID, signal)))
+        throw tooLate(task, nameOf(node), wasIdle ? 'no' : 'maybe')
+      }
+      if (isRunning && now - lookedAt > 2_000) {
+        lookedAt = now
+        await refuseLost(api, node, signal)
+      }
+    } catch (error) {
+      if (signal.aborted) throw givenUp(signal)
+      if (!isAway(error)) throw error
+      if (Date.now() - reached > CONTACT_MS)
+        throw lost(`The manager cannot be asked any more how the command on the node ${nameOf(node)} ended.`, error)
+    }
+    await pause(Date.now() - start < 5_000 ? 60 : Date.now() - start < 60_000 ? 250 : 1000, signal)
+  }
+}
+
+/** Worth asking again: no leader for a moment, no connection, an answer that was cut. */
+const isAway = (error: unknown) =>
+  error instanceof BackendError &&
+  error.ran === 'no' &&
+  (error.code === 'backend_unavailable' || error.code === 'timeout' || error.code === 'stream_broken')
+
+/** A swarm knows in about 15 s; until then a task of a dead node counts as running. */
+async function refuseLost(api: Api, node: Node, signal: AbortSignal): Promise<void> {
+  const now = await readIfThere(api, `/nodes/${node.ID}`, NodeSchema, within(signal))
+  if (now === undefined || now.Status?.State === 'down')
+    throw lost(`The node ${nameOf(node)} went down while the command ran there.`)
+}
+
+const within = (signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)])
+
+/** Undefined: there is no such service. */
+export function tasksOf(api: Api, exec: string, signal: AbortSignal): Promise<readonly Task[] | undefined> {
+  return readIfThere(api, '/tasks', z.array(Task), within(signal), { service: [serviceName(exec)] })
+}
+
+/** Of a service that was removed: true when it is certain that its container was never started. */
+export async function neverBegan(api: Api, task: string, signal: AbortSignal): Promise<boolean> {
+  for (let waited = 0; waited < 5_000 && !signal.aborted; waited += 100) {
+    const now = await readIfThere(api, `/tasks/${task}`, Task, within(signal))
+    if (now === undefined || now.Status.State === 'rejected') return true
+    const standing = standingOf(now, '')
+    if (standing.status !== 'waiting') return now.Status.State === 'shutdown' && !now.Status.ContainerStatus?.ContainerID
+    await pause(100, signal)
+  }
+  return false
+}
+
+/** Also after the deadline of the rest. What cannot be removed now the sweep removes. */
+export async function remove(api: Api, name: string): Promise<void> {
+  for (let tries = 0; tries < 3; tries += 1) {
+    try {
+      const { status } = await api.request({ method: 'DELETE', path: `/services/${name}`, signal: AbortSignal.timeout(ASK_MS) })
+      if (status < 300 || status === 404) return
+    } catch {
+      // Tried again.
+    }
+    await pause(500 * (tries + 1), AbortSignal.timeout(ASK_MS))
+  }
+}
+
+const Left = z.object({
+  ID: z.string(),
+  Spec: z.object({ Name: z.string(), Labels: z.record(z.string(), z.string()).nullish() }),
+})
+
+/** Removes what a drover that was ended in the middle has left, once its time has passed. */
+export async function sweep(api: Api, signal: AbortSignal): Promise<void> {
+  for (const { ID, Spec } of await read(api, '/services', z.array(Left), signal, { label: [EXEC_LABEL] })) {
+    // Others may use such a label: only what bears all three marks is drover's.
+    const deadline = Number(Spec.Labels?.[DEADLINE_LABEL] ?? Number.NaN)
+    if (Spec.Name.startsWith(NAME_PREFIX) && deadline < Date.now()) await remove(api, ID)
+  }
+}
