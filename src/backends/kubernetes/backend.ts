@@ -2,13 +2,15 @@
 
 import { BackendError } from '../../core/errors.ts'
 import { fanOut } from '../../core/fan-out.ts'
-import type { Actor, BackendKind, ExecHandle, Selector, Target, Traits } from '../../core/model.ts'
-import type { Backend, KillResult } from '../../core/ports.ts'
-import { KILL_WORDS_BYTES, killCommand, killResult } from '../wire/kill.ts'
+import type { Actor, BackendKind, Selector, Target, Traits } from '../../core/model.ts'
+import type { Backend } from '../../core/ports.ts'
+import type { Fields } from '../transport.ts'
 import type { Pace } from '../wire/rollout.ts'
 import { type Api, type Connect, type Connecting, kubernetesApi } from './api.ts'
 import { check } from './check.ts'
-import { type Connection, execPath, execute, executeBare } from './exec.ts'
+import { dialing, execPath } from './dial.ts'
+import { type Connection, execute } from './exec.ts'
+import { killBy } from './kill.ts'
 import { namespacesFor, Pod, podQuery, runningIn, targetsOf } from './pod.ts'
 import { kubernetesWorkloads } from './workloads.ts'
 
@@ -20,7 +22,7 @@ export type KubernetesOptions = {
   /** Which namespaces are in scope; absent: the connection's own, else `default`. */
   readonly namespaces?: readonly string[] | 'all'
   /** Further headers for the command of this person. */
-  readonly headersFor?: (by: Actor | undefined) => Readonly<Record<string, string>>
+  readonly headersFor?: (by: Actor | undefined) => Fields
   /** One HTTP request; default 30 s. */
   readonly requestTimeoutMs?: number
   /** The websocket's handshake; default 15 s. */
@@ -54,14 +56,16 @@ export function kubernetesOver(connect: Connect | Connecting, options: Kubernete
   const connecting: Connecting = typeof connect === 'function' ? connect : async () => connect
   const api = kubernetesApi(connecting, options)
   const connection: Connection = {
-    api,
+    dial: dialing(api, options.headersFor ?? (() => ({}))),
+    refusal: api.refusal,
     times: {
       connectMs: options.connectTimeoutMs ?? 15_000,
       startMs: options.startTimeoutMs ?? 30_000,
       keepAliveMs: options.keepAliveIntervalMs ?? 20_000,
     },
-    headersFor: options.headersFor ?? (() => ({})),
   }
+  // In drover's own name, whoever asks: what has run out of time is ended for nobody in particular.
+  const ownName: Connection = { ...connection, dial: dialing(api, () => ({})) }
   const scope = (signal: AbortSignal) => scopeOf(api, options.namespaces, signal)
   const of = { name: options.name, kind: options.kind ?? 'kubernetes' }
   return {
@@ -69,7 +73,7 @@ export function kubernetesOver(connect: Connect | Connecting, options: Kubernete
     traits: kubernetesTraits,
     list: (selector, signal) => list(api, { ...of, namespaces: options.namespaces }, selector, signal),
     exec: (target, command, exec, signal, by) => execute(connection, { target, command, exec, signal, by }),
-    kill: (target, handle, signal) => kill(connection, target, handle, signal),
+    kill: (target, handle, signal) => killBy(ownName, (until) => isDead(api, target, until), { target, handle, signal }),
     workloads: kubernetesWorkloads(api, { ...of, pace: options.pace, headersFor: options.headersFor, scope }),
     async check(signal) {
       return [...((await options.checkFirst?.(signal)) ?? []), ...(await check(api, scope, signal))]
@@ -115,28 +119,6 @@ async function list(
   }
   // By id, for a pod that moved while pages were read comes twice.
   return [...new Map(pods.flatMap((pod) => targetsOf(pod, selector, of)).map((target) => [target.id, target])).values()]
-}
-
-async function kill(connection: Connection, target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult> {
-  const decoder = new TextDecoder()
-  const exec = crypto.randomUUID().replaceAll('-', '')
-  const command = killCommand(handle.exec, handle.pid)
-  let said = ''
-  try {
-    // In drover's own name, whoever asks: what has run out of time is ended for nobody in particular.
-    for await (const event of executeBare({ ...connection, headersFor: () => ({}) }, { target, command, exec, signal })) {
-      if (event.type === 'output' && event.stream === 'stdout')
-        said = (said + decoder.decode(event.data, { stream: true })).slice(0, KILL_WORDS_BYTES)
-    }
-  } catch (error) {
-    if (!(error instanceof BackendError)) throw error
-    // No shell to look with, so there is no proof.
-    if (error.code === 'command_not_found') return killResult('', handle)
-    if ((error.code === 'backend_not_found' || error.code === 'not_running') && (await isDead(connection.api, target, signal)))
-      return { result: 'gone' }
-    throw error
-  }
-  return killResult(said, handle)
 }
 
 /** With its container every process of it ends. One that has started again is another container. */

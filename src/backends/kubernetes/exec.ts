@@ -1,11 +1,22 @@
 /** One command through Kubernetes' exec: its websocket, the wrapper's marker on it, and how it ended, as events. */
 
-import { BackendError, type Failure } from '../../core/errors.ts'
+import { BackendError } from '../../core/errors.ts'
 import type { Actor, Argv, Command, ExecEvent, Stream, Target } from '../../core/model.ts'
-import { type Socket, type SocketEnd, TransportError, UpgradeRefused } from '../transport.ts'
+import { type Socket, TransportError, UpgradeRefused } from '../transport.ts'
 import { type Api, protocol, surelyUnsent, unreachable } from './api.ts'
 import { channels, endInput, type HowEnded, keepAlive, sendInput, V4, V5 } from './channels.ts'
-import { oneLine, startFailure, toldAsExit } from './start-failure.ts'
+import {
+  broken,
+  commandNotFound,
+  givenUp,
+  noDirectory,
+  notBegun,
+  notProved,
+  notStarted,
+  streamFailed,
+  unsupported,
+} from './exec-failure.ts'
+import { startFailure, toldAsExit } from './start-failure.ts'
 import { markerParser, wrapped } from './wrapper.ts'
 
 export type ExecTimes = {
@@ -17,11 +28,20 @@ export type ExecTimes = {
   readonly keepAliveMs: number
 }
 
+/** What a container is asked to run, as the server hears it. */
+export type Ask = { readonly argv: Argv; readonly stdin: boolean; readonly tty: boolean; readonly protocols: readonly string[] }
 export type Connection = {
-  readonly api: Api
   readonly times: ExecTimes
-  /** Headers by which the cluster's own audit names the person. */
-  readonly headersFor: (by: Actor | undefined) => Readonly<Record<string, string>>
+  /** Opens the websocket of one exec. Throws UpgradeRefused, TransportError, or BackendError when nothing was asked to run. */
+  readonly dial: (
+    target: Target,
+    ask: Ask,
+    by: { readonly by: Actor | undefined; readonly signal: AbortSignal },
+  ) => Promise<Socket>
+  /** What the server's ordinary response to it means. */
+  readonly refusal: Api['refusal']
+  /** After the wrapper's word on the exit code, for the rest of the output, which a background child may hold open; absent: as long as it takes. */
+  readonly restMs?: number
 }
 export type What = {
   readonly target: Target
@@ -68,6 +88,7 @@ async function* executeWrapped(connection: Connection, what: What): AsyncGenerat
   let isEcho = tty
   /** The exit code that the wrapper told. */
   let told: number | undefined
+  let resting: ReturnType<typeof setTimeout> | undefined
   /** What came before the wrapper was there: the shell's own words, or a runtime's. */
   const held: ExecEvent[] = []
   let heldBytes = 0
@@ -106,7 +127,10 @@ async function* executeWrapped(connection: Connection, what: What): AsyncGenerat
       if (!isEcho) yield* output(stream, before)
       if (marker === undefined) return
       if (marker.type === 'b') isEcho = false
-      else told = marker.number
+      else {
+        told = marker.number
+        if (connection.restMs !== undefined) resting = setTimeout(() => socket.close(), connection.restMs)
+      }
       rest = after
     }
   }
@@ -127,12 +151,18 @@ async function* executeWrapped(connection: Connection, what: What): AsyncGenerat
         throw failure?.error ?? notBegun(event.how)
       }
     }
+    // Its own word, by the nonce: what still holds the output open is not the command.
+    if (told !== undefined && resting !== undefined && !signal.aborted) {
+      yield { type: 'exit', code: told }
+      return 'done'
+    }
     // Without its line the wrapper runs nothing, and its line can no longer come.
     if (signal.aborted) throw givenUp(signal, began ? 'maybe' : 'no')
     if (isLate) throw notStarted(connection.times.startMs)
     throw broken(await socket.ended, began)
   } finally {
     clearTimeout(timer)
+    clearTimeout(resting)
     clearInterval(alive)
     socket.close()
   }
@@ -212,13 +242,6 @@ export async function* executeBare(connection: Connection, what: What): AsyncGen
   }
 }
 
-const notProved: Failure = {
-  code: 'exit_code_unknown',
-  message:
-    'Kubernetes told success, which with stdin it also tells when it has lost the node; without a shell in the container nothing else can say so.',
-  next: 'Judge by the output, or run it without stdin.',
-}
-
 function newNonce(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
 }
@@ -230,28 +253,13 @@ function stayAlive(socket: Socket, everyMs: number, ping: boolean): ReturnType<t
   }, everyMs)
 }
 
-type Ask = { readonly argv: Argv; readonly stdin: boolean; readonly tty: boolean; readonly protocols: readonly string[] }
-
 /** There is one try and never a second. `ran` is what a broken handshake leaves open. */
 async function connect(connection: Connection, what: What, ask: Ask, ran: 'no' | 'maybe'): Promise<Socket> {
-  const { api, times, headersFor } = connection
-  const { path, container } = execPath(what.target)
   const deadline = new AbortController()
-  const timer = setTimeout(() => deadline.abort(), times.connectMs)
+  const timer = setTimeout(() => deadline.abort(), connection.times.connectMs)
   try {
-    const socket = await api.socket(path, {
-      query: {
-        container,
-        command: ask.argv,
-        stdout: 'true',
-        // With a terminal the server sends everything on stdout.
-        ...(ask.tty ? { tty: 'true' } : { stderr: 'true' }),
-        ...(ask.stdin ? { stdin: 'true' } : {}),
-      },
-      protocols: ask.protocols,
-      headers: headersFor(what.by),
-      signal: AbortSignal.any([what.signal, deadline.signal]),
-    })
+    const signal = AbortSignal.any([what.signal, deadline.signal])
+    const socket = await connection.dial(what.target, ask, { by: what.by, signal })
     if (ask.protocols.includes(socket.protocol)) return socket
     socket.close()
     throw protocol(
@@ -260,7 +268,7 @@ async function connect(connection: Connection, what: What, ask: Ask, ran: 'no' |
     )
   } catch (error) {
     if (what.signal.aborted) throw givenUp(what.signal, ran)
-    if (error instanceof UpgradeRefused) throw await upgradeRefused(api, error, what, ask, ran)
+    if (error instanceof UpgradeRefused) throw await upgradeRefused(connection, error, what, ask, ran)
     if (!(error instanceof TransportError)) throw error
     throw unreachable(error, { isLate: deadline.signal.aborted, ran: surelyUnsent(error) ? 'no' : ran })
   } finally {
@@ -268,16 +276,13 @@ async function connect(connection: Connection, what: What, ask: Ask, ran: 'no' |
   }
 }
 
-const NATIVE = /^([a-z0-9][-a-z0-9.]*)\/([a-z0-9][-a-z0-9.]*)\/([a-z0-9][-a-z0-9.]*)$/
-
-export function execPath({ native }: Target): { readonly path: string; readonly pod: string; readonly container: string } {
-  const [, namespace, name, container] = NATIVE.exec(native) ?? []
-  if (!namespace || !name || !container) throw protocol('This is not the id of a container in Kubernetes.')
-  const pod = `/api/v1/namespaces/${namespace}/pods/${name}`
-  return { path: `${pod}/exec`, pod, container }
-}
-
-async function upgradeRefused(api: Api, error: UpgradeRefused, what: What, ask: Ask, ran: 'no' | 'maybe'): Promise<BackendError> {
+async function upgradeRefused(
+  { refusal }: Connection,
+  error: UpgradeRefused,
+  what: What,
+  ask: Ask,
+  ran: 'no' | 'maybe',
+): Promise<BackendError> {
   const { status, body } = error
   if (status === 403 && body.trim() === '') {
     // golang.org/x/net/websocket: none of the offered protocols is known. RBAC refuses with a Status.
@@ -302,87 +307,5 @@ async function upgradeRefused(api: Api, error: UpgradeRefused, what: What, ask: 
     )
   // A gateway that gave up waiting may have handed the request on before.
   const isGateway = status >= 502 && !/"kind":\s*"Status"/.test(body)
-  return await api.refusal({ status, body }, { what: about, ran: isGateway ? ran : 'no' })
-}
-
-function unsupported(message: string, next: string): BackendError {
-  return new BackendError({ code: 'unsupported', message, next }, { ran: 'no' })
-}
-
-function noDirectory(dir: string | undefined): BackendError {
-  return new BackendError(
-    {
-      code: 'command_not_found',
-      message: `The directory ${dir} is not there, or may not be entered, so the command was not started.`,
-      next: 'Check dir= against the files of the container.',
-    },
-    { ran: 'no' },
-  )
-}
-
-function commandNotFound(executable: string): BackendError {
-  return new BackendError(
-    {
-      code: 'command_not_found',
-      message: `There is no ${executable} in the container that can be run (and no shell).`,
-      next: 'Use a program that the image has.',
-    },
-    { ran: 'no' },
-  )
-}
-
-function notBegun(how: HowEnded): BackendError {
-  const said = how.type === 'exited' ? `its /bin/sh ended with exit code ${how.code}` : oneLine(how.message)
-  return new BackendError(
-    {
-      code: 'backend_unavailable',
-      message: `The container did not begin the command: ${said}`,
-      next: 'Look at the pod; it may just have been stopped or replaced.',
-    },
-    { ran: 'no' },
-  )
-}
-
-function notStarted(ms: number): BackendError {
-  return new BackendError(
-    {
-      code: 'timeout',
-      message: `The container was not ready for the command within ${ms / 1000} s; it was not begun.`,
-      next: 'Its node may be overloaded: look there, or try again.',
-    },
-    { ran: 'no' },
-  )
-}
-
-function givenUp(signal: AbortSignal, ran: 'no' | 'maybe' = 'maybe'): BackendError {
-  return new BackendError(
-    { code: 'stream_broken', message: 'The connection was given up before the command ended.' },
-    { ran, cause: signal.reason },
-  )
-}
-
-function streamFailed(message: string): BackendError {
-  return new BackendError(
-    {
-      code: 'stream_broken',
-      message: `Kubernetes lost the command before it said how it ended: ${oneLine(message)}`,
-      next: 'It may still run. Look at the pod and its node, then decide whether to run it again.',
-    },
-    { ran: 'maybe' },
-  )
-}
-
-/** Without a status nothing is proved, however politely the connection was closed (S41, kubernetes#73056). */
-function broken(end: SocketEnd, began: boolean): BackendError {
-  const how = end.clean ? `close ${end.code}` : `no close frame: ${end.reason || end.code}`
-  return new BackendError(
-    {
-      code: 'stream_broken',
-      message: began
-        ? `The connection ended (${how}) before the command said how it ended; it may still run.`
-        : `The connection ended (${how}) before the command began: the pod may just have been replaced, or its node is gone.`,
-      next: began ? 'Look at the pod and its node, then decide whether to run it again.' : 'Look at the pod and its node.',
-    },
-    { ran: began ? 'maybe' : 'no' },
-  )
+  return await refusal({ status, body }, { what: about, ran: isGateway ? ran : 'no' })
 }
