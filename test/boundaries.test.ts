@@ -27,7 +27,10 @@ const settingsOf = ['rancher1', 'rancher2', 'kubernetes', 'docker', 'swarm', 'co
 const rooms: readonly Room[] = [
   { files: /^src\/(node|deno|worker|run-object|cli|local|playground|gateway|trust|agent|agent-object)\.ts$/, may: ['*'] },
   { files: /^src\/arguments\.ts$/, may: ['src/core/'] },
-  { files: /^src\/config\.ts$/, may: ['src/core/', 'src/backends/settings.ts', ...settingsOf, 'src/agent/through-settings.ts', 'zod', 'yaml'] },
+  {
+    files: /^src\/config\.ts$/,
+    may: ['src/core/', 'src/backends/settings.ts', ...settingsOf, 'src/agent/through-settings.ts', 'zod', 'yaml'],
+  },
   { files: /^src\/core\//, may: ['src/core/'] },
   { files: /^src\/backends\/(transport|machine)\.ts$/, may: [] },
   { files: /^src\/backends\/settings\.ts$/, may: ['src/core/', 'zod'] },
@@ -68,6 +71,14 @@ const rooms: readonly Room[] = [
   {
     files: /^src\/runtime\//,
     may: ['src/core/', 'src/runtime/', ...ports, 'ws', 'https-proxy-agent', 'pg-boss', 'node:', 'undici', 'cloudflare:workers'],
+  },
+  // The library for programs: a Docker Engine by Node's own sockets, and no policy, ledger or frontend.
+  {
+    files: /^src\/exec(\.ts$|\/)/,
+    may: [
+      ...['src/core/', 'src/exec/', 'src/backends/docker/', 'src/backends/wire/', 'zod'],
+      ...['src/runtime/machine-node.ts', 'src/runtime/transport-node.ts'],
+    ],
   },
   // The agent stands beside one engine and speaks to it as the backends do; of a runtime it takes what sockets share.
   { files: /^src\/agent\//, may: ['src/core/', 'src/agent/', 'src/backends/', 'src/runtime/socket.ts', 'zod'] },

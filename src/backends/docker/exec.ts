@@ -229,15 +229,12 @@ async function refused(status: number, body: AsyncIterable<Uint8Array>, target: 
 
 type Connected = { write(data: Uint8Array): Promise<void>; end(): void }
 
-/** A source that fails ends the input where it failed; who gave it knows. */
+/** A source that fails is not ended: the command must not take a part for the whole. Who gave it ends the command. */
 export async function feed(connection: Connected, stdin: NonNullable<ReturnType<typeof inputOf>>): Promise<void> {
-  try {
-    for await (const bytes of typeof stdin === 'string' ? [new TextEncoder().encode(stdin)] : stdin)
-      for (let at = 0; at < bytes.byteLength; at += STDIN_PIECE_BYTES)
-        await connection.write(bytes.subarray(at, at + STDIN_PIECE_BYTES))
-  } finally {
-    connection.end()
-  }
+  for await (const bytes of typeof stdin === 'string' ? [new TextEncoder().encode(stdin)] : stdin)
+    for (let at = 0; at < bytes.byteLength; at += STDIN_PIECE_BYTES)
+      await connection.write(bytes.subarray(at, at + STDIN_PIECE_BYTES))
+  connection.end()
 }
 
 /** How often an engine that is being asked for the ending may fail to answer. */

@@ -84,6 +84,7 @@ async function* run({ api, begun }: Connection, id: string, what: What): AsyncGe
   if (signal.aborted) throw givenUp(signal, 'no')
   yield { type: 'started', handle: { target: target.id, exec } }
   await start(api, id, command, signal)
+  yield { type: 'connected' }
 
   let said = ''
   const decoder = new TextDecoder()

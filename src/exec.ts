@@ -1,0 +1,14 @@
+/** `drover/exec`: run commands in containers from a program. Nothing of policy, chat or ledger is behind it. */
+
+export {
+  type DockerOptions,
+  docker,
+  type Engine,
+  type Mount,
+  type NewContainer,
+  over,
+  type RunningContainer,
+} from './exec/engines.ts'
+export { ExitError, type Left, StartError, StoppedError, type StopReason, UnknownError, UsageError } from './exec/errors.ts'
+export { type Command, type ExecOptions, exec } from './exec/exec.ts'
+export type { Bytes, Input } from './exec/streams.ts'

@@ -1,0 +1,169 @@
+/** Engines as a program names them: a Docker Engine, or whatever else drover has a backend for. */
+
+import * as z from 'zod'
+import { dockerApi, parsed } from '../backends/docker/api.ts'
+import { type EndpointSettings, endpointOf } from '../backends/docker/endpoint.ts'
+import { type Connection, execute } from '../backends/docker/exec.ts'
+import { kill } from '../backends/docker/kill.ts'
+import { executeNew, killNew } from '../backends/docker/new-container.ts'
+import type { Mounts } from '../backends/wire/mounts.ts'
+import { BackendError } from '../core/errors.ts'
+import type { Command, ExecEvent, ExecHandle, Target, TargetId } from '../core/model.ts'
+import type { Backend, KillResult } from '../core/ports.ts'
+import { nodeMachine } from '../runtime/machine-node.ts'
+import { nodeTransport } from '../runtime/transport-node.ts'
+
+/** A path of the engine's host, or the name of a volume, in the new container. */
+export type Mount = { readonly source: string; readonly target: string; readonly writable?: true }
+
+/** A container of its own, made for the command and removed after it. */
+export type NewContainer = {
+  readonly image: string
+  /** Fetch the image when the engine does not have it. */
+  readonly pull?: boolean
+  /** Default `none`: no network but its own loopback. */
+  readonly network?: string
+  /** Absent: as much as the engine has. */
+  readonly memoryBytes?: number
+  readonly cpus?: number
+  readonly processes?: number
+  readonly mounts?: readonly Mount[]
+}
+
+/** One that runs already, by name or id. */
+export type RunningContainer = { readonly container: string }
+
+export type Where = NewContainer | RunningContainer
+
+export type Job = {
+  readonly where: Where
+  readonly command: Command
+  /** Names this execution. */
+  readonly exec: string
+  readonly stdin: AsyncIterable<Uint8Array> | undefined
+  readonly lastsMs: number
+  readonly signal: AbortSignal
+  /** Before anything is begun in it. */
+  readonly onTarget: (target: Target) => void
+  readonly onContainer: (id: string) => void
+}
+
+export interface Engine {
+  /** As `Backend.exec`; where the engine can tell that it runs, `connected` follows `started`. */
+  exec(job: Job): AsyncIterable<ExecEvent>
+  kill(target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult>
+}
+
+export type DockerOptions = EndpointSettings & {
+  /** Ends commands in running containers that have no shell. */
+  readonly helperImage?: string
+}
+
+const Found = z.object({ Id: z.string().regex(/^[0-9a-f]{64}$/), Name: z.string() })
+
+/** A Docker Engine: the one that the docker client would use, where nothing else is said. */
+export function docker(options: DockerOptions = { fromEnvironment: true }): Engine {
+  const machine = nodeMachine()
+  const settings =
+    options.host === undefined && options.context === undefined ? { ...options, fromEnvironment: true as const } : options
+  const api = dockerApi({ endpoint: () => endpointOf(settings, machine), transports: nodeTransport })
+  const connection: Connection = { api, begun: new Map() }
+  const helper = options.helperImage === undefined ? {} : { helperImage: options.helperImage }
+
+  /** The engine itself takes names and the begins of ids. */
+  async function find({ container }: RunningContainer, signal: AbortSignal): Promise<Target> {
+    const path = `/containers/${encodeURIComponent(container)}/json`
+    const { Id, Name } = parsed(await api.request({ method: 'GET', path, signal }), Found, `the container ${container}`)
+    return targetOf(Id, Name.replace(/^\//, ''))
+  }
+
+  return {
+    async *exec({ where, onTarget, onContainer, ...job }) {
+      if ('image' in where) {
+        const { bounds, creates } = made(where)
+        const target = { ...targetOf('new', where.image), creates }
+        onTarget(target)
+        yield* executeNew(connection, bounds, { ...job, target, creates, onMade: onContainer })
+        return
+      }
+      const target = await find(where, job.signal)
+      onTarget(target)
+      onContainer(target.native)
+      yield* execute(connection, { ...job, target })
+    },
+    kill: (target, handle, signal) =>
+      target.creates ? killNew(connection, handle, signal) : kill({ ...connection, ...helper }, target, handle, signal),
+  }
+}
+
+/** What the caller asks for is what is allowed: there is nobody else to ask. */
+function made({ image, pull, network = 'none', memoryBytes = 0, cpus = 0, processes = 0, mounts = [] }: NewContainer) {
+  const named: Mounts = Object.fromEntries(mounts.map((mount, i) => [`m${i}`, mount]))
+  return {
+    bounds: {
+      networks: [network],
+      memory: '0m',
+      cpus,
+      processes,
+      pull: pull ? ('missing' as const) : ('never' as const),
+      mounts: named,
+    },
+    creates: { image, network, memoryBytes, cpus, mounts: Object.keys(named) },
+  }
+}
+
+const targetOf = (native: string, name: string): Target => ({
+  id: `docker/${native}` as TargetId,
+  backend: 'docker',
+  kind: 'docker',
+  native,
+  name,
+  labels: {},
+  facets: {},
+})
+
+/** What such a backend takes as stdin, which is text. */
+const MAX_STDIN = 1024 * 1024
+
+/** Any backend of drover, for commands in containers that run: `container` is a name as `drover targets` shows it, or the begin of an id. */
+export function over(backend: Backend): Engine {
+  return {
+    async *exec({ where, command, exec, stdin, signal, onTarget, onContainer }) {
+      if ('image' in where) throw unsupported(`No new container is made by ${backend.kind} here.`, 'Name one that runs.')
+      const text = stdin === undefined ? undefined : await textOf(stdin)
+      const target = await find(backend, where.container, signal)
+      onTarget(target)
+      onContainer(target.engineId ?? target.native)
+      yield* backend.exec(target, { ...command, ...(text === undefined ? {} : { stdin: text }) }, exec, signal)
+    },
+    kill: (target, handle, signal) => backend.kill(target, handle, signal),
+  }
+}
+
+async function find(backend: Backend, container: string, signal: AbortSignal): Promise<Target> {
+  const all = await backend.list({}, signal)
+  const named = all.filter(({ name }) => name === container)
+  const [target, ...more] =
+    named.length > 0 ? named : all.filter(({ native, engineId }) => native === container || engineId?.startsWith(container))
+  const no = (code: 'no_targets' | 'ambiguous', message: string) => new BackendError({ code, message }, { ran: 'no' })
+  if (!target) throw no('no_targets', `No container that runs is called ${container}.`)
+  if (more.length > 0) throw no('ambiguous', `${more.length + 1} containers are called ${container}.`)
+  return target
+}
+
+async function textOf(stdin: AsyncIterable<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+  let text = ''
+  try {
+    for await (const data of stdin) {
+      text += decoder.decode(data, { stream: true })
+      if (text.length > MAX_STDIN) throw unsupported('Only a Docker Engine takes more than 1 MiB of stdin.', 'Send less.')
+    }
+    return text + decoder.decode()
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error
+    throw unsupported('Only a Docker Engine takes stdin that is not UTF-8 text.', 'Encode it.')
+  }
+}
+
+const unsupported = (message: string, next: string) => new BackendError({ code: 'unsupported', message, next }, { ran: 'no' })
