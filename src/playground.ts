@@ -24,27 +24,27 @@ import { type SlackPeer, startSlackPeer } from './playground/slack/peer.ts'
 const examples: readonly Example[] = [
   { label: 'Ask every web container', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0OPS' },
   {
-    label: 'Both streams and an exit code',
-    text: '/exec stack=shop service=api cmd="echo out; echo err >&2; exit 3"',
-    user: 'U0ALEX',
-    channel: 'C0OPS',
-  },
-  {
     label: 'Past its deadline: killed, with proof',
     text: '/exec name=shop-web-1 timeout=2s cmd="sleep 60"',
     user: 'U0ALEX',
     channel: 'C0INC123',
   },
   { label: 'In an incident, by mention', text: '@drover label=web cmd="df -h"', user: 'U0ALEX', channel: 'C0INC123' },
-  { label: 'Sam has no right to a shell', text: '/exec label=web cmd="ps aux | head -3"', user: 'U0SAM', channel: 'C0OPS' },
-  { label: 'A channel without rights', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0RANDOM' },
-  { label: 'A stranger from another company', text: '/exec label=web cmd="uptime"', user: 'U0KIM', channel: 'C0SHARED' },
   {
     label: 'A new image: before and after, then the way back',
     text: '/rollout image deployment=api container=main image=drover-test/busybox:2',
     user: 'U0ALEX',
     channel: 'C0OPS',
   },
+  {
+    label: 'Both streams and an exit code',
+    text: '/exec stack=shop service=api cmd="echo out; echo err >&2; exit 3"',
+    user: 'U0ALEX',
+    channel: 'C0OPS',
+  },
+  { label: 'Sam has no right to a shell', text: '/exec label=web cmd="ps aux | head -3"', user: 'U0SAM', channel: 'C0OPS' },
+  { label: 'A channel without rights', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0RANDOM' },
+  { label: 'A stranger from another company', text: '/exec label=web cmd="uptime"', user: 'U0KIM', channel: 'C0SHARED' },
   {
     label: 'An image that is in no registry: stuck',
     text: '/rollout image deployment=api container=main image=drover-test/busybox:missing timeout=20s',
@@ -194,9 +194,9 @@ export async function startPlayground(args: readonly string[] = []): Promise<Pla
   const env = { ...variables(play), DROVER_HOOK_SECRET: hookSecret }
   const config = parseConfig(configText(play), 'the playground', env)
   const local = await startLocal(config, { log: args.includes('--debug') ? jsonLog : () => {} })
-  const protocol = createProtocol(play.slack, play.rancher, bookOf(local))
+  const protocol = createProtocol(play, bookOf(local))
   const bench: Bench = { protocol, faults: createFaultMenu(play.slack, play.rancher), targets: offersOf(local), images: IMAGES }
-  const page = playgroundPage({ peer: play.slack, token, examples, bench })
+  const page = playgroundPage({ peer: play.slack, token, examples, containers: containersOf(args), bench })
   const root = new Hono<{ Bindings: HttpBindings }>()
   for (const path of ['/healthz', '/readyz', '/hooks/*', '/slack/*'])
     root.all(path, (context) => local.app.fetch(context.req.raw))
@@ -217,6 +217,11 @@ export async function startPlayground(args: readonly string[] = []): Promise<Pla
       await play.close()
     },
   }
+}
+
+/** What is real here, in the words of the welcome. */
+function containersOf(args: readonly string[]): string {
+  return args.includes('--docker') ? 'real containers (on play) and pretend pods (on kube)' : 'pretend containers'
 }
 
 /** The ledger as the page may see it: masked like everything that drover shows. */
@@ -250,7 +255,7 @@ function offersOf({ gateway }: Local): NonNullable<Bench['targets']> {
 /** `drover playground`: until it is interrupted. */
 export async function playground(args: readonly string[]): Promise<void> {
   const play = await startPlayground(args)
-  console.log(`drover playground: nothing in it is real but drover${args.includes('--docker') ? ' and the containers' : ''}.
+  console.log(`drover playground: nothing in it is real but drover${args.includes('--docker') ? ' and the containers of play; the pods of kube are pretend' : ''}.
 
   Open        ${play.pageUrl}
   Try         /exec label=web cmd="uptime"

@@ -76,6 +76,28 @@ it('names a refusal’s rule, and a 429 of Slack’s', async () => {
   await lines().filter({ hasText: 'chat.postMessage → HTTP 429' }).waitFor()
 })
 
+it('shows what went to Kubernetes: the list, the websocket with its channels, a change and the looks after it', async () => {
+  await here.ask('/exec on=kube deployment=api any=1 cmd="echo out; exit 3"')
+  await lines().filter({ hasText: 'recorded: delivered' }).waitFor()
+  const seen = await titles()
+  const order = [
+    /^read: which containers/,
+    /GET \/api\/v1\/namespaces\/store\/pods\?.* → 200/,
+    /found 1 container/,
+    /websocket \d+ opens: \/api\/v1\/namespaces\/store\/pods\/api-[^/]+\/exec/,
+    /← websocket \d+: the wrapper is there, pid \d+/,
+    /→ websocket \d+: nonce/,
+    /← websocket \d+: the command exited with code 3/,
+    /← websocket \d+: channel 3, status/,
+    /ended: exited 3/,
+  ].map((pattern) => seen.findIndex((title) => pattern.test(title)))
+  expect(order).not.toContain(-1)
+  expect([...order].sort((a, b) => a - b)).toEqual(order)
+  expect(await all()).not.toContain(house.play.kube.token('exec-user'))
+  await here.say('/rollout restart deployment=api')
+  await lines().filter({ hasText: 'PATCH /apis/apps/v1/namespaces/store/deployments/api' }).filter({ hasText: '→ 200' }).waitFor()
+})
+
 it('tells apart who ended a websocket', async () => {
   house.play.rancher.faults.dropTcpAfterBytes = 120
   await here.ask('/exec name=shop-web-1 cmd="seq 1 100"')

@@ -1,6 +1,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { TargetId } from '../../src/core/model.ts'
+import { channelReader } from '../../src/playground/page/channels.ts'
 import { deliveryLine, ledgerLine, trafficLine } from '../../src/playground/page/entries.ts'
 import { frameReader, type Part } from '../../src/playground/page/frames.ts'
 
@@ -51,6 +52,27 @@ test.for([
     }),
     { numRuns: 200 },
   )
+})
+
+const onChannel = (channel: number, text: string) => Buffer.concat([Buffer.from([channel]), Buffer.from(text)])
+
+test('what goes over a Kubernetes websocket is named: channels, drover’s marks, and the output around them', () => {
+  const reader = channelReader()
+  expect(reader.host(onChannel(2, '\x1e0123abcd p41\n'))).toEqual([
+    { name: 'drover mark “p”', text: 'the wrapper is there, pid 41, and waits for its line' },
+  ])
+  const [first] = reader.client(onChannel(0, `${nonce}\n`))
+  expect(first?.name).toBe('nonce')
+  expect(first?.text).not.toContain(nonce)
+  expect(reader.client(onChannel(0, `${nonce}\n`))).toEqual([{ name: 'channel 0, stdin', text: `${nonce}\n` }])
+  expect(reader.client(onChannel(0, ''))[0]?.text).toContain('keeps the connection')
+  expect(reader.host(onChannel(1, 'one\n'))).toEqual([{ name: 'channel 1, stdout', text: 'one\n' }])
+  const told = reader.host(onChannel(2, `last words\n\x1e${nonce} x3\n`))
+  expect(told).toEqual([
+    { name: 'channel 2, stderr', text: 'last words\n' },
+    { name: 'drover mark “x”', text: 'the command exited with code 3' },
+  ])
+  expect(reader.host(onChannel(3, '{"status":"Success"}'))).toEqual([{ name: 'channel 3, status', text: '{"status":"Success"}' }])
 })
 
 test('[no-secret-shown] the nonce, signature, token and response URL are cut short', () => {

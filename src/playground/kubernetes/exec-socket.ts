@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type RawData, type WebSocket, WebSocketServer } from 'ws'
 import type { PeerEnd, PeerEngine, PeerProcess } from '../rancher/engine.ts'
+import type { TrafficLog } from '../rancher/traffic.ts'
 import type { Asked } from './access.ts'
 import type { Faults } from './faults.ts'
 import type { PeerContainer, PeerPod } from './pods.ts'
@@ -55,8 +56,9 @@ export function createExecSocket(options: {
   readonly faults: Faults
   readonly minor: () => number
   readonly seen: SocketSeen
+  readonly traffic: TrafficLog
 }) {
-  const { world, engine, faults, seen } = options
+  const { world, engine, faults, seen, traffic } = options
   const isNew = () => options.minor() >= 30
   const server = new WebSocketServer({
     noServer: true,
@@ -93,13 +95,22 @@ export function createExecSocket(options: {
   }
 
   async function serve(ws: WebSocket, protocol: string, { pod, container, ask }: Place, caller: Caller): Promise<void> {
+    const socket = traffic.nextSocket()
+    const path = `/api/v1/namespaces/${pod.namespace}/pods/${pod.name}/exec`
+    traffic.tell({ type: 'open', socket, path, argv: ask.argv })
     const send = (channel: number, data: Uint8Array | string) => {
-      if (ws.readyState === ws.OPEN) ws.send(Buffer.concat([Buffer.from([channel]), Buffer.from(data)]), { binary: true })
+      if (ws.readyState !== ws.OPEN) return
+      const message = Buffer.concat([Buffer.from([channel]), Buffer.from(data)])
+      ws.send(message, { binary: true })
+      traffic.tell({ type: 'message', socket, from: 'host', base64: false, data: message })
     }
+    let isEndedHere = false
     const tell = (status: unknown) => {
       if (protocol !== V1 && protocol !== '') send(3, JSON.stringify(status))
+      isEndedHere = true
       ws.close(1000)
     }
+    ws.on('close', (code) => traffic.tell({ type: 'closed', socket, by: isEndedHere ? 'host' : 'client', code }))
     send(ask.stdout ? 1 : ask.stderr ? 2 : 3, '')
     // The API server has said yes by now: what the kubelet says comes in-band.
     if (isNew() && !runs(container))
@@ -134,7 +145,11 @@ export function createExecSocket(options: {
         else inputs.push(data)
       }
     }
-    ws.on('message', (data) => take(asBuffer(data)))
+    ws.on('message', (data) => {
+      const message = asBuffer(data)
+      traffic.tell({ type: 'message', socket, from: 'client', base64: false, data: message })
+      take(message)
+    })
     ws.on('ping', () => {
       seen.pings += 1
     })
@@ -170,7 +185,10 @@ export function createExecSocket(options: {
         send(stream === 'stdout' ? 1 : 2, data.subarray(at, Math.min(at + PIECE_BYTES, whole)))
       bytes += whole
       isLost = whole < data.byteLength
-      if (isLost) interfere(ws, tell)
+      if (isLost) {
+        isEndedHere = true
+        interfere(ws, tell)
+      }
       if (ws.bufferedAmount > CLIENT_BUFFER) {
         started.pause()
         resumeWhenDrained(ws, started)

@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import type { PeerEngine } from '../rancher/engine.ts'
 import { simulatedEngine } from '../rancher/engine-simulated.ts'
+import { createTraffic, type TrafficListener } from '../rancher/traffic.ts'
 import { type Asked, defaultPeople, may, type Person, type PersonName, tokenFor } from './access.ts'
 import { type Caller, createExecSocket, type ExecSeen } from './exec-socket.ts'
 import { type Faults, noFaults, takeHttpFault } from './faults.ts'
@@ -51,6 +52,7 @@ export type KubernetesPeer = {
   readonly seen: Seen
   minor: number
   token(name: PersonName): string
+  on(event: 'traffic', listener: TrafficListener): () => void
   close(): Promise<void>
 }
 
@@ -75,7 +77,8 @@ export async function startKubernetesPeer(options: KubernetesPeerOptions = {}): 
     resizes: 0,
     openSockets: () => sockets.openSockets(),
   }
-  const sockets = createExecSocket({ world, engine, faults, minor: () => minor, seen })
+  const traffic = createTraffic()
+  const sockets = createExecSocket({ world, engine, faults, minor: () => minor, seen, traffic })
   const routes: readonly Route[] = [
     ...(options.routes?.(world, faults) ?? []),
     versionRoute(() => minor),
@@ -96,7 +99,12 @@ export async function startKubernetesPeer(options: KubernetesPeerOptions = {}): 
       user: isAnswer(person) ? '' : person.name,
     })
 
-  async function answerTo(request: IncomingMessage, url: URL, person: Person | Answer): Promise<Answer> {
+  async function answerTo(
+    request: IncomingMessage,
+    url: URL,
+    person: Person | Answer,
+    body: () => Promise<string>,
+  ): Promise<Answer> {
     if (faults.slowMs > 0) await new Promise((resolve) => setTimeout(resolve, faults.slowMs))
     const fault = takeHttpFault(faults, `${request.method} ${request.url}`)
     if (fault) return { status: fault.status, body: fault.body ?? '', ...(fault.headers ? { headers: fault.headers } : {}) }
@@ -107,7 +115,7 @@ export async function startKubernetesPeer(options: KubernetesPeerOptions = {}): 
       path: url.pathname.split('/').filter(Boolean).map(decodeURIComponent),
       query: url.searchParams,
       contentType: (request.headers['content-type'] ?? '').split(';')[0]?.trim() ?? '',
-      body: await bodyOf(request),
+      body: await body(),
       person,
       refused: callerOf(person).refused,
     }
@@ -121,9 +129,17 @@ export async function startKubernetesPeer(options: KubernetesPeerOptions = {}): 
   const server = createServer({ maxHeaderSize: MAX_HEAD_BYTES }, (request, response) => {
     const url = new URL(request.url ?? '/', 'http://peer')
     const person = identify(people, request)
-    answerTo(request, url, person).then(
+    const at = Date.now()
+    let sent = ''
+    const body = async () => {
+      sent = await bodyOf(request)
+      return sent
+    }
+    answerTo(request, url, person, body).then(
       (answer) => {
         note(request, answer.status, person)
+        const { method = '', url: path = '' } = request
+        traffic.tell({ type: 'http', at, method, path, request: sent, status: answer.status, response: encoded(answer).text })
         send(response, answer)
       },
       () => response.destroy(),
@@ -141,7 +157,9 @@ export async function startKubernetesPeer(options: KubernetesPeerOptions = {}): 
           ? sockets.upgrade(url, request, socket, head, callerOf(person))
           : statusAnswer(404, 'NotFound', 'the server could not find the requested resource')
     note(request, answer?.status ?? 101, person)
-    if (answer) socket.on('error', () => {}).end(rawAnswer(answer))
+    if (!answer) return
+    traffic.tell({ type: 'refused', path: url.pathname, status: answer.status, response: encoded(answer).text })
+    socket.on('error', () => {}).end(rawAnswer(answer))
   })
   await new Promise<void>((resolve) => server.listen(options.port ?? 0, '127.0.0.1', resolve))
 
@@ -157,6 +175,7 @@ export async function startKubernetesPeer(options: KubernetesPeerOptions = {}): 
       minor = next
     },
     token: tokenFor,
+    on: (_event, listener) => traffic.listen(listener),
     async close() {
       faults.stallStart = false
       sockets.close()

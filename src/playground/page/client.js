@@ -81,7 +81,7 @@ function drawChannel() {
   const channel = world.channels.find((one) => one.id === now.channel)
   $('channel-name').replaceChildren(channel.isPrivate ? icon('lock') : channel.imWith ? '@' : '#', ` ${channel.name}`)
   $('channel-topic').textContent = channel.topic
-  $('composer').placeholder = `Message ${channel.imWith ? '@' : '#'}${channel.name}, or /exec …`
+  $('composer').placeholder = `Message ${channel.imWith ? '@' : '#'}${channel.name}, or /exec … or /rollout …`
   const mine = sorted().filter((one) => !one.threadTs || one.broadcast)
   $('messages').replaceChildren(welcomeNode(), ...mine.map((one) => messageNode(one, false)))
   toEnd($('messages'), true)

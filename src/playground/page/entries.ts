@@ -5,7 +5,8 @@ import type { Traffic } from '../rancher/peer.ts'
 import type { Delivery, PeerCall } from '../slack/peer.ts'
 import { type FrameReader, type Part, shortened } from './frames.ts'
 
-export type Lane = 'slack-in' | 'drover' | 'rancher' | 'socket' | 'slack-out'
+export type Lane = 'slack-in' | 'drover' | Engine | 'socket' | 'slack-out'
+export type Engine = 'rancher' | 'kubernetes'
 export type Line = {
   readonly at: number
   readonly lane: Lane
@@ -102,9 +103,9 @@ export function callLine({ method, at, args, answered }: PeerCall): Line {
   }
 }
 
-// ---- Rancher ---------------------------------------------------------------------------------
+// ---- Rancher and Kubernetes ------------------------------------------------------------------
 
-export function trafficLine(traffic: Traffic, reader: FrameReader): Line {
+export function trafficLine(traffic: Traffic, reader: FrameReader, engine: Engine = 'rancher'): Line {
   const { at } = traffic
   switch (traffic.type) {
     case 'http': {
@@ -112,13 +113,13 @@ export function trafficLine(traffic: Traffic, reader: FrameReader): Line {
       const token = fieldsOf(response).token
       const claims =
         typeof token === 'string' ? parsed(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) : undefined
-      const data = fieldsOf(response).data
+      const { data = fieldsOf(response).items } = fieldsOf(response)
       const summary = Array.isArray(data)
         ? [{ name: 'answer', text: listed(data) }]
         : [{ name: 'answer', text: pretty(response ?? traffic.response) }]
       return {
         at,
-        lane: 'rancher',
+        lane: engine,
         title: `${traffic.method} ${traffic.path} → ${traffic.status}`,
         tone: traffic.status < 400 ? 'good' : 'bad',
         parts: [
@@ -132,7 +133,7 @@ export function trafficLine(traffic: Traffic, reader: FrameReader): Line {
       return {
         at,
         lane: 'socket',
-        title: `websocket ${traffic.socket} opens: ${traffic.path}?token=…`,
+        title: `websocket ${traffic.socket} opens: ${traffic.path}?${engine === 'rancher' ? 'token' : 'command'}=…`,
         tone: 'good',
         parts: traffic.argv === undefined ? [] : [{ name: 'starts', text: pretty(traffic.argv) }],
       }
@@ -177,9 +178,11 @@ function brief(text: string): string {
 }
 
 function listed(data: readonly unknown[]): string {
-  const names = data
-    .map(fieldsOf)
-    .map((one) => `${String(one.id)} ${String(one.name ?? one.hostname ?? '')} (${String(one.state ?? '')})`)
+  const names = data.map(fieldsOf).map((one) => {
+    const { namespace, name } = fieldsOf(one.metadata)
+    if (name !== undefined) return `${String(namespace)}/${String(name)}`
+    return `${String(one.id)} ${String(one.name ?? one.hostname ?? '')} (${String(one.state ?? '')})`
+  })
   return shortened(`${data.length} found\n${names.join('\n')}`, 2000)
 }
 

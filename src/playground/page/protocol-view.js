@@ -7,6 +7,7 @@ const lanes = {
   'slack-in': 'Slack → drover',
   drover: 'drover',
   rancher: 'Rancher HTTP',
+  kubernetes: 'Kubernetes HTTP',
   socket: 'websocket',
   'slack-out': 'drover → Slack',
 }

@@ -1,9 +1,11 @@
 /** Follows runs as they happen: collects what both peers saw and what the ledger holds, and says which run it belongs to. */
 
 import type { RunId, RunRequest, StoredEvent } from '../../core/model.ts'
-import type { RancherPeer } from '../rancher/peer.ts'
+import type { KubernetesPeer } from '../kubernetes/peer.ts'
+import type { RancherPeer, Traffic } from '../rancher/peer.ts'
 import type { SlackPeer } from '../slack/peer.ts'
-import { callLine, deliveryLine, type Line, ledgerLine, trafficLine } from './entries.ts'
+import { channelReader } from './channels.ts'
+import { callLine, deliveryLine, type Engine, type Line, ledgerLine, trafficLine } from './entries.ts'
 import { type FrameReader, frameReader } from './frames.ts'
 
 /** What the page may see of the ledger: plain data, read by whoever owns it. */
@@ -48,9 +50,10 @@ type Known = {
   dropped: number
 }
 
-export function createProtocol(slack: SlackPeer, rancher: RancherPeer, book: RunBook): Protocol {
+export type Wires = { readonly slack: SlackPeer; readonly rancher: RancherPeer; readonly kube: KubernetesPeer }
+
+export function createProtocol({ slack, rancher, kube }: Wires, book: RunBook): Protocol {
   const known = new Map<string, Known>()
-  const readers = new Map<number, FrameReader>()
   const listeners = new Set<(news: { runs: readonly FollowedRun[]; entries: readonly Entry[] }) => void>()
   let waiting: Waiting[] = []
   let fresh: Entry[] = []
@@ -70,13 +73,18 @@ export function createProtocol(slack: SlackPeer, rancher: RancherPeer, book: Run
     if (traffic.type === 'delivery') wait(deliveryLine(traffic.delivery), traffic.delivery.rawBody, true)
     else wait(callLine(traffic.call), JSON.stringify(traffic.call.args))
   })
-  const stopRancher = rancher.on('traffic', (traffic) => {
-    const socket = 'socket' in traffic ? traffic.socket : 0
-    const reader = readers.get(socket) ?? frameReader()
-    if (socket > 0) readers.set(socket, reader)
-    if (traffic.type === 'closed') readers.delete(socket)
-    wait(trafficLine(traffic, reader), traffic.type === 'http' ? traffic.path : '')
-  })
+  const follow = (engine: Engine, newReader: () => FrameReader) => {
+    const readers = new Map<number, FrameReader>()
+    return (traffic: Traffic): void => {
+      const socket = 'socket' in traffic ? traffic.socket : 0
+      const reader = readers.get(socket) ?? newReader()
+      if (socket > 0) readers.set(socket, reader)
+      if (traffic.type === 'closed') readers.delete(socket)
+      wait(trafficLine(traffic, reader, engine), traffic.type === 'http' ? traffic.path : '')
+    }
+  }
+  const stopRancher = rancher.on('traffic', follow('rancher', frameReader))
+  const stopKubernetes = kube.on('traffic', follow('kubernetes', channelReader))
 
   async function tick(): Promise<void> {
     try {
@@ -195,6 +203,7 @@ export function createProtocol(slack: SlackPeer, rancher: RancherPeer, book: Run
       clearTimeout(timer)
       stopSlack()
       stopRancher()
+      stopKubernetes()
     },
   }
 }

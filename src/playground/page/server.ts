@@ -22,6 +22,8 @@ export type PlaygroundPageOptions = {
   readonly token: string
   readonly title?: string
   readonly examples: readonly Example[]
+  /** What commands run in here. */
+  readonly containers?: string
   /** What lies behind the chat; without it the page is the chat alone. */
   readonly bench?: Bench
 }
@@ -53,6 +55,7 @@ export function playgroundPage({
   token,
   title = 'drover playground',
   examples,
+  containers = 'pretend containers',
   bench = {},
 }: PlaygroundPageOptions): Hono<Env> {
   const app = new Hono<Env>()
@@ -100,6 +103,7 @@ export function playgroundPage({
       ),
       bench: { protocol: bench.protocol !== undefined, faults: bench.faults?.list() },
       examples,
+      containers,
       archives: peer.apiUrl.replace('/api/', '/archives/'),
       messages: channels.flatMap((one) => visible(user, one.id)).map(shown),
       views: peer.views(user),

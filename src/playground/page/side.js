@@ -64,7 +64,7 @@ export function welcomeNode() {
       {},
       'This is a small pretend Slack on your machine. The bot ',
       el('strong', {}, 'drover'),
-      ' is in it, and pretend containers wait for it. You are ',
+      ` is in it, and ${world.containers} wait for it. You are `,
       el('strong', {}, me.realName),
       ` (${me.title}).`,
     ),
@@ -81,6 +81,10 @@ export function welcomeNode() {
       ),
     el('p', { class: 'pick' }, 'Pick one, then press ', el('kbd', {}, 'Enter'), ':'),
     el('div', { class: 'cards' }, world.examples.slice(0, 4).map(exampleButton)),
-    el('p', { class: 'small' }, 'drover answers in a thread. Switch to someone else on the left to see what they may not do.'),
+    el(
+      'p',
+      { class: 'small' },
+      'drover answers in a thread. /rollout changes a workload, and shows before and after. Switch to someone else on the left to see what they may not do.',
+    ),
   )
 }
