@@ -11,6 +11,7 @@ import { type Config, type Environment, parseConfig } from './config.ts'
 import { BackendError, DroverError } from './core/errors.ts'
 import type { Reporter } from './core/ports.ts'
 import type { Learn } from './core/redact.ts'
+import { startSweeping } from './core/sweep.ts'
 import type { SlackSocket } from './frontends/slack/socket.ts'
 import {
   type AppServices,
@@ -94,7 +95,7 @@ export type Local = {
   /** Where agents come in, at a door that listens. */
   readonly agents: Hub
   /**
-   * Opens what drover itself calls out for, Slack's Socket Mode when drover.yaml has an app token, and waits a while for it.
+   * Begins what a gateway does by itself, sweeping its engines, and opens what it calls out for, Slack's Socket Mode when drover.yaml has an app token, and waits a while for it.
    * Throws `config` when Slack refuses the token; an absent network is tried again in the background.
    */
   connect(): Promise<void>
@@ -145,6 +146,7 @@ export async function startLocal(
     },
   }
   let socket: SlackSocket | undefined
+  let sweeping: ReturnType<typeof startSweeping> | undefined
   const app = createApp(config, gateway, {
     ...services,
     ready: async () =>
@@ -162,6 +164,8 @@ export async function startLocal(
     app,
     agents,
     async connect() {
+      // A command of its own sweeps only where it makes something.
+      sweeping ??= startSweeping(house.backends, (backend, error) => warn(`what was left on ${backend} cannot be removed`, error))
       const open = (url: string, signal: AbortSignal) => nodeTransport().socket(url, { signal, maxBufferedBytes: socketBytes })
       socket ??= createSlackSocket(config, gateway, services, open)
       if (socket === undefined) return
@@ -172,7 +176,7 @@ export async function startLocal(
       await Promise.race([socket.ready, late]).finally(() => clearTimeout(timer))
     },
     async stop(ms) {
-      await socket?.stop()
+      await Promise.all([socket?.stop(), sweeping?.close()])
       const drained = await gateway.drain(ms)
       await Promise.allSettled(pending)
       agents.close()

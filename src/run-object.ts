@@ -6,6 +6,7 @@ import { DroverError, failureOf } from './core/errors.ts'
 import type { Actor, RunId, StoredEvent } from './core/model.ts'
 import type { Gateway, Ledger } from './core/ports.ts'
 import type { Earlier } from './core/settle.ts'
+import { sweepAll } from './core/sweep.ts'
 import { type Turns, tooManyRuns } from './core/turns.ts'
 import { createGateway, createHouse, type LocalGateway, type Log } from './gateway.ts'
 import { type ObjectStorage, openObject } from './ledger/db-object.ts'
@@ -25,6 +26,7 @@ export type RunNamespace = { idFromName(name: string): unknown; get(id: unknown)
 export type RunStub = {
   call(method: Asked, args: readonly unknown[]): Promise<Answer>
   archive(run: RunId, events: readonly StoredEvent[]): Promise<void>
+  sweep(): Promise<void>
   enter(run: RunId, actor: Actor, most: number): Promise<boolean>
 }
 /** Errors lose their class between objects, so they travel as data. */
@@ -35,7 +37,7 @@ export type Answer =
 /** What an object can be asked by others. */
 type Asked = keyof (Gateway & Earlier)
 
-const hub = ({ RUNS }: Env): RunStub => RUNS.get(RUNS.idFromName(HUB))
+export const hub = ({ RUNS }: Env): RunStub => RUNS.get(RUNS.idFromName(HUB))
 
 /** Asks the object that owns a run, or the hub. */
 export async function ask(env: Env, name: string, method: Asked, args: readonly unknown[]): Promise<never> {
@@ -85,7 +87,12 @@ function withinMemory(config: Config): Config {
   return smaller
 }
 
-type Inside = { readonly ledger: Ledger; readonly gateway: LocalGateway; readonly wake: AlarmWake }
+type Inside = {
+  readonly ledger: Ledger
+  readonly gateway: LocalGateway
+  readonly wake: AlarmWake
+  sweep(): Promise<void>
+}
 
 export class RunObject extends DurableObject<Env> {
   #inside: Promise<Inside> | undefined
@@ -119,7 +126,11 @@ export class RunObject extends DurableObject<Env> {
     }
     const ways = { earlier, turns, log: workerLog, runMs: mostRunMs }
     const house = await createHouse(config, { transport: workerTransport, ledger, wake, ...ways })
-    return { ledger, wake, gateway: createGateway(config, house, wake) }
+    const sweep = () =>
+      sweepAll(house.backends, (backend, error) => {
+        if (error !== undefined) warn(`what was left on ${backend} cannot be removed`, error)
+      })
+    return { ledger, wake, gateway: createGateway(config, house, wake), sweep }
   }
 
   async #work(run: RunId): Promise<void> {
@@ -148,6 +159,11 @@ export class RunObject extends DurableObject<Env> {
         failure: failureOf(error, (reference, bug) => workerLog({ level: 'error', event: 'bug', reference, error: String(bug) })),
       }
     }
+  }
+
+  /** In the hub, each minute. */
+  async sweep(): Promise<void> {
+    await (await this.#open()).sweep()
   }
 
   /** In the hub: takes over the events of a run that it does not have yet. Output stays with the run. */

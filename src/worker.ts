@@ -5,7 +5,7 @@ import type { RunId } from './core/model.ts'
 import type { Gateway } from './core/ports.ts'
 import { isRunId } from './core/run-id.ts'
 import { createApp, maskedLog } from './gateway.ts'
-import { ask, configOf, type Env, HUB, workerLog } from './run-object.ts'
+import { ask, configOf, type Env, HUB, hub, workerLog } from './run-object.ts'
 
 export { RunObject } from './run-object.ts'
 
@@ -54,4 +54,6 @@ export default {
       return new Response('drover is not configured; its log says what to mend.\n', { status: 503 })
     }
   },
+  /** Each minute, by the trigger in wrangler.toml. */
+  scheduled: (_event: unknown, env: Env): Promise<void> => hub(env).sweep(),
 }

@@ -14,7 +14,7 @@ import { check } from './check.ts'
 import { Inspected, isPrivileged, Listed, listPath, targetOf } from './container.ts'
 import { type EndpointSettings, endpointOf, refuseWithoutMachine } from './endpoint.ts'
 import { type Connection, execute } from './exec.ts'
-import { kill } from './kill.ts'
+import { kill, sweep } from './kill.ts'
 import { executeNew, killNew } from './new-container.ts'
 import type { DockerBounds } from './settings.ts'
 
@@ -55,6 +55,8 @@ export function docker(
     kill: (target, handle, signal) =>
       target.creates ? killNew(connection, handle, signal) : kill({ ...connection, ...helper }, target, handle, signal),
     check: (signal) => check(api, helper, signal),
+    // Without these it makes no container.
+    ...(bounds === undefined && options.helperImage === undefined ? {} : { sweep: (signal) => sweep(api, signal) }),
     ...(bounds === undefined
       ? {}
       : { newContainer: (wanted) => newTarget({ backend: options.name, kind: 'docker' }, bounds, wanted) }),
