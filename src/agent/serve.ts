@@ -1,6 +1,6 @@
 /** The agent's end of a link: each stream is one request to its engine, if the agent's own list lets it pass. */
 
-import type { Transport } from '../backends/transport.ts'
+import type { Fields, Transport } from '../backends/transport.ts'
 import { TransportError, UpgradeRefused } from '../backends/transport.ts'
 import { DroverError } from '../core/errors.ts'
 import { type Call, type Fence, type Passed, Refusal } from './fence.ts'
@@ -14,7 +14,7 @@ export type Engine = {
   readonly base: string
   readonly transport: Transport
   /** Credentials that the agent adds; they win over what came. */
-  readonly headers: Readonly<Record<string, string>>
+  readonly headers: Fields
 }
 
 export type Serving = {
@@ -109,7 +109,7 @@ export function createServer(serving: Serving): (stream: Stream, request: unknow
 type Sent = {
   readonly method: Method
   readonly url: string
-  readonly headers: Readonly<Record<string, string>>
+  readonly headers: Fields
   readonly signal: AbortSignal
 }
 

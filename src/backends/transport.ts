@@ -1,9 +1,12 @@
 /** How a backend reaches its engine; each runtime fills it in (`src/runtime/transport-*.ts`). */
 
+/** Of a list each entry goes out as a header of its own; with more than one the reach has to say `repeats`. */
+export type Fields = Readonly<Record<string, string | readonly string[]>>
+
 export type HttpRequest = {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   readonly url: string
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers?: Fields
   readonly body?: string
   /** Deadline and cancel; required: nothing here waits for ever. */
   readonly signal: AbortSignal
@@ -64,7 +67,7 @@ export interface Socket {
 }
 
 export type SocketOptions = {
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers?: Fields
   readonly protocols?: readonly string[]
   /** Covers the handshake; abort afterwards closes the socket. */
   readonly signal: AbortSignal
@@ -87,6 +90,8 @@ export type Reach = {
   readonly serverName?: string
   /** Only where an operator wrote it for this very backend: the server is not verified (S31). */
   readonly insecure?: boolean
+  /** Headers come more than once under one name. */
+  readonly repeats?: true
   /** `http:` proxy for CONNECT, with its credentials if it needs any. */
   readonly proxy?: string
   /** Path of a unix socket; then the URL's host is only a header. */

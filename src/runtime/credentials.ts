@@ -1,6 +1,6 @@
 /** Transports that tell what goes out as a credential before it goes, so that none of it is shown when it comes back. */
 
-import type { Reach, Transports } from '../backends/transport.ts'
+import type { HttpRequest, Reach, Transports } from '../backends/transport.ts'
 import type { Learn } from '../core/redact.ts'
 
 export function telling(transports: Transports, learn: Learn): Transports {
@@ -25,12 +25,12 @@ function secretsIn({ certificate, proxy }: Reach): readonly string[] {
   return [...(certificate ? [certificate.key] : []), password, decoded(password)]
 }
 
-type Asked = { readonly headers?: Readonly<Record<string, string>> }
+type Asked = Pick<HttpRequest, 'headers'>
 
 /** RFC 9110 §11.6.2; of Basic (RFC 7617) the password as well. */
 function credentialsIn({ headers = {} }: Asked): readonly string[] {
   const value = Object.entries(headers).find(([name]) => name.toLowerCase() === 'authorization')?.[1] ?? ''
-  const [, scheme = '', credential = ''] = /^(\S+) +(\S+)$/.exec(value) ?? []
+  const [, scheme = '', credential = ''] = /^(\S+) +(\S+)$/.exec(String(value)) ?? []
   if (scheme.toLowerCase() !== 'basic') return [credential]
   const plain = Buffer.from(credential, 'base64').toString('utf8')
   return [credential, plain.slice(plain.indexOf(':') + 1)]

@@ -8,6 +8,7 @@ import * as tls from 'node:tls'
 import { WebSocket } from 'ws'
 import type {
   Duplex,
+  Fields,
   HttpRequest,
   HttpResponse,
   HttpStream,
@@ -147,11 +148,17 @@ function respond(url: URL, request: HttpRequest, signal: AbortSignal, way: Way, 
   return promise
 }
 
+function listed(headers: Fields = {}): Record<string, string | string[]> {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]]),
+  )
+}
+
 function send(url: URL, request: HttpRequest, signal: AbortSignal, way: Way, agent?: http.Agent): http.ClientRequest {
   const body = request.body === undefined ? undefined : new TextEncoder().encode(request.body)
   const outgoing = (url.protocol === 'https:' ? https : http).request(url, {
     method: request.method,
-    headers: { ...request.headers, ...(body === undefined ? {} : { 'content-length': body.byteLength }) },
+    headers: { ...listed(request.headers), ...(body === undefined ? {} : { 'content-length': body.byteLength }) },
     signal,
     // Else a connection of its own: a kept one that the far side has just dropped would fail a request that must not be repeated.
     ...(way.createConnection ? {} : { agent: agent ?? false }),
@@ -250,7 +257,7 @@ async function openSocket(address: string, options: SocketOptions, way: Way): Pr
   if (options.signal.aborted) throw transportError(url, undefined, options.signal)
   const maxBytes = options.maxBufferedBytes ?? DEFAULT_MAX_BUFFERED_BYTES
   const ws = new WebSocket(url, [...(options.protocols ?? [])], {
-    headers: { ...options.headers },
+    headers: listed(options.headers),
     perMessageDeflate: false,
     followRedirects: false,
     handshakeTimeout: LONGEST_HANDSHAKE_MS,

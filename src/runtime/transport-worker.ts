@@ -1,6 +1,15 @@
 /** The transport of workerd: `fetch` for both, an upgrade being a request with a header. */
 
-import type { HttpRequest, HttpResponse, HttpStream, Reach, Socket, SocketOptions, Transport } from '../backends/transport.ts'
+import type {
+  Fields,
+  HttpRequest,
+  HttpResponse,
+  HttpStream,
+  Reach,
+  Socket,
+  SocketOptions,
+  Transport,
+} from '../backends/transport.ts'
 import { UpgradeRefused } from '../backends/transport.ts'
 import { DroverError } from '../core/errors.ts'
 import {
@@ -38,27 +47,38 @@ const lacking: Readonly<Record<keyof Reach, string>> = {
   certificate: 'A client certificate',
   serverName: 'A server name of its own',
   insecure: 'An unverified connection',
+  repeats: 'A header that comes more than once',
   proxy: 'A proxy',
   unixSocket: 'A unix socket',
   program: 'A program',
 }
 
-async function sendRequest(request: HttpRequest): Promise<HttpResponse> {
-  const url = parseUrl(request.url, ['http:', 'https:'])
+function sendRequest(request: HttpRequest): Promise<HttpResponse> {
+  return asked(request, async (response, url) => {
+    const body = await readText(chunksOf(response), request.maxBytes ?? DEFAULT_MAX_BODY_BYTES, url.host)
+    return { status: response.status, headers: response.headers, body }
+  })
+}
+
+function openStream(request: HttpRequest): Promise<HttpStream> {
+  return asked(request, async (response, url, signal) => {
+    return { status: response.status, headers: response.headers, body: bytesOf(response, url, signal) }
+  })
+}
+
+/** The answer, as soon as its headers are there, and what is made of it. */
+async function asked<T>(
+  { method, url: address, headers, body, signal: given }: HttpRequest,
+  read: (response: Response, url: URL, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const url = parseUrl(address, ['http:', 'https:'])
   // Not `AbortSignal.timeout`: it stays until its time has passed.
   const late = new AbortController()
   const timer = setTimeout(() => late.abort(new Error('no answer')), LONGEST_REQUEST_MS)
-  const signal = AbortSignal.any([request.signal, late.signal])
+  const signal = AbortSignal.any([given, late.signal])
   try {
-    const response = await fetch(url, {
-      method: request.method,
-      headers: { ...request.headers },
-      body: request.body ?? null,
-      redirect: 'manual',
-      signal,
-    })
-    const body = await readText(chunksOf(response), request.maxBytes ?? DEFAULT_MAX_BODY_BYTES, url.host)
-    return { status: response.status, headers: response.headers, body }
+    const response = await fetch(url, { method, headers: once(headers), body: body ?? null, redirect: 'manual', signal })
+    return await read(response, url, signal)
   } catch (error) {
     throw transportError(url, error, signal)
   } finally {
@@ -66,25 +86,9 @@ async function sendRequest(request: HttpRequest): Promise<HttpResponse> {
   }
 }
 
-async function openStream(request: HttpRequest): Promise<HttpStream> {
-  const url = parseUrl(request.url, ['http:', 'https:'])
-  const late = new AbortController()
-  const timer = setTimeout(() => late.abort(new Error('no answer')), LONGEST_REQUEST_MS)
-  const signal = AbortSignal.any([request.signal, late.signal])
-  try {
-    const response = await fetch(url, {
-      method: request.method,
-      headers: { ...request.headers },
-      body: request.body ?? null,
-      redirect: 'manual',
-      signal,
-    })
-    return { status: response.status, headers: response.headers, body: bytesOf(response, url, signal) }
-  } catch (error) {
-    throw transportError(url, error, signal)
-  } finally {
-    clearTimeout(timer)
-  }
+/** `fetch` joins what comes more than once; `repeats` of the reach has refused that at start-up. */
+function once(headers: Fields = {}): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]))
 }
 
 async function* bytesOf(response: Response, url: URL, signal: AbortSignal): AsyncGenerator<Uint8Array> {
@@ -120,7 +124,7 @@ async function openSocket(address: string, options: SocketOptions): Promise<Sock
   try {
     const response: UpgradeResponse = await fetch(target, {
       headers: {
-        ...options.headers,
+        ...once(options.headers),
         Upgrade: 'websocket',
         ...(options.protocols?.length ? { 'Sec-WebSocket-Protocol': options.protocols.join(', ') } : {}),
       },

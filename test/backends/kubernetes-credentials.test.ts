@@ -157,7 +157,7 @@ users:
       'beside a certificate authority',
       'one of the two',
     ],
-    ['several groups', { user: { as: 'a', 'as-groups': ['b', 'c'] } }, 'as-groups', 'Leave'],
+    ['a uid to be', { user: { as: 'a', 'as-uid': '7' } }, 'as-uid', 'Leave'],
     ['something else than YAML', { more: { users: 'x' } }, 'users is not what a kubeconfig holds', 'kubectl config view'],
   ])('%s is told with file, place and remedy', async (_, parts, message, next) => {
     const file = kubeconfig({ url: 'http://127.0.0.1:1' }, parts)
@@ -185,14 +185,21 @@ users:
     expect(await failureOf(backendWith({ kubeconfig: file }).list({}, soon()))).toMatchObject({ code: 'config', ran: 'no' })
   })
 
-  test('as: and its group go with every request, and not beside impersonate: actor', async () => {
+  test('as: and its groups go with every request, each as a header of its own, and not beside impersonate: actor', async () => {
     const people = [
       { name: 'drover', token: tokenOf('drover'), rules: [{ verbs: ['impersonate'], resources: ['users', 'groups'] }] },
-      { name: 'group:ops', token: 'x', rules: [{ verbs: ['*'], resources: ['*'] }] },
+      { name: 'group:ops, dev', token: 'x', rules: [{ verbs: ['get', 'create'], resources: ['pods/exec'] }] },
+      { name: 'group:lookers', token: 'y', rules: [{ verbs: ['list'], resources: ['pods'] }] },
     ]
     const peer = await peerWith({ pods: POD, people })
-    const file = kubeconfig(peer, { user: { token: tokenOf('drover'), as: 'someone', 'as-groups': ['ops'] } })
-    expect(await namesOf(backendWith({ kubeconfig: file }))).toEqual(['web-1'])
+    const file = kubeconfig(peer, {
+      user: { token: tokenOf('drover'), as: 'someone', 'as-groups': ['ops, dev', 'lookers'] },
+    })
+    const backend = backendWith({ kubeconfig: file })
+    expect(await namesOf(backend)).toEqual(['web-1'])
+    const [web] = await backend.list({}, soon())
+    await eventsOf(backend.exec(web!, { argv: ['hostname'] }, newExec(), soon()))
+    expect(peer.seen.execs.at(-1)).toMatchObject({ user: 'someone', groups: ['ops, dev', 'lookers'] })
     expect(peer.seen.requests[0]?.user).toBe('someone')
     const error = await failureOf(backendWith({ kubeconfig: file, impersonate: 'actor' }).list({}, soon()))
     expect(error.message).toContain('impersonate: actor')
@@ -417,6 +424,8 @@ describe('an address and a token', () => {
     expect(on({ ...server, ca: '/ca.pem' })).toThrow(DroverError)
     expect(on({ ...server, ca: new Secret('-----BEGIN CERTIFICATE-----') })).toThrow(/private CA/)
     expect(on({ ...server, insecureSkipVerify: true })).toThrow(/unverified/)
+    expect(on({ ...server, impersonate: 'actor', impersonateGroup: ['a', 'b'] })).toThrow(/A header that comes more than once/)
+    expect(on({ ...server, impersonate: 'actor', impersonateGroup: 'a' })).not.toThrow()
     expect(on(server)).not.toThrow()
   })
 })
@@ -483,6 +492,9 @@ describe('in the name of who asked', () => {
     const group = backendWith({ kubeconfig: file, impersonate: 'actor', impersonateGroup: 'oncall' })
     await eventsOf(group.exec(web!, { argv: ['hostname'] }, newExec(), soon(), mallory))
     expect(peer.seen.execs.at(-1)).toMatchObject({ user: 'slack:T1/U2', groups: ['oncall'] })
+    const groups = backendWith({ kubeconfig: file, impersonate: 'actor', impersonateGroup: ['oncall', 'a, b'] })
+    await eventsOf(groups.exec(web!, { argv: ['hostname'] }, newExec(), soon(), mallory))
+    expect(peer.seen.execs.at(-1)).toMatchObject({ user: 'slack:T1/U2', groups: ['oncall', 'a, b'] })
   })
 
   test('[gone-is-gone] S42 what a person started is ended in drover’s own name, whose rights need not be theirs', async () => {
@@ -524,6 +536,9 @@ describe('drover.yaml', () => {
     [{ kubeconfig: '/a', context: 'prod', namespaces: ['shop', 'blog'] }, 'none'],
     [{ inCluster: true, allNamespaces: true }, 'none'],
     [{ ...server, ca: '/ca.pem', impersonate: 'actor', impersonateGroup: 'oncall' }, 'none'],
+    [{ ...server, impersonate: 'actor', impersonateGroup: ['oncall', 'a, b'] }, 'none'],
+    [{ ...server, impersonate: 'actor', impersonateGroup: [] }, 'impersonateGroup'],
+    [{ ...server, impersonate: 'actor', impersonateGroup: ['a\r\nb'] }, 'the name of a group'],
     [{ ...server, ca: { env: 'TOKEN' } }, 'none'],
     [{}, 'exactly one of kubeconfig:, inCluster: true, or server:'],
     [{ kubeconfig: '/a', inCluster: true }, 'exactly one of'],

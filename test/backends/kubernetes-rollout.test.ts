@@ -50,7 +50,7 @@ async function setUp(
         sent.push({
           method: request.method,
           url: request.url.slice(peer.url.length),
-          type: request.headers?.['content-type'] ?? '',
+          type: String(request.headers?.['content-type'] ?? ''),
           body: JSON.parse(request.body ?? 'null') as unknown,
         })
       return await plain.http(request)

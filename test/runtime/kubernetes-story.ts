@@ -24,20 +24,23 @@ export type Told = {
   readonly refused?: unknown
 }
 
+const by = { kind: 'webhook', name: 'deploy' } as const
+
 export async function story({ settings, name, argv, stdin, kill }: Asked, ways: Ways): Promise<Told> {
   const text = { stdout: '', stderr: '' }
   let told: Told = {}
   try {
     const { token, ...rest } = settings
     const secret = token === undefined ? {} : { token: new Secret(token) }
-    const backend = kubernetes('kube', { ...rest, ...secret, impersonate: 'none' }, ways)
+    const impersonate = rest.impersonateGroup === undefined ? 'none' : 'actor'
+    const backend = kubernetes('kube', { ...rest, ...secret, impersonate }, ways)
     const signal = AbortSignal.timeout(20_000)
     const [target] = await backend.list({ name }, signal)
     if (!target) return { refused: 'nothing was listed' }
     told = { native: target.native }
     const decoder = new TextDecoder()
     const exec = 'ab'.repeat(16)
-    for await (const event of backend.exec(target, { argv, ...(stdin === undefined ? {} : { stdin }) }, exec, signal)) {
+    for await (const event of backend.exec(target, { argv, ...(stdin === undefined ? {} : { stdin }) }, exec, signal, by)) {
       if (event.type === 'output') {
         text[event.stream] += decoder.decode(event.data)
         if (kill && told.killed === undefined)

@@ -1,17 +1,20 @@
 /** Kubernetes from each runtime, by both protocols. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { defaultPeople } from '../../src/playground/kubernetes/access.ts'
 import { type KubernetesPeer, startKubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
 import { processEngine } from '../peers/engine-process.ts'
 import { localProcesses } from '../peers/local-processes.ts'
 import { RUNTIMES, type Runtime } from './kubernetes-runtimes.ts'
 import type { Asked } from './kubernetes-story.ts'
 
-describe.each(Object.entries(RUNTIMES))('Kubernetes from %s', { timeout: 60_000 }, (_, start) => {
+describe.each(Object.entries(RUNTIMES))('Kubernetes from %s', { timeout: 60_000 }, (runtimeName, start) => {
   let runtime: Runtime
   let peer: KubernetesPeer
   beforeAll(async () => {
-    peer = await startKubernetesPeer({ engine: processEngine(), pods: [{ namespace: 'shop', name: 'web-1' }] })
+    const oncall = { name: 'group:a, b', token: 'none', rules: [{ verbs: ['get', 'create'], resources: ['pods/exec'] }] }
+    const people = [...defaultPeople(['shop']), oncall]
+    peer = await startKubernetesPeer({ engine: processEngine(), people, pods: [{ namespace: 'shop', name: 'web-1' }] })
     runtime = await start()
   }, 60_000)
   afterAll(async () => {
@@ -52,5 +55,26 @@ describe.each(Object.entries(RUNTIMES))('Kubernetes from %s', { timeout: 60_000 
     const told = await tell({}, 'create-only-user')
     expect(told.refused).toMatchObject({ code: 'backend_forbidden', ran: 'no' })
     expect(JSON.stringify(told.refused)).toContain('cannot get resource \\"pods/exec\\"')
+  })
+
+  test('each group of a person goes out as a header of its own, or the start says that it cannot', async () => {
+    const settings = {
+      server: peer.url,
+      token: peer.token('admin'),
+      namespaces: ['shop'],
+      impersonateGroup: ['system:masters', 'a, b'],
+    }
+    const execs = peer.seen.execs.length
+    const told = await tell({ settings })
+    if (runtimeName === 'workerd') {
+      expect(told.refused).toMatchObject({
+        code: 'config',
+        message: 'A header that comes more than once is not to be had on Workers.',
+      })
+      expect(peer.seen.execs).toHaveLength(execs)
+    } else {
+      expect(told.end).toEqual({ type: 'exit', code: 0 })
+      expect(peer.seen.execs.at(-1)).toMatchObject({ user: 'webhook:deploy', groups: ['system:masters', 'a, b'] })
+    }
   })
 })

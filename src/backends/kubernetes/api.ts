@@ -2,14 +2,22 @@
 
 import * as z from 'zod'
 import { BackendError, type Failure } from '../../core/errors.ts'
-import { type HttpRequest, type HttpResponse, type Socket, type Transport, TransportError, UpgradeRefused } from '../transport.ts'
+import {
+  type Fields,
+  type HttpRequest,
+  type HttpResponse,
+  type Socket,
+  type Transport,
+  TransportError,
+  UpgradeRefused,
+} from '../transport.ts'
 
 /** The way to one API server. */
 export type Connect = {
   /** `https://host:6443`; may go on with a path, as in `https://rancher.example.com/k8s/clusters/c-abc`. No slash at its end. */
   readonly server: string
   /** The credentials of this moment. */
-  headers(signal: AbortSignal): Promise<Readonly<Record<string, string>>>
+  headers(signal: AbortSignal): Promise<Fields>
   readonly transport: Transport
   /** The namespace that the credentials come with; for a backend that names none. */
   readonly namespace?: string
@@ -38,7 +46,7 @@ export type RequestOptions = About & {
   /** A question that is asked with POST. */
   readonly isRepeatable?: boolean
   /** For this request alone, as `Impersonate-User`. */
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers?: Fields
 }
 /** A key may come several times, as `command` does. */
 export type Query = Readonly<Record<string, string | readonly string[] | undefined>>
@@ -61,7 +69,7 @@ export type SocketRequest = {
   readonly query: Query
   readonly protocols: readonly string[]
   readonly signal: AbortSignal
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers?: Fields
 }
 
 /** Of a pod with managed fields it takes about 10 kB. */

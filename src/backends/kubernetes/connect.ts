@@ -4,7 +4,7 @@ import { BackendError, DroverError } from '../../core/errors.ts'
 import type { Actor } from '../../core/model.ts'
 import type { Backend, CheckLine } from '../../core/ports.ts'
 import { Secret } from '../../core/secret.ts'
-import type { Reach, Transport, Transports } from '../transport.ts'
+import type { Fields, Reach, Transport, Transports } from '../transport.ts'
 import type { Connect, Connecting } from './api.ts'
 import { kubernetesOver } from './backend.ts'
 import type { Credential, Source } from './credentials.ts'
@@ -40,7 +40,7 @@ export type Plan = {
   readonly server: string
   readonly namespace?: string | undefined
   readonly reach: Reach
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers?: Fields
   readonly credential: Credential | { readonly source: () => Source; readonly of: unknown }
 }
 
@@ -138,7 +138,11 @@ function reader(settings: KubernetesSettings, ways: Ways): () => Promise<Plan> {
     const plan: Plan = {
       says: server,
       server: server.replace(/\/+$/, ''),
-      reach: { ...(settings.insecureSkipVerify ? { insecure: true } : {}), ...(ca instanceof Secret ? only(ca.reveal()) : {}) },
+      reach: {
+        ...(settings.insecureSkipVerify ? { insecure: true } : {}),
+        ...(ca instanceof Secret ? only(ca.reveal()) : {}),
+        ...(Array.isArray(settings.impersonateGroup) ? { repeats: true } : {}),
+      },
       credential: { token: token.reveal() },
     }
     if (typeof ca !== 'string') {
@@ -174,14 +178,15 @@ function filesOf({ files }: Ways, what: string): Files {
 // ---- who asks ----------------------------------------------------------------------------------
 
 /** `slack:<team>/<user>` and the like: what the cluster's audit names, and what its RBAC decides by. */
-export function impersonation(by: Actor | undefined, group: string | undefined): Readonly<Record<string, string>> {
+export function impersonation(by: Actor | undefined, groups: KubernetesSettings['impersonateGroup']): Fields {
   // Never in drover's own name what was to run in a person's.
   if (by === undefined)
     throw new BackendError(
       { code: 'identity', message: 'Nothing says who asked for this, and this cluster wants to know (impersonate: actor).' },
       { ran: 'no' },
     )
-  return { 'Impersonate-User': userName(by), ...(group === undefined ? {} : { 'Impersonate-Group': group }) }
+  // One header for each: Kubernetes takes a comma for a part of the name.
+  return { 'Impersonate-User': userName(by), ...(groups === undefined ? {} : { 'Impersonate-Group': groups }) }
 }
 
 function userName(by: Actor): string {

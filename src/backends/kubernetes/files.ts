@@ -54,7 +54,7 @@ async function kubeconfig({ machine, transport, learn }: Outside, path: string, 
   const ca = await read(cluster['certificate-authority-data'], cluster['certificate-authority'], 'certificate-authority')
   const cert = await read(user['client-certificate-data'], user['client-certificate'], 'client-certificate')
   const key = await read(user['client-key-data'], user['client-key'], 'client-key')
-  const [group] = user['as-groups'] ?? []
+  const groups = user['as-groups'] ?? []
   return {
     says: where,
     server: cluster.server.replace(/\/+$/, ''),
@@ -67,7 +67,7 @@ async function kubeconfig({ machine, transport, learn }: Outside, path: string, 
       ...(cert !== undefined && key !== undefined ? { certificate: { cert, key } } : {}),
     },
     ...(user.as
-      ? { headers: { 'Impersonate-User': user.as, ...(group === undefined ? {} : { 'Impersonate-Group': group }) } }
+      ? { headers: { 'Impersonate-User': user.as, ...(groups.length > 0 ? { 'Impersonate-Group': groups } : {}) } }
       : {}),
     credential: await credentialOf(entry, { machine, resolve, ca, where, transport, learn, read }),
   }

@@ -120,11 +120,8 @@ function refuseWhatIsNot({ cluster, user }: Entry, where: string): void {
       `${where}: the auth-provider ${provider.name} is not supported; Kubernetes has taken it out with 1.26.`,
       'Use the exec plugin that replaces it (gke-gcloud-auth-plugin, kubelogin).',
     )
-  if (user['as-uid'] || user['as-user-extra'] || (user['as-groups']?.length ?? 0) > 1)
-    throw mistake(
-      `${where}: as-uid, as-user-extra and more than one of as-groups are not supported.`,
-      'Leave them out: as: and one group go.',
-    )
+  if (user['as-uid'] || user['as-user-extra'])
+    throw mistake(`${where}: as-uid and as-user-extra are not supported.`, 'Leave them out: as: and as-groups: go.')
   if (user['as-groups']?.length && !user.as)
     throw mistake(`${where}: as-groups without as.`, 'Kubernetes wants a user too: add as:.')
   const { exec } = user

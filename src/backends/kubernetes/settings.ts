@@ -6,6 +6,9 @@ import type { SettingsContext } from '../settings.ts'
 
 const namespace = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'the name of a namespace')
 
+/** What an HTTP header can hold. */
+const group = z.string().regex(/^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$/, 'the name of a group')
+
 export const kubernetesSettings = ({ secret }: SettingsContext) =>
   z
     .strictObject({
@@ -25,7 +28,8 @@ export const kubernetesSettings = ({ secret }: SettingsContext) =>
       allNamespaces: z.literal(true).optional(),
       /** `actor`: each command goes out in the name of who asked for it. */
       impersonate: z.enum(['none', 'actor']).default('none'),
-      impersonateGroup: z.string().min(1).max(200).optional(),
+      /** Several: not on Workers. */
+      impersonateGroup: z.union([group, z.array(group).min(1).max(20)]).optional(),
     })
     .superRefine((value, context) => {
       const say = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
@@ -57,5 +61,5 @@ export type KubernetesSettings = {
   readonly namespaces?: readonly string[] | undefined
   readonly allNamespaces?: true | undefined
   readonly impersonate: 'none' | 'actor'
-  readonly impersonateGroup?: string | undefined
+  readonly impersonateGroup?: string | readonly string[] | undefined
 }

@@ -26,15 +26,20 @@ export type Route = (request: ApiRequest) => Answer | undefined | Promise<Answer
 const ANONYMOUS: Person = { name: 'system:anonymous', token: '', rules: [] }
 
 /** Who comes, or the answer to them: by token, and in whose name (kubernetes.md §8). */
-export function identify(people: readonly Person[], request: Pick<IncomingMessage, 'headers'>): Person | Answer {
-  const { authorization, 'impersonate-user': asUser, 'impersonate-group': asGroup } = request.headers
+export function identify(
+  people: readonly Person[],
+  request: Pick<IncomingMessage, 'headers' | 'headersDistinct'>,
+): Person | Answer {
+  const { authorization, 'impersonate-user': asUser } = request.headers
+  // A comma is part of a name.
+  const asGroup = request.headersDistinct['impersonate-group']
   const token = /^Bearer (.+)$/i.exec(authorization ?? '')?.[1]
   const person = authorization === undefined ? ANONYMOUS : people.find((one) => one.token === token)
   if (person === undefined) return unauthorized()
   if (asUser === undefined && asGroup === undefined) return person
   const user = String(asUser ?? '')
   if (user === '') return badRequest('requested [{"Group"  system:authenticated}] without impersonating a user')
-  const groups = asGroup === undefined ? [] : [asGroup].flat()
+  const groups = asGroup ?? []
   const wanted: readonly Asked[] = [
     { verb: 'impersonate', group: '', resource: 'users', name: user },
     ...groups.map((name) => ({ verb: 'impersonate', group: '', resource: 'groups', name })),
