@@ -48,7 +48,8 @@ export function threadAnswer(state: RunState, folds: readonly Fold[], redactor: 
     // The parent has the facts already: only what went otherwise needs a message of its own.
     if (rollout?.verb === 'status' && chars === 0 && told.length === 0 && folds.every(({ ending }) => succeeded(ending)))
       return { messages: [] }
-    const isQuiet = (one: Fold) => rollout !== undefined && textOf(one) === ''
+    // What did not run wrote nothing, and a rollout need not.
+    const isQuiet = (one: Fold) => textOf(one) === '' && (rollout !== undefined || one.ending?.status === 'failed')
     const whole = folds.map((one) => ({ head: headOf(one, state), body: isQuiet(one) ? [] : bodyOf(textOf(one)) }))
     return { messages: pack(state, [...told, ...whole]) }
   }

@@ -93,12 +93,18 @@ export function formatWhere({ selector, newContainer }: Pick<RunRequest, 'select
   return [formatSelector(selector), ...made].filter((part) => part !== '').join(' ')
 }
 
+/** As `memory=` takes it, in the largest unit that is exact. */
+function formatSize(bytes: number): string {
+  const kib = Math.ceil(bytes / 1024)
+  return kib % 1024 === 0 ? `${kib / 1024}m` : `${kib}k`
+}
+
 function formatNewContainer(wanted: NewContainer): string {
   const { image, network, memoryBytes, cpus, mounts } = wanted
   return [
     `image=${quoteWord(image)}`,
     ...(network === undefined ? [] : [`network=${quoteWord(network)}`]),
-    ...(memoryBytes === undefined ? [] : [`memory=${Math.ceil(memoryBytes / 1024)}k`]),
+    ...(memoryBytes === undefined ? [] : [`memory=${formatSize(memoryBytes)}`]),
     ...(cpus === undefined ? [] : [`cpus=${cpus}`]),
     ...(mounts === undefined ? [] : [`mounts=${mounts.join(',')}`]),
   ].join(' ')

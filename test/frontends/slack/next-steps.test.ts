@@ -8,7 +8,7 @@ import { noOutput } from '../../../src/core/output.ts'
 import { createRedactor } from '../../../src/core/redact.ts'
 import { describeRollout } from '../../../src/core/rollout-words.ts'
 import { threadAnswer } from '../../../src/frontends/slack/output-views.ts'
-import { formatDuration } from '../../../src/frontends/slack/request-text.ts'
+import { formatDuration, formatWhere } from '../../../src/frontends/slack/request-text.ts'
 import { nextSteps } from '../../../src/frontends/slack/run-views.ts'
 import { requestOf, target, textOf } from './bench.ts'
 
@@ -54,6 +54,7 @@ test('what went wrong in a container brings its next step into the thread', () =
   const text = messages.map(({ blocks }) => textOf(blocks)).join('\n')
   expect(text).toContain('did not run: It went wrong.')
   expect(text).toContain('Start it, or choose one that runs.')
+  expect(text).not.toContain('no output')
 })
 
 test('[true-ending] that it may still run is said once, with its pid', () => {
@@ -71,6 +72,12 @@ test('a look that finds it stuck does not speak of a change', () => {
   const execution: Execution = { target: target('api'), status: 'exited', ending: { status: 'exited', code: 1 } }
   expect(describeRollout(execution, { verb: 'status' })).toBe('stuck')
   expect(describeRollout(execution, { verb: 'restart' })).toBe('stuck; the change stays')
+})
+
+test('the memory of a new container is said as it would be typed', () => {
+  const where = (memoryBytes: number) => formatWhere({ selector: {}, newContainer: { image: 'alpine:3', memoryBytes } })
+  expect(where(256 * 1024 ** 2)).toBe('image=alpine:3 memory=256m')
+  expect(where(6500 * 1024)).toBe('image=alpine:3 memory=6500k')
 })
 
 test('a time says no seconds where there are none', () => {
