@@ -109,6 +109,13 @@ function survivor(left: { readonly pid?: number }): string {
   return left.pid === undefined ? ' (pid not known)' : `, pid ${left.pid}`
 }
 
+/** `through a temporary service`, or how many through which; empty where no backend has several ways. */
+export function describeWays(executions: readonly Pick<Execution, 'handle'>[]): string {
+  const ways = new Map<string, number>()
+  for (const { handle } of executions) if (handle?.way !== undefined) ways.set(handle.way, (ways.get(handle.way) ?? 0) + 1)
+  return [...ways].map(([way, count]) => `${count === executions.length ? '' : `${count} `}through ${way}`).join(', ')
+}
+
 /** Only a command that said 0 succeeded. */
 export function succeeded(ending: Ending | undefined): boolean {
   return ending?.status === 'exited' && ending.code === 0

@@ -56,6 +56,15 @@ export function selectorOf(pairs: readonly Pair[], purpose: 'run' | 'look'): Sel
     const { key, value, valueAt } = pair
     if (key === 'label') labels.push(...parseLabels(value, valueAt))
     else if (key === 'on' || key === 'name' || key === 'id') selector[key] = filled(pair)
+    else if (key === 'task') {
+      if (pairs.some((other) => other.key === 'id'))
+        throw usage('id= and task= both name one container.', pair.word.start, 'Say one of them.')
+      // Abbreviated like any id, so that one that begins two is refused; and no other kind's id is meant.
+      const id = said(pair)
+      if (/[*?]/.test(id)) throw usage('task= takes the beginning of an id.', valueAt, 'For example task=x7k2m9qa.')
+      selector.id = id
+      facets.task = `${id}*`
+    }
     else if (facetNames.some((facet) => facet === key)) facets[key as Facet] = filled(pair)
     else if (workloadKinds.some((kind) => kind === key)) facets.workload = `${key}/${said(pair)}`
     else if (key === 'any' || key === 'all') selector[key] = parseCount(pair)

@@ -65,6 +65,7 @@ describe('the grammar', () => {
         command: { argv: ['cat'], env: { A: '1', B: 'x y' }, dir: '/srv', stdin: 'yes', tty: true },
       },
     ],
+    ['task=x7k2 -- id', { verb: 'exec', selector: { id: 'x7k2', facets: { task: 'x7k2*' } }, command: { argv: ['id'] } }],
     [
       'label=a label=b -- id',
       {
@@ -122,6 +123,9 @@ describe('errors', () => {
     [`name=a cmd="'' x"`, 'usage', 12, 'For example'],
     ['name=a cmd="ls \'x"', 'usage', 15, 'Close it'],
     ['name=a any=0 -- id', 'usage', 11, 'any=3'],
+    ['task=x id=y -- id', 'usage', 0, 'one of them'],
+    ['task=x* -- id', 'usage', 5, 'task='],
+    ['task=* -- id', 'empty_selector', 5, 'task='],
     ['name=a any=1e3 -- id', 'usage', 11, 'any=3'],
     ['name=a all=-1 -- id', 'usage', 11, 'all=3'],
     ['name=a system=yes -- id', 'usage', 14, 'system=1'],

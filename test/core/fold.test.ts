@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { createGate, fanOut, within } from '../../src/core/fan-out.ts'
-import { describeEnding, type Finished, fold, succeeded } from '../../src/core/fold.ts'
+import { describeEnding, describeWays, type Finished, fold, succeeded } from '../../src/core/fold.ts'
 import type { Ending, Execution, OutputChunk, RunState, Target, TargetId } from '../../src/core/model.ts'
 import { isRunId, runIdFor } from '../../src/core/run-id.ts'
 import { worstExitCode } from '../../src/core/run-state.ts'
@@ -98,6 +98,14 @@ describe('[true-ending] one phrase for each ending', () => {
     expect([describeEnding(ending), succeeded(ending)]).toEqual([phrase, success])
     const state = { executions: [execution('a', ending), execution('b', ok)] } as unknown as RunState
     expect(worstExitCode(state)).toBe(code)
+  })
+
+  it('which ways were used is said once, with numbers where they differ, and not at all where there is only one', () => {
+    const by = (way?: string) => ({ handle: { target: 'a/b' as TargetId, exec: 'x', ...(way ? { way } : {}) } })
+    expect(describeWays([by(), {}])).toBe('')
+    expect(describeWays([by('a'), by('a')])).toBe('through a')
+    expect(describeWays([by('a'), by('b'), by('a')])).toBe('2 through a, 1 through b')
+    expect(describeWays([by('a'), by()])).toBe('1 through a')
   })
 
   it('nothing that ran is no success', () => expect(worstExitCode({ executions: [] } as unknown as RunState)).toBe(125))

@@ -10,9 +10,10 @@ function formatSelector(selector: Selector): string {
   const pairs: readonly (readonly [string, string | number | undefined])[] = [
     ['on', on],
     ['name', name],
-    ['id', id],
+    // `task=` means both.
+    ['id', facets.task === undefined ? id : undefined],
     ['label', labels.length === 0 ? undefined : labels.map(formatTerm).join(',')],
-    ...Object.entries(facets),
+    ...Object.entries(facets).map(([facet, value]) => [facet, facet === 'task' ? id : value] as const),
     ['any', any],
     ['all', all],
     ['system', system === true ? 1 : undefined],

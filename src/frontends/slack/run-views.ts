@@ -1,7 +1,7 @@
 /** The parent message of a run, its refusal, and the modal to share it: from the run's state to blocks. */
 
 import type { Failure } from '../../core/errors.ts'
-import { succeeded } from '../../core/fold.ts'
+import { describeWays, succeeded } from '../../core/fold.ts'
 import { leaveOut } from '../../core/judge.ts'
 import type { Execution, Rollout, RunState } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
@@ -71,7 +71,7 @@ export function parentMessage(state: RunState, now: number, options: ViewOptions
     lines(
       [
         plain(cut(makeVisible(formatWhere(request)), 500)),
-        plain(` · ${countOf(state)} · run ${request.id}${extra === '' ? '' : ` · ${cut(makeVisible(extra), 500)}`}`),
+        plain(` · ${[countOf(state), describeWays(state.executions)].filter(Boolean).join(' ')} · run ${request.id}${extra === '' ? '' : ` · ${cut(makeVisible(extra), 500)}`}`),
       ],
       ...(shown === argv ? [] : [[italic(`The command is ${argv.length} characters long; Full output shows all of it.`)]]),
       ...state.notes.slice(0, 5).map((note) => [italic(cut(makeVisible(note), 300))]),

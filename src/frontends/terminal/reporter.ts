@@ -1,6 +1,6 @@
 /** Answers on a terminal: progress while it runs, folded outputs at the end, the same endings in the same words as in chat. */
 
-import { describeEnding, type Fold, fold } from '../../core/fold.ts'
+import { describeEnding, describeWays, type Fold, fold } from '../../core/fold.ts'
 import type { Execution, OutputChunk, RunState, TargetId } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Reporter } from '../../core/ports.ts'
@@ -87,6 +87,8 @@ export function cardOf(all: readonly Pick<Execution, 'target' | 'plan'>[], asked
 
 async function print(state: RunState, output: ReadOutput, terminal: Terminal): Promise<void> {
   for (const note of state.notes) terminal.err(`note: ${note}\n`)
+  const ways = describeWays(state.executions)
+  if (ways !== '') terminal.err(`note: ${ways}\n`)
   const { outcome } = state
   if (outcome?.status === 'refused' || outcome?.status === 'interrupted') {
     const { message, next } = outcome.failure
@@ -137,12 +139,13 @@ export async function asJson(state: RunState, output: ReadOutput) {
     notes: state.notes,
     executions: await Promise.all(
       state.executions.map(async (execution) => {
-        const { target, plan, ending, count } = execution
+        const { target, plan, ending, count, handle } = execution
         const chunks = await output(target.id)
         return {
           target: target.name,
           id: target.id,
           ...(plan ? { plan: { facts: plan.facts, change: plan.change, undo: plan.undo ?? null } } : {}),
+          ...(handle?.way === undefined ? {} : { way: handle.way }),
           ending: ending ?? null,
           ...(execution.settled ? { settled: execution.settled } : {}),
           ...(rollout ? { said: describeRollout(execution, rollout, state.timeoutMs) } : {}),

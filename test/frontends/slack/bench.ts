@@ -216,6 +216,7 @@ export type Told = {
   readonly stderr?: string
   readonly dropped?: number
   readonly masked?: number
+  readonly way?: string
 }
 
 /** The events of a run whose containers did as told, without what was posted. */
@@ -224,9 +225,10 @@ export function history(memory: MemoryGateway, request: RunRequest, told: readon
   memory.append(run, { type: 'accepted', request })
   memory.append(run, { type: 'resolved', targets: told.map(({ name }) => target(name)) })
   memory.append(run, { type: 'decided', decision: allow, policy: 'p1', timeoutMs: 60_000 })
-  for (const { name, ending, stdout = '', stderr = '', dropped = 0, masked = 0 } of told) {
+  for (const { name, ending, stdout = '', stderr = '', dropped = 0, masked = 0, way } of told) {
     const id = target(name).id
     memory.append(run, { type: 'started', target: id, owner: 'test' as never })
+    if (way !== undefined) memory.append(run, { type: 'handle', target: id, handle: { target: id, exec: 'x', way } })
     memory.write(run, id, [
       ...(stdout === '' ? [] : [{ stream: 'stdout' as const, text: stdout }]),
       ...(stderr === '' ? [] : [{ stream: 'stderr' as const, text: stderr }]),

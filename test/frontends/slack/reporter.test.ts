@@ -67,6 +67,17 @@ test('[gone-is-gone] S42: what could not be proved gone is named with its pid in
   expect(thread).toContain('timed out, still running, pid 4242')
 })
 
+test('where a backend has several ways, the parent says which was used', async () => {
+  const told = web(3, { way: 'the nodes map' })
+  expect(seen((await ran(told)).parent)).toContain('label=web · 3 targets through the nodes map · run r')
+  const mixed = [...told.slice(0, 2), { ...told[2]!, way: 'a temporary service' }]
+  const run = history(bench.memory, requestOf({ id: 'rbbbbbbbbbbbbbbb' as RunId }), mixed, done)
+  await deliver(bench, run)
+  expect(bench.peer.messages('C0OPS').map(seen).join()).toContain(
+    '3 targets 2 through the nodes map, 1 through a temporary service · run rb',
+  )
+})
+
 test('[bounded] what was dropped and what was masked is counted in the thread', async () => {
   const { thread } = await ran([{ name: 'web-1', ending: ok, stdout: 'x\n', dropped: 1234, masked: 2 }])
   expect(thread).toContain('1234 bytes did not fit and were dropped from the middle')
