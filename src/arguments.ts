@@ -62,7 +62,7 @@ export type Flags = Readonly<Record<string, string>>
 /** What was asked for. `line` is what its words mean, where they are words of the grammar. */
 export type Asked =
   | { readonly command: 'help' | 'version' }
-  | { readonly command: 'playground' | 'peers'; readonly args: readonly string[] }
+  | { readonly command: 'playground' | 'peers' | 'agent'; readonly args: readonly string[] }
   | { readonly command: 'exec' | 'why'; readonly flags: Flags; readonly line: CommandLine }
   | { readonly command: 'targets'; readonly flags: Flags; readonly line: LookLine }
   | { readonly command: 'check' | 'verify' | 'serve'; readonly flags: Flags }
@@ -81,6 +81,8 @@ const plain = ['json', 'help', 'version', 'debug', 'v', 'h']
 export function readArguments(args: readonly string[]): Asked {
   const [command = 'help', ...rest] = args
   if (command === '--version' || command === '-v') return { command: 'version' }
+  // It has options and a help of its own.
+  if (command === 'agent') return { command, args: rest }
   if ((command === 'peers' || command === 'playground') && !rest.includes('--help') && !rest.includes('-h'))
     return { command, args: rest }
   const { flags, words } = parseOptions(rest)

@@ -353,6 +353,11 @@ async function main(args: readonly string[]): Promise<number | undefined> {
       await (asked.command === 'peers' ? peers(asked.args) : playground(asked.args))
       return undefined
     }
+    case 'agent': {
+      const { main: agent } = await import('./agent.ts')
+      await agent(asked.args)
+      return undefined
+    }
     case 'exec':
       return exec(asked.flags, asked.line)
     case 'targets':
