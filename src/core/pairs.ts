@@ -64,8 +64,7 @@ export function selectorOf(pairs: readonly Pair[], purpose: 'run' | 'look'): Sel
       if (/[*?]/.test(id)) throw usage('task= takes the beginning of an id.', valueAt, 'For example task=x7k2m9qa.')
       selector.id = id
       facets.task = `${id}*`
-    }
-    else if (facetNames.some((facet) => facet === key)) facets[key as Facet] = filled(pair)
+    } else if (facetNames.some((facet) => facet === key)) facets[key as Facet] = filled(pair)
     else if (workloadKinds.some((kind) => kind === key)) facets.workload = `${key}/${said(pair)}`
     else if (key === 'any' || key === 'all') selector[key] = parseCount(pair)
     else if (key === 'system') {
