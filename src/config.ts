@@ -153,7 +153,7 @@ const rule = z
 const parameter = z.strictObject({
   /** RFC 6901 pointer into the JSON body. */
   pointer: z.string().regex(/^(\/[^/]*)+$/, 'a JSON pointer like /alert/host'),
-  type: z.enum(['word', 'number', 'path']).optional(),
+  type: z.enum(['word', 'number', 'path', 'image']).optional(),
   oneOf: z.array(z.string().min(1).max(200)).min(1).optional(),
 })
 

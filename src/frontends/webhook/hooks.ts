@@ -3,8 +3,9 @@
 import { Hono } from 'hono'
 import { parseCommandLine, wantedOf } from '../../core/command-line.ts'
 import { DroverError } from '../../core/errors.ts'
-import type { Argv, Place, RunRequest } from '../../core/model.ts'
+import type { Argv, Command, Place, Rollout, RunRequest } from '../../core/model.ts'
 import type { Gateway } from '../../core/ports.ts'
+import { faultOf, rolloutArgv } from '../../core/rollout.ts'
 import { runIdFor } from '../../core/run-id.ts'
 import { readCapped } from '../body.ts'
 
@@ -14,14 +15,14 @@ export type Hook = {
   /** `<team>/<channel>` that gets the answer. */
   readonly channel: string
   readonly thread?: string | { readonly pointer: string }
-  /** In the grammar of `/exec`; an argument that is exactly `{name}` is filled from the body. */
+  /** In the grammar of `/exec` and `rollout`; an argument, or the value of image=, replicas= or to=, that is exactly `{name}` is filled from the body. */
   readonly request: string
   readonly parameters: Readonly<Record<string, Parameter>>
 }
 
 export type Parameter = {
   readonly pointer: string
-  readonly type?: 'word' | 'number' | 'path'
+  readonly type?: 'word' | 'number' | 'path' | 'image'
   readonly oneOf?: readonly string[]
 }
 
@@ -35,6 +36,8 @@ const maxBody = 256 * 1024
 const types = {
   word: /^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,199}$/,
   number: /^\d{1,15}(\.\d{1,10})?$/,
+  // Of a rollout, which looks at it again.
+  image: /^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$/,
   path: /^(?!.*(?:^|\/)\.\.(?:\/|$))\/[A-Za-z0-9_./@:-]{0,499}$/,
 }
 
@@ -44,33 +47,49 @@ type Template = ReturnType<typeof prepareHook>
 export function prepareHook(name: string, hook: Hook) {
   const wrong = (message: string) =>
     new DroverError({ code: 'config', message: `hooks.${name}: ${message}`, next: 'Mend drover.yaml and start again.' })
-  const line = parse(hook, wrong)
-  const holes = new Set<string>()
-  for (const [i, arg] of line.command.argv.entries()) {
+  const values = new Map<Filled, string>()
+  const text = hook.request.replaceAll(wholeValue, (all, key: Filled, hole: string) => {
+    if (!(hole in hook.parameters)) return all
+    values.set(key, hole)
+    return `${key}=0`
+  })
+  const line = parse({ ...hook, request: text }, wrong)
+  const holes = new Set(line.verb === 'rollout' ? values.values() : argumentHoles(hook, line, wrong))
+  if (line.verb === 'exec' ? values.size > 0 : Object.keys(hook.parameters).some((key) => text.includes(`{${key}}`)))
+    throw wrong('of a rollout a parameter is the whole value of image=, replicas= or to=, and of a command a whole argument')
+  const unused = Object.keys(hook.parameters).find((key) => !holes.has(key))
+  if (unused) throw wrong(`the parameter ${unused} is not used in the request as a whole argument or value {${unused}}`)
+  const [team, channel] = hook.channel.split('/') as [string, string]
+  return { name, hook, line, values, team, channel }
+}
+
+/** What a rollout may get from the body; which workload it changes never comes from there. */
+const wholeValue = /(?<!\S)(image|replicas|to)=\{([a-z][a-z0-9_]*)\}(?!\S)/g
+type Filled = 'image' | 'replicas' | 'to'
+
+function argumentHoles(hook: Hook, { command }: { readonly command: Command }, wrong: (message: string) => DroverError) {
+  return command.argv.flatMap((arg, i) => {
     const hole = /^\{([a-z][a-z0-9_]*)\}$/.exec(arg)?.[1]
     if (hole !== undefined && hole in hook.parameters) {
       if (i === 0) throw wrong('the program itself cannot come from the body')
-      holes.add(hole)
-    } else if (Object.keys(hook.parameters).some((key) => arg.includes(`{${key}}`))) {
-      throw wrong(`${JSON.stringify(arg)} mixes a parameter with other text; a parameter is always a whole argument`)
+      return [hole]
     }
-  }
-  const unused = Object.keys(hook.parameters).find((key) => !holes.has(key))
-  if (unused) throw wrong(`the parameter ${unused} is not used in the request as a whole argument {${unused}}`)
-  const [team, channel] = hook.channel.split('/') as [string, string]
-  return { name, hook, line, team, channel }
+    if (Object.keys(hook.parameters).some((key) => arg.includes(`{${key}}`)))
+      throw wrong(`${JSON.stringify(arg)} mixes a parameter with other text; a parameter is always a whole argument`)
+    return []
+  })
 }
 
 function parse(hook: Hook, wrong: (message: string) => DroverError) {
   try {
     const line = parseCommandLine(hook.request)
-    if (line.verb === 'exec') return line
+    if (line.verb === 'exec' || line.verb === 'rollout') return line
   } catch (error) {
     throw wrong(
       `the request does not parse: ${error instanceof DroverError ? `${error.message} ${error.next ?? ''}` : String(error)}`,
     )
   }
-  throw wrong('the request has to be a command, for example: label=web -- df -h')
+  throw wrong('the request has to be a command or a rollout, for example: label=web -- df -h')
 }
 
 export function hookRoutes(hooks: Readonly<Record<string, Hook>>, gateway: Gateway, services: { now(): number }): Hono {
@@ -167,10 +186,6 @@ async function requestOf(
     })
   }
   const body = needsBody(hook) ? parseBody(raw) : undefined
-  const argv = line.command.argv.map((arg) => {
-    const hole = /^\{([a-z][a-z0-9_]*)\}$/.exec(arg)?.[1]
-    return hole !== undefined && hole in hook.parameters ? fill(hole, hook.parameters[hole]!, body) : arg
-  })
   const thread = typeof hook.thread === 'object' ? threadOf(resolve(body, hook.thread.pointer)) : hook.thread
   const place: Place = { kind: 'slack', team, channel, ...(thread === undefined ? {} : { threadTs: thread }) }
   const key = `webhook:${name}:${delivery}`
@@ -178,12 +193,28 @@ async function requestOf(
     id: await runIdFor(key),
     actor: { kind: 'webhook', name },
     trigger: { kind: 'webhook', delivery: key },
-    ...wantedOf(line),
-    command: { ...line.command, argv: argv as unknown as Argv },
+    ...wantedOf({ ...line, ...filled(template, body) }),
     place,
     receivedAt: now,
     typed: hook.request,
   }
+}
+
+/** What the hook's line asks for, with the values of this body. */
+function filled({ hook, line, values }: Template, body: unknown): { readonly command: Command; readonly rollout?: Rollout } {
+  const fromBody = (hole: string) => fill(hole, hook.parameters[hole]!, body)
+  if (line.verb === 'exec') {
+    const argv = line.command.argv.map((arg) => {
+      const hole = /^\{([a-z][a-z0-9_]*)\}$/.exec(arg)?.[1]
+      return hole !== undefined && hole in hook.parameters ? fromBody(hole) : arg
+    })
+    return { command: { ...line.command, argv: argv as unknown as Argv } }
+  }
+  const given = [...values].map(([key, hole]) => [key, key === 'replicas' ? Number(fromBody(hole)) : fromBody(hole)] as const)
+  const rollout = { ...line.rollout, ...Object.fromEntries(given) } as Rollout
+  const fault = faultOf(rollout)
+  if (fault) throw new DroverError({ code: 'usage', message: `${fault.message} Nothing was changed.`, next: fault.next })
+  return { command: { argv: rolloutArgv(rollout) }, rollout }
 }
 
 function needsBody(hook: Hook): boolean {

@@ -2,7 +2,8 @@
 
 import { createHmac } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import type { RunRequest } from '../../../src/core/model.ts'
+import type { RunRequest, Target, TargetId } from '../../../src/core/model.ts'
+import { decide, type Rule } from '../../../src/core/policy.ts'
 import type { Gateway } from '../../../src/core/ports.ts'
 import { reduce } from '../../../src/core/run-state.ts'
 import { type Hook, hookRoutes, prepareHook } from '../../../src/frontends/webhook/hooks.ts'
@@ -152,9 +153,86 @@ describe('webhooks', () => {
     ['a parameter that is not used', { request: 'label=web -- df' }, /not used/],
     ['a parameter in a shell text', { request: `label=web cmd="ls {path} | wc"` }, /whole argument/],
     ['S44 a selector that means everything', { request: 'label=* -- df {path}' }, /does not parse/],
-    ['no command', { request: 'targets label=web' }, /has to be a command/],
+    ['no command', { request: 'targets label=web' }, /has to be a command or a rollout/],
+    ['a look at a rollout', { request: 'rollout why restart deployment=api' }, /has to be a command or a rollout/],
+    ['a workload from the body', { request: 'rollout restart deployment={path}' }, /whole value of image=, replicas= or to=/],
+    ['a part of an image from the body', { request: 'rollout image deployment=a image=shop/api:{path}' }, /does not parse/],
+    ['a container from the body', { request: 'rollout image deployment=a image=x container={path}' }, /does not parse/],
+    ['an image of a new container from the body', { request: 'image={path} -- df {path}' }, /of a command a whole argument/],
+    ['a value that a verb has not', { request: 'rollout restart deployment=a image={path}' }, /does not parse/],
   ])('%s stops the start', (_, part, message) => {
     expect(() => prepareHook('disk', { ...hook, ...part })).toThrow(message)
+  })
+})
+
+describe('a rollout through a webhook', () => {
+  const deploy: Hook = {
+    secrets: [secret],
+    channel: 'T1/C1',
+    request: 'rollout image deployment=api container=main image={image}',
+    parameters: { image: { pointer: '/image', type: 'image' } },
+  }
+  const scale: Hook = {
+    ...deploy,
+    request: 'rollout scale deployment=api replicas={count} timeout=5m',
+    parameters: { count: { pointer: '/count', type: 'number' } },
+  }
+  const sent = async (hook_: Hook, value: object) => {
+    const { submitted, sign, post } = await setUp({ deploy: hook_ })
+    const text = JSON.stringify(value)
+    const answer = await post(text, sign(text), '/hooks/deploy')
+    return { answer, request: submitted[0] }
+  }
+
+  it('[exact-argv] is the one of its hook, with the image of the body, and its words say the same', async () => {
+    const image = 'registry.example.com/shop/api@sha256:0123'
+    const { answer, request } = await sent(deploy, { image })
+    expect(answer.status).toBe(202)
+    expect(request).toMatchObject({
+      actor: { kind: 'webhook', name: 'deploy' },
+      trigger: { kind: 'webhook' },
+      selector: { facets: { workload: 'deployment/api' } },
+      rollout: { verb: 'image', container: 'main', image },
+      command: { argv: ['rollout', 'image', `main=${image}`] },
+      place: { kind: 'slack', team: 'T1', channel: 'C1' },
+    })
+    const { request: scaled } = await sent(scale, { count: 4 })
+    expect(scaled).toMatchObject({ rollout: { verb: 'scale', replicas: 4 }, command: { argv: ['rollout', 'scale', '4'] } })
+    expect(scaled?.timeoutMs).toBe(300_000)
+    const { request: plain } = await sent({ ...deploy, request: 'rollout restart deployment=api', parameters: {} }, {})
+    expect(plain).toMatchObject({ rollout: { verb: 'restart' }, command: { argv: ['rollout', 'restart'] } })
+  })
+
+  it.each<[Hook, object]>([
+    [deploy, { image: 'x container=side' }],
+    [deploy, { image: 'a=b' }],
+    [deploy, { image: '../../evil' }],
+    [deploy, { image: 'shop/../evil:1' }],
+    [deploy, { image: '*' }],
+    [deploy, {}],
+    [scale, { count: '1.5' }],
+    [scale, { count: 10_001 }],
+    [scale, { count: -1 }],
+  ])('S09 %j with %j changes nothing', async (hook_, value) => {
+    const { answer, request } = await sent(hook_, value)
+    expect([answer.status, request]).toEqual([400, undefined])
+  })
+
+  it('[default-deny] has the rights of its hook alone, whose rules must name the rollout', async () => {
+    const { request } = await sent(deploy, { image: 'shop/api:2' })
+    const target: Target = {
+      ...{ id: 'kube/api' as TargetId, backend: 'kube', kind: 'kubernetes', native: 'api', name: 'deployment/api' },
+      ...{ labels: {}, facets: { workload: 'deployment/api' } },
+    }
+    const effect = (more: Partial<Rule>) => {
+      const rules: readonly Rule[] = [{ id: 'r', effect: 'allow', who: { webhooks: ['deploy'] }, ...more }]
+      return decide({ rules, version: 'v1' }, { request: request!, groups: [] }, [target]).effect
+    }
+    expect(effect({ rollouts: [['image', 'main=shop/*']] })).toBe('allow')
+    expect(effect({ rollouts: [['image', 'main=other/*']] })).toBe('deny')
+    expect(effect({ commands: [['...']] })).toBe('deny')
+    expect(effect({ rollouts: [['...']], who: { webhooks: ['other'] } })).toBe('deny')
+    expect(effect({ rollouts: [['...']], who: { teams: ['T1'], cli: true } })).toBe('deny')
   })
 })
 
