@@ -78,7 +78,8 @@ const outsideOf = (learn: Learn): Outside => ({
   transport: telling(nodeTransport, learn),
   machine,
   kubernetesFiles: filesOf(machine, learn),
-  containerd: (name, settings) => containerd({ ...settings, name }, { machine, makePipes, readCgroups }),
+  containerd: (name, settings) =>
+    containerd({ ...settings, name }, { transport: nodeTransport, machine, makePipes, readCgroups }),
   swarm: (name, settings, ways) => swarm({ ...settings, name }, ways),
 })
 export const outside = outsideOf(() => {})

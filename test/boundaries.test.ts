@@ -49,10 +49,19 @@ const rooms: readonly Room[] = [
     files: /^src\/backends\/(rancher1|kubernetes|docker)\//,
     may: ['src/core/', 'own', 'src/backends/wire/', ...ports, 'zod'],
   },
-  // containerd speaks nothing but gRPC.
+  // containerd speaks gRPC, and a node's runtime service hands commands on by Kubernetes' exec protocol.
   {
     files: /^src\/backends\/containerd\//,
-    may: ['src/core/', 'own', 'src/backends/wire/', ...ports, 'zod', '@grpc/grpc-js', '@grpc/proto-loader'],
+    may: [
+      'src/core/',
+      'own',
+      'src/backends/kubernetes/',
+      'src/backends/wire/',
+      ...ports,
+      'zod',
+      '@grpc/grpc-js',
+      '@grpc/proto-loader',
+    ],
   },
   { files: /^src\/frontends\/body\.ts$/, may: [] },
   {

@@ -7,12 +7,13 @@ import type { Command } from '../../src/core/model.ts'
 import { readCgroups } from '../../src/runtime/host-processes.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { makePipes } from '../../src/runtime/named-pipes.ts'
+import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { commandsInside } from './containerd-engine.ts'
 
 const [address = '', namespace = '', fifoDirectory = ''] = process.argv.slice(2)
 const backend = containerd(
   { name: 'ctd', address, namespace, parallel: 8, fifoDirectory },
-  { machine: nodeMachine(), makePipes, readCgroups },
+  { transport: nodeTransport, machine: nodeMachine(), makePipes, readCgroups },
 )
 const soon = () => AbortSignal.timeout(30_000)
 const target = (await backend.list({ name: 'web-1' }, soon())).find(({ name }) => name === 'web-1')

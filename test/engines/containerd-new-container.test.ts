@@ -14,6 +14,7 @@ import type { Backend } from '../../src/core/ports.ts'
 import { readCgroups } from '../../src/runtime/host-processes.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { makePipes } from '../../src/runtime/named-pipes.ts'
+import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { failureOf, newExec, runOn } from '../contract/backend.ts'
 import { alive, ctrAt, given, importImage, ownContainerd, removeContainers, rootOf } from './containerd-engine.ts'
 
@@ -30,7 +31,7 @@ const image = 'drover-test/tools:1'
 const connect = (options: { address?: string; newContainers?: ContainerdOptions['newContainers'] } = {}): Backend =>
   containerd(
     { name: 'ctd', address, namespace, parallel: 8, fifoDirectory: fifos, newContainers: bounds, ...options },
-    { machine: nodeMachine(), makePipes, readCgroups },
+    { transport: nodeTransport, machine: nodeMachine(), makePipes, readCgroups },
   )
 const backend = connect()
 const of = (name: string, more: { network?: string } = {}) => backend.newContainer!({ image: name, ...more })

@@ -15,6 +15,7 @@ import type { Backend } from '../../src/core/ports.ts'
 import { readCgroups } from '../../src/runtime/host-processes.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { makePipes } from '../../src/runtime/named-pipes.ts'
+import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { backendContract, begin, failureOf, newExec, runOn } from '../contract/backend.ts'
 import {
   commandsInside,
@@ -41,7 +42,7 @@ folders.push(bareRoot)
 const connect = (options: { address?: string; namespace?: string; parallel?: number } = {}): Backend =>
   containerd(
     { name: 'ctd', address, namespace, parallel: 8, fifoDirectory: fifos, ...options },
-    { machine: nodeMachine(), makePipes, readCgroups },
+    { transport: nodeTransport, machine: nodeMachine(), makePipes, readCgroups },
   )
 const backend = connect()
 

@@ -3,9 +3,11 @@
 import type { Selector, Target, Traits } from '../../core/model.ts'
 import type { Backend } from '../../core/ports.ts'
 import type { Machine, MakePipes, ReadCgroups } from '../machine.ts'
+import type { Transports } from '../transport.ts'
 import { newTarget } from '../wire/new-container.ts'
 import { check } from './check.ts'
 import { filtersOf, targetsOf } from './container.ts'
+import { criBackend } from './cri.ts'
 import { type Engine, engineOf } from './engine.ts'
 import { refusal } from './errors.ts'
 import { type Connection, execute } from './exec.ts'
@@ -17,9 +19,11 @@ import type { ContainerdSettings } from './settings.ts'
 import { createSlots } from './slots.ts'
 import { confinementOf } from './spec.ts'
 
-export type ContainerdOptions = Omit<ContainerdSettings, 'kind' | 'fifoDirectory' | 'newContainers'> & {
+export type ContainerdOptions = Pick<ContainerdSettings, 'address' | 'parallel'> & {
   /** `on=<name>`. */
   readonly name: string
+  readonly api?: ContainerdSettings['api']
+  readonly namespace?: string | undefined
   readonly fifoDirectory?: string | undefined
   readonly newContainers?: ContainerdSettings['newContainers']
 }
@@ -41,10 +45,18 @@ const TURN_MS = 30_000
 const KILLS = 4
 
 /** What the machine offers that containerd runs on, too. */
-export type Beside = { readonly machine: Machine; readonly makePipes: MakePipes; readonly readCgroups: ReadCgroups }
+export type Beside = {
+  readonly transport: Transports
+  readonly machine: Machine
+  readonly makePipes: MakePipes
+  readonly readCgroups: ReadCgroups
+}
 
-export function containerd(options: ContainerdOptions, { machine, makePipes, readCgroups }: Beside): Backend {
-  const { name, address, namespace, parallel, fifoDirectory, newContainers: bounds } = options
+export function containerd(options: ContainerdOptions, { transport, machine, makePipes, readCgroups }: Beside): Backend {
+  const { name, address, namespace = 'k8s.io', parallel, fifoDirectory, newContainers: bounds } = options
+  const slots = createSlots(parallel, TURN_MS)
+  const killSlots = createSlots(KILLS, TURN_MS)
+  if (options.api === 'cri') return criBackend({ name, address }, { transport: transport({}), slots, killSlots })
   const engine = engineOf(address, namespace)
   const connection: Connection = {
     engine,
@@ -63,9 +75,7 @@ export function containerd(options: ContainerdOptions, { machine, makePipes, rea
     images: imagesOf(engine, { namespace, address, snapshotter: bounds.snapshotter }),
     confinement: (network) => confinementOf(machine, network),
   }
-  const slots = createSlots(parallel, TURN_MS)
-  const killSlots = createSlots(KILLS, TURN_MS)
-  const found: Backend['list'] = (selector, signal) => list(engine, options, selector, signal)
+  const found: Backend['list'] = (selector, signal) => list(engine, { name, address, namespace }, selector, signal)
   return {
     name,
     kind: 'containerd',
@@ -89,7 +99,7 @@ export function containerd(options: ContainerdOptions, { machine, makePipes, rea
 
 async function list(
   engine: Engine,
-  { name, address, namespace }: ContainerdOptions,
+  { name, address, namespace }: { readonly name: string; readonly address: string; readonly namespace: string },
   selector: Selector,
   signal: AbortSignal,
 ): Promise<readonly Target[]> {

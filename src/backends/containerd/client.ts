@@ -3,6 +3,7 @@
 import { Client, credentials, Metadata, type MethodDefinition, type ServiceError, status } from '@grpc/grpc-js'
 import { fromJSON } from '@grpc/proto-loader'
 import type * as z from 'zod'
+import { criProtocol } from './cri-protocol.ts'
 import { type EngineClient, EngineError, type Limits } from './engine.ts'
 import { protocol } from './protocol.ts'
 
@@ -92,7 +93,8 @@ export function engineClient(address: string, namespace: string): EngineClient {
 
 /** `Tasks.Exec` → how to call it. */
 function methodsOf(): ReadonlyMap<string, MethodDefinition<object, object>> {
-  const loaded = fromJSON(protocol as Parameters<typeof fromJSON>[0], { defaults: true })
+  const all = { nested: { ...protocol.nested, ...criProtocol.nested } }
+  const loaded = fromJSON(all as Parameters<typeof fromJSON>[0], { defaults: true })
   return new Map(
     Object.entries(loaded).flatMap(([service, methods]) => {
       if ('format' in methods) return []

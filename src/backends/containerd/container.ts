@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import type { Facet, LabelTerm, Selector, Target, TargetId } from '../../core/model.ts'
+import { SYSTEM } from '../kubernetes/pod.ts'
 import { HELPER_LABEL } from '../wire/new-container.ts'
 import type { Container } from './engine.ts'
 
@@ -30,15 +31,13 @@ export function specOf({ spec }: Container): Spec | undefined {
 }
 
 /** Set by the kubelet, and by containerd's CRI service (pkg/cri/server). */
-const kube = {
+export const KUBE = {
   namespace: 'io.kubernetes.pod.namespace',
   pod: 'io.kubernetes.pod.name',
   uid: 'io.kubernetes.pod.uid',
   container: 'io.kubernetes.container.name',
   kind: 'io.cri-containerd.kind',
 }
-/** Namespaces of the cluster's own workload: of Kubernetes, Rancher, OpenShift and common network layers. */
-const SYSTEM = /^(kube-(system|public|node-lease)|cattle-.+|fleet-.+|openshift(-.+)?|calico-system|tigera-operator)$/
 /** With these a container is as good as root on its host. */
 const STRONG_CAPABILITIES = ['CAP_SYS_ADMIN', 'CAP_SYS_MODULE']
 /** Not having one of its own, a container shares the host's. */
@@ -46,26 +45,26 @@ const OWN_NAMESPACES = ['pid', 'ipc', 'mount', 'network']
 
 /** The containers that run. The labels of a pod are those of its sandbox: its containers count as having them. */
 export function targetsOf(containers: readonly Container[], running: ReadonlySet<string>, backend: string): readonly Target[] {
-  const sandboxes = containers.filter(({ labels }) => labels[kube.kind] === 'sandbox')
-  const pods = Map.groupBy(sandboxes, ({ labels }) => labels[kube.uid] ?? '')
+  const sandboxes = containers.filter(({ labels }) => labels[KUBE.kind] === 'sandbox')
+  const pods = Map.groupBy(sandboxes, ({ labels }) => labels[KUBE.uid] ?? '')
   return containers
-    .filter(({ id, labels }) => running.has(id) && labels[kube.kind] !== 'sandbox')
-    .map((one) => targetOf(one, pods.get(one.labels[kube.uid] ?? '') ?? [], backend))
+    .filter(({ id, labels }) => running.has(id) && labels[KUBE.kind] !== 'sandbox')
+    .map((one) => targetOf(one, pods.get(one.labels[KUBE.uid] ?? '') ?? [], backend))
 }
 
 /** `sandboxes`: of its pod; one that was made anew leaves the old one for a while. */
 function targetOf(container: Container, sandboxes: readonly Container[], backend: string): Target {
   const { id, image } = container
   const labels = { ...sandboxes.at(-1)?.labels, ...container.labels }
-  const pod = labels[kube.pod]
-  const inPod = labels[kube.container]
+  const pod = labels[KUBE.pod]
+  const inPod = labels[KUBE.container]
   const named = labels['nerdctl/name']
   const name = pod !== undefined && inPod !== undefined ? `${pod}/${inPod}` : named || id
   const facets: Record<Facet, string | undefined> = {
     // nerdctl compose labels what it makes as Docker's does.
     stack: labels['com.docker.compose.project'],
     service: labels['com.docker.compose.service'],
-    namespace: labels[kube.namespace],
+    namespace: labels[KUBE.namespace],
     pod,
     container: inPod ?? name,
     image,
@@ -82,7 +81,7 @@ function targetOf(container: Container, sandboxes: readonly Container[], backend
     engineId: id,
     labels,
     facets: Object.fromEntries(Object.entries(facets).filter(([, value]) => value)),
-    ...(SYSTEM.test(labels[kube.namespace] ?? '') || HELPER_LABEL in labels ? { system: true } : {}),
+    ...(SYSTEM.test(labels[KUBE.namespace] ?? '') || HELPER_LABEL in labels ? { system: true } : {}),
     ...(isPrivileged(specOf(container), sandboxes.map(specOf)) ? { privileged: true } : {}),
   }
 }

@@ -3,7 +3,7 @@
 /** `<type> <number>`, `repeated <type> <number>` or `labels <number>`, which is a map of strings. */
 type Fields = Readonly<Record<string, string>>
 
-function message(fields: Fields) {
+export function message(fields: Fields) {
   return { fields: Object.fromEntries(Object.entries(fields).map(([name, text]) => [name, field(text)])) }
 }
 
@@ -14,9 +14,9 @@ function field(text: string) {
 }
 
 type Method = { readonly requestType: string; readonly responseType: string; readonly responseStream?: true }
-const service = (methods: Readonly<Record<string, Method>>) => ({ methods })
-const unary = (requestType: string, responseType: string): Method => ({ requestType, responseType })
-const inside = (name: string, nested: object) => ({ [name]: { nested } })
+export const service = (methods: Readonly<Record<string, Method>>) => ({ methods })
+export const unary = (requestType: string, responseType: string): Method => ({ requestType, responseType })
+export const inside = (name: string, nested: object) => ({ [name]: { nested } })
 
 /** Fields and numbers: containerd api v1, services/{tasks,containers,images,content,snapshots,leases,introspection,version,namespaces}/v1 and types; the same in 1.6 and 1.7. */
 export const protocol = {

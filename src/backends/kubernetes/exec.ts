@@ -289,7 +289,7 @@ async function upgradeRefused(
     if (ask.protocols.includes(V4))
       return protocol('The API server speaks neither v4 nor v5 of the exec protocol over websockets.')
     return unsupported(
-      'This API server is older than 1.30 and cannot end a command’s stdin in a container without a shell.',
+      'This server is older than Kubernetes 1.30 and cannot end a command’s stdin in a container without a shell.',
       'Run it without stdin.',
     )
   }
