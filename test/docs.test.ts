@@ -5,8 +5,9 @@ import { dirname, join } from 'node:path'
 import { split } from 'shlex'
 import { describe, expect, it } from 'vitest'
 import { parse, parseAllDocuments, stringify } from 'yaml'
+import { agentSettings } from '../src/agent/settings.ts'
 import { help, readArguments } from '../src/arguments.ts'
-import { parseConfig } from '../src/config.ts'
+import { labels, parseConfig, parseYaml, secretOf } from '../src/config.ts'
 import { parseCommandLine } from '../src/core/command-line.ts'
 import { DroverError } from '../src/core/errors.ts'
 import { helpMessage } from '../src/frontends/slack/answers.ts'
@@ -85,6 +86,9 @@ const granted = under('examples/kubernetes', '.yaml').flatMap((path) =>
 /** Indented, it is more of the page's first backend; else it is a drover.yaml, or a part that stands by itself. */
 function checkYaml({ text }: Piece, first: Piece | undefined, page: string): void {
   if (isForeign(text)) return
+  // The file of an agent is another one.
+  if (/^gateway:/m.test(text))
+    return void parseYaml(text, page, agentSettings({ secret: secretOf(environmentFor(text), 6), labels }))
   const isRole = (value: unknown): value is { rules: readonly Role[] } =>
     JSON.stringify((value as { rules?: unknown })?.rules ?? '').includes('"apiGroups"')
   if (!/^ {4}/.test(text)) {
