@@ -311,6 +311,7 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
     },
     why: (request) => judge(request, house),
     firstTime: (key, ttlMs) => ledger.firstTime(key, ttlMs),
+    ...earlierIn(house),
     work(run) {
       const known = active.get(run)
       if (known) return known.done
@@ -322,7 +323,6 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
       return done
     },
     async drain(ms) {
-    ...earlierIn(house),
       draining = true
       const all = Promise.allSettled([...active.values()].map(({ done }) => done)).then(() => true)
       let timer: ReturnType<typeof setTimeout> | undefined
