@@ -94,6 +94,8 @@ const quiet = () => {}
 const debugLog = (event: object) => console.error(JSON.stringify(event))
 
 async function exec(flags: Flags, line: CommandLine): Promise<number> {
+  // Before anything is opened that would have to be closed.
+  const command = withFile(line.command)
   const delivery = `cli:${crypto.randomUUID()}`
   const id = await runIdFor(delivery)
   const ended = Promise.withResolvers<void>()
@@ -113,7 +115,7 @@ async function exec(flags: Flags, line: CommandLine): Promise<number> {
     id,
     actor: me(),
     trigger: { kind: 'cli', delivery },
-    ...wantedOf({ ...line, command: withFile(line.command) }),
+    ...wantedOf({ ...line, command }),
     place: here,
     receivedAt: Date.now(),
   }
@@ -204,7 +206,7 @@ function planOf({ plans }: Extract<Judgement, { ok: true }>, target: TargetId) {
 
 async function check(flags: Flags): Promise<number> {
   const config = await loadConfig(flags)
-  const [{ createBackends }, { outside }] = await Promise.all([import('./gateway.ts'), loadLocal()])
+  const [{ createBackends }, { outside, agentsElsewhere }] = await Promise.all([import('./gateway.ts'), loadLocal()])
   const lines: CheckLine[] = [
     { ok: true, what: 'configuration', detail: configFile(flags) ?? 'from the command line and environment' },
   ]
@@ -215,9 +217,15 @@ async function check(flags: Flags): Promise<number> {
       detail: 'none: nobody may run anything',
       next: 'Write a rule: drover.example.yaml and docs/policy.md have some to begin with.',
     })
-  for (const backend of createBackends(config, outside)) {
+  for (const backend of createBackends(config, { ...outside, agents: agentsElsewhere })) {
+    if (config.backends[backend.name]?.through !== undefined) continue
     const found = await backend.check(AbortSignal.timeout(30_000))
     lines.push(...found.map((line) => ({ ...line, what: `${backend.name}: ${line.what}` })))
+  }
+  if (Object.keys(config.agents).length > 0) {
+    const { checkAgents } = await import('./agent/check.ts')
+    const { host, port } = config.listen
+    lines.push(...(await checkAgents(config, flags.url ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`)))
   }
   if (config.slack) {
     const { checkSlack, checkSlackWay } = await import('./frontends/slack/check.ts')

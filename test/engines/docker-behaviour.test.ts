@@ -72,6 +72,26 @@ describe('Docker Engine', { timeout: 120_000 }, () => {
     connection.abort()
   })
 
+  test('[gone-is-gone] a chatty command is ended while its reader stands still, told by its own code, and what was lost is counted', async () => {
+    for (const text of [
+      'while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done',
+      "trap '' TERM; while :; do head -c 65536 /dev/zero; done",
+    ]) {
+      const { events, handle } = await begin(backend, web, ['/bin/sh', '-c', text])
+      await new Promise((resolve) => setTimeout(resolve, 1500))
+      expect(await backend.kill(web, handle, soon())).toEqual({ result: 'gone' })
+      let dropped = 0
+      let code: number | undefined
+      for (let next = await events.next(); !next.done; next = await events.next()) {
+        if (next.value.type === 'output') dropped += next.value.dropped ?? 0
+        if (next.value.type === 'exit') code = next.value.code
+      }
+      expect([137, 143]).toContain(code)
+      if (text.startsWith('trap')) expect(dropped).toBeGreaterThan(0)
+    }
+    expect(`${(await sh('echo on')).out}`).toBe('on\n')
+  })
+
   test('a child in the background that keeps the output open does not keep the answer', async () => {
     const own = mark()
     const ran = await sh(`sleep ${own} & echo out; exit 4`)

@@ -132,6 +132,69 @@ describe('a command in a new container', { timeout: 120_000 }, () => {
     await relay.close()
   })
 
+  test('[gone-is-gone] a chatty command is ended while its reader stands still', async () => {
+    const exec = newExec()
+    const text = "trap '' TERM; while :; do head -c 65536 /dev/zero; done"
+    const events = backend.exec(target, { argv: ['/bin/sh', '-c', text] }, exec, soon())[Symbol.asyncIterator]()
+    for (let next = await events.next(); !next.done && next.value.type !== 'output'; ) next = await events.next()
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+    expect(await backend.kill(target, { target: target.id, exec }, soon())).toEqual({ result: 'gone' })
+    const seen: string[] = []
+    for (let next = await events.next(); !next.done; next = await events.next()) seen.push(next.value.type)
+    expect(seen.at(-1)).toBe('exit')
+  })
+
+  describe('mounts', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'drover-mount-'))
+    writeFileSync(join(folder, 'file'), 'of the host\n')
+    const mounts = {
+      src: { source: folder, target: '/src' },
+      out: { source: folder, target: '/out', writable: true as const },
+      etc: { source: '/etc', target: '/host' },
+      gone: { source: join(folder, 'gone'), target: '/gone' },
+      keep: { source: 'drover-test-keep', target: '/keep', writable: true as const },
+    }
+    const mounting = dockerBackend(
+      { name: 'engine', host: `unix://${socketPath}`, newContainers: { ...newContainers, mounts } },
+      outside,
+    )
+    const on = (...names: string[]) => mounting.newContainer!({ image, mounts: names })
+    const shOn = (text: string, ...names: string[]) => runOn(mounting, on(...names), { argv: ['/bin/sh', '-c', text] }, soon())
+    afterAll(() => {
+      rmSync(folder, { recursive: true })
+      docker('volume', 'rm', 'drover-test-keep')
+    })
+
+    test('S45 what is asked for by name is there, and read-only unless the configuration says otherwise', async () => {
+      const text =
+        'cat /src/file; echo x >/src/new || echo src read-only; echo x >/out/new && echo out written; ls /keep /host 2>&1'
+      const ran = await shOn(text, 'src', 'out')
+      expect(`${ran.out}`).toContain('of the host\nsrc read-only\nout written\n')
+      expect(`${ran.out}`).toContain('/keep: No such file or directory')
+      expect(`${ran.out}`).toContain('/host: No such file or directory')
+      expect((await shOn('echo kept >/keep/x', 'keep')).code).toBe(0)
+      expect(`${(await shOn('cat /keep/x', 'keep')).out}`).toBe('kept\n')
+    })
+
+    test('S45 none is there that was not asked for', async () => {
+      expect(`${(await shOn('ls /src /out 2>&1')).out}`).not.toContain('file\n')
+    })
+
+    test('S45 one that there is not is refused, and one that leads into the host is a right of its own', () => {
+      expect(() => on('nope')).toThrow(/There is no mount nope/)
+      expect(() => on('constructor')).toThrow(/There is no mount constructor/)
+      expect(() => backend.newContainer!({ image, mounts: ['src'] })).toThrow(/There is no mount src/)
+      expect([on('src').privileged, on('etc').privileged, on('src', 'etc').privileged]).toEqual([undefined, true, true])
+      expect(on('src', 'src').name).toBe(`new container of ${image} with src`)
+    })
+
+    test('a folder that is not there is no folder made, and its path is not told', async () => {
+      const failure = await failureOf(shOn('true', 'gone'))
+      expect(failure).toMatchObject({ code: 'config', ran: 'no' })
+      expect(JSON.stringify(failure.toFailure())).not.toContain(folder)
+    })
+  })
+
   test('what an ended drover left is removed by the next one when its time has passed, and not before', async () => {
     const leave = (deadline: number) =>
       docker('create', '--label', 'drover.helper=new', '--label', `drover.deadline=${deadline}`, image, 'true')
@@ -163,6 +226,17 @@ describe('a command in a new container', { timeout: 120_000 }, () => {
       const refused = await drover('image=other/busybox:1', '--', 'true')
       expect(refused.code).not.toBe(0)
       expect(refused.said).toContain('No rule allows')
+    })
+
+    test('a file of the person who types is its stdin, and nothing is left behind', async () => {
+      const volumes = docker('volume', 'ls', '-q')
+      writeFileSync(join(folder, 'words'), 'x'.repeat(300_000))
+      const { code, said } = await drover(`image=${image}`, `stdin=@${join(folder, 'words')}`, '--', 'wc', '-c')
+      expect([code, /^300000$/m.test(said)]).toEqual([0, true])
+      expect([made(), docker('volume', 'ls', '-q')]).toEqual(['', volumes])
+      writeFileSync(join(folder, 'words'), 'x'.repeat(1024 * 1024 + 1))
+      const refused = await drover(`image=${image}`, `stdin=@${join(folder, 'words')}`, '--', 'wc', '-c')
+      expect([refused.code, refused.said]).toEqual([2, expect.stringContaining('larger than 1 MiB')])
     })
 
     test('[gone-is-gone] what has timed out is gone', async () => {
