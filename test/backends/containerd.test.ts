@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { filtersOf, targetsOf } from '../../src/backends/containerd/container.ts'
 import { type Container, EngineError } from '../../src/backends/containerd/engine.ts'
-import { lost, notMade, notStarted, refusal } from '../../src/backends/containerd/errors.ts'
+import { lost, notCreated, notMade, notStarted, refusal } from '../../src/backends/containerd/errors.ts'
 import { execIdOf } from '../../src/backends/containerd/exec.ts'
 import { type Arriving, together } from '../../src/backends/containerd/output.ts'
 import { pidInside } from '../../src/backends/containerd/pid.ts'
@@ -33,6 +33,17 @@ test('a socket and one namespace are all it takes', () => {
   })
 })
 
+test('a node’s runtime service takes a socket alone; new containers have bounds from the start', () => {
+  expect(settings.parse({ kind: 'containerd', api: 'cri' })).toMatchObject({ api: 'cri', parallel: 8 })
+  expect(settings.parse({ kind: 'containerd', namespace: 'default', newContainers: {} }).newContainers).toEqual({
+    networks: ['none'],
+    memory: '256m',
+    cpus: 1,
+    processes: 256,
+    snapshotter: 'overlayfs',
+  })
+})
+
 test.each([
   [{ namespace: 'moby' }, 'kind docker'],
   [{}, 'one namespace'],
@@ -42,6 +53,14 @@ test.each([
   [{ namespace: 'x', fifoDirectory: 'fifos' }, 'an absolute path'],
   [{ namespace: 'x', parallel: 0 }, ''],
   [{ namespace: 'x', tls: true }, 'tls'],
+  [{ namespace: 'default', api: 'cri' }, 'not with api: cri'],
+  [{ api: 'cri', fifoDirectory: '/tmp' }, 'no named pipes'],
+  [{ api: 'cri', newContainers: {} }, 'second backend'],
+  [{ api: 'docker' }, 'cri'],
+  [{ namespace: 'x', newContainers: { networks: ['bridge'] } }, 'none or host'],
+  [{ namespace: 'x', newContainers: { snapshotter: 'a,b' } }, 'snapshotter'],
+  [{ namespace: 'x', newContainers: { mounts: { src: { source: 'volume', target: '/src' } } } }, 'no volumes'],
+  [{ namespace: 'x', newContainers: { pull: 'missing' } }, 'pull'],
 ])('S31 settings %o are refused', (wrong, words) => {
   const result = settings.safeParse({ kind: 'containerd', ...wrong })
   expect(result.success).toBe(false)
@@ -268,6 +287,28 @@ test.each([
   const error = started(message)
   expect(error).toMatchObject({ code, ran: 'no' })
   expect((error as BackendError).message).toContain(words)
+})
+
+test.each([
+  ['exec: "x": executable file not found in $PATH: unknown', 'command_not_found', 'There is no x in the container.'],
+  ['exec: "/x": permission denied: unknown', 'command_not_found', 'permission denied'],
+  ['error during container init: mkdir /srv: not a directory: unknown', 'command_not_found', 'The directory /srv'],
+  [
+    'error mounting "/nowhere" to rootfs at "/src": stat /nowhere: no such file or directory: unknown',
+    'backend_unavailable',
+    '/nowhere',
+  ],
+  ['container init was OOM-killed (memory limit too low?): unknown', 'backend_unavailable', 'OOM-killed'],
+])('a new container whose making ends with %s has not run', (message, code, words) => {
+  const said = `failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: ${message}`
+  const error = notCreated(new EngineError('UNKNOWN', said), { argv: ['x'], dir: '/srv' })
+  expect(error).toMatchObject({ code, ran: 'no' })
+  expect((error as BackendError).message).toContain(words)
+  // Whatever kept it from being made: its first process was never told to begin.
+  for (const lost of ['UNAVAILABLE', 'DEADLINE_EXCEEDED'] as const)
+    expect(notCreated(new EngineError(lost, 'Connection dropped'), { argv: ['x'] })).toMatchObject({ ran: 'no' })
+  const bug = new TypeError('a bug')
+  expect(notCreated(bug, { argv: ['x'] })).toBe(bug)
 })
 
 test.each([

@@ -80,6 +80,8 @@ export function criBackend(
       try {
         const isGone = async (until: AbortSignal) => !(await cri.isRunning(target.native, until))
         return await killBy(connection, isGone, { target, handle, signal })
+      } catch (error) {
+        throw refusal(error, { address, about: `the container ${target.name}` })
       } finally {
         leave()
       }
@@ -119,12 +121,12 @@ function notPrepared(error: unknown, name: string, address: string): unknown {
 
 /** What goes over the wire is not encrypted, and who has the address runs the command. */
 function onLoopback(url: string): string {
-  const { protocol, hostname } = new URL(url)
-  if (protocol === 'http:' && (/^127(\.\d+){3}$/.test(hostname) || hostname === '[::1]' || hostname === 'localhost')) return url
+  const { protocol, hostname, origin } = URL.canParse(url) ? new URL(url) : { protocol: '', hostname: '', origin: 'no address' }
+  if (protocol === 'http:' && (/^127(\.\d+){3}$/.test(hostname) || hostname === '[::1]')) return url
   throw new BackendError(
     {
       code: 'unsupported',
-      message: `The node’s runtime hands commands on at ${protocol}//${hostname}, and drover takes them only unencrypted on its loopback.`,
+      message: `The node’s runtime hands commands on at ${origin}, and drover takes them only unencrypted on its loopback.`,
       next: 'Set stream_server_address = "127.0.0.1" and enable_tls_streaming = false in the CRI part of containerd’s config.toml.',
     },
     { ran: 'no' },
