@@ -255,6 +255,7 @@ export function decide(policy: Policy, question: Question, targets: readonly Tar
       const failure = {
         ...decision.failure,
         message: `${decision.failure.message} Refused: ${names(refused)}; the other ${targets.length - count} of ${targets.length} would be allowed. Nothing ran.`,
+        next: `Narrow the selector to leave ${count === 1 ? 'it' : 'them'} out. ${decision.failure.next ?? ''}`.trimEnd(),
       }
       return { ...decision, failure }
     }

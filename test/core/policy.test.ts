@@ -198,7 +198,10 @@ describe('deciding', () => {
     const decision = decide(policy(rule), asks(), [web, target('db-1'), { ...web, name: 'web-2' }])
     expect(decision).toMatchObject({
       effect: 'deny',
-      failure: { message: expect.stringMatching(/db-1.*the other 2 of 3 would be allowed\. Nothing ran/) },
+      failure: {
+        message: expect.stringMatching(/db-1.*the other 2 of 3 would be allowed\. Nothing ran/),
+        next: expect.stringMatching(/^Narrow the selector to leave it out\. Ask someone/),
+      },
     })
   })
 

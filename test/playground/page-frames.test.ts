@@ -1,5 +1,6 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
+import type { Failure } from '../../src/core/errors.ts'
 import type { TargetId } from '../../src/core/model.ts'
 import { channelReader } from '../../src/playground/page/channels.ts'
 import { deliveryLine, ledgerLine, trafficLine } from '../../src/playground/page/entries.ts'
@@ -103,6 +104,16 @@ test('a plan is told with what changes and what is sent', () => {
   expect(line.title).toBe('planned: kube/store:api')
   expect(line.parts).toContainEqual({ name: 'before and after', text: 'image main  a:1 → a:2' })
   expect(line.parts).toContainEqual({ name: 'what is sent', text: 'PATCH /x' })
+})
+
+test('what could not be found is not called denied by a rule', () => {
+  const decided = (failure: Failure, rule?: string) => {
+    const decision = { effect: 'deny', failure, ...(rule === undefined ? {} : { rule }) } as const
+    return ledgerLine({ seq: 2, at: 1, hash: 'b'.repeat(64), event: { type: 'decided', decision, policy: 'p' } }, '').title
+  }
+  expect(decided({ code: 'no_targets', message: 'No running container matches.' })).toBe('refused: no_targets')
+  expect(decided({ code: 'denied', message: 'No.' })).toBe('denied: no rule allows it')
+  expect(decided({ code: 'denied', message: 'No.' }, 'reminder')).toBe('denied by the rule “reminder”')
 })
 
 /** What the browser runs, as it is. */

@@ -1,6 +1,6 @@
 /** What went over the wires as lines of the protocol view: named, decoded, and with secrets cut short. */
 
-import type { StoredEvent } from '../../core/model.ts'
+import type { Decision, StoredEvent } from '../../core/model.ts'
 import type { Traffic } from '../rancher/peer.ts'
 import type { Delivery, PeerCall } from '../slack/peer.ts'
 import { type FrameReader, type Part, shortened } from './frames.ts'
@@ -186,6 +186,12 @@ function listed(data: readonly unknown[]): string {
   return shortened(`${data.length} found\n${names.join('\n')}`, 2000)
 }
 
+/** Only a rule, or none, denies; what could not be found or asked is refused. */
+function refusedBy({ rule, failure: { code } }: Extract<Decision, { effect: 'deny' }>): string {
+  if (code !== 'denied') return `refused: ${code}`
+  return rule === undefined ? 'denied: no rule allows it' : `denied by the rule “${rule}”`
+}
+
 // ---- the ledger ------------------------------------------------------------------------------
 
 export function ledgerLine({ seq, at, hash, event }: StoredEvent, before: string | undefined): Line {
@@ -234,8 +240,8 @@ export function ledgerLine({ seq, at, hash, event }: StoredEvent, before: string
       const text =
         decision.effect === 'allow'
           ? `allowed by the rule “${decision.rule}”\nlimits ${JSON.stringify(decision.limits)}`
-          : `denied${decision.rule === undefined ? ': no rule allows it' : ` by the rule “${decision.rule}”`}\n${decision.failure.message}`
-      const title = decision.effect === 'allow' ? `allowed by the rule “${decision.rule}”` : `denied: ${decision.failure.code}`
+          : `${refusedBy(decision)}\n${decision.failure.message}`
+      const title = decision.effect === 'allow' ? `allowed by the rule “${decision.rule}”` : refusedBy(decision)
       return line(
         title,
         [

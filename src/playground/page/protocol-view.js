@@ -80,7 +80,7 @@ function add(entry) {
 }
 
 const offset = (ms) => (ms < 10_000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`)
-const opensItself = /^(Slack sends|read:|allowed|denied)/
+const opensItself = /^(Slack sends|read:|allowed|denied|refused)/
 
 const isShort = (text) => text.length <= 90 && !text.trimEnd().includes('\n')
 
