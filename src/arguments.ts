@@ -22,6 +22,7 @@ Commands
   verify            recompute every hash of the ledger
   trust <url>       keep the private CA of a Rancher 2 server in a file, after its certificate was proved by it
   serve             the gateway: Slack, webhooks, health, from drover.yaml
+  agent             beside an engine that the gateway cannot reach: connects the two (drover agent --help)
   playground        a pretend workplace in the browser, with a Slack, a Rancher and a Kubernetes of its own
 
 Words

@@ -1,22 +1,29 @@
 /** The Deno door: the same process as on Node, served by Deno. Run with `deno run -A src/deno.ts`. */
 
 import process from 'node:process'
+import { entranceOf } from './agent/hub.ts'
 import { drainMs, exitWith, jsonLog, readConfig, startLocal, stopOnSignal } from './local.ts'
+import { takeAgent } from './runtime/agent-deno.ts'
 
 declare const Deno: {
   serve(
     options: { hostname: string; port: number; onListen(address: { port: number }): void },
     handler: (request: Request) => Response | Promise<Response>,
   ): { shutdown(): Promise<void> }
+  upgradeWebSocket: Parameters<typeof takeAgent>[2]
 }
 
 export async function main(path = process.env.DROVER_CONFIG ?? 'drover.yaml'): Promise<void> {
   const config = readConfig(path, process.env)
-  const local = await startLocal(config)
+  const local = await startLocal(config, { listens: true })
   const { host: hostname, port } = config.listen
   const onListen = (address: { port: number }) =>
     jsonLog({ level: 'info', event: 'listening', url: `http://${hostname}:${address.port}` })
-  const server = Deno.serve({ hostname, port, onListen }, (request) => local.app.fetch(request))
+  const entrance = entranceOf(local.agents)
+  const server = Deno.serve(
+    { hostname, port, onListen },
+    (request) => takeAgent(request, entrance, Deno.upgradeWebSocket) ?? local.app.fetch(request),
+  )
   stopOnSignal(async () => {
     const drained = await local.stop(drainMs)
     await server.shutdown()

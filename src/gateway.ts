@@ -395,6 +395,13 @@ export function createApp(config: Config, gateway: Gateway, services: AppService
     app.route('/', slackRoutes(options, gateway, slackServices(config, services)))
   }
   app.route('/', hookRoutes(hooksOf(config), gateway, { now }))
+  app.get('/agents/state', async (context) => {
+    const name = context.req.query('agent') ?? ''
+    const entry = Object.hasOwn(config.agents, name) ? config.agents[name] : undefined
+    // Only who holds drover.yaml, or the agent itself, knows its key.
+    if (!entry || !services.agent || context.req.header('x-drover-agent-key') !== entry.key) return context.notFound()
+    return context.json(await services.agent(name))
+  })
   app.onError((error, context) => {
     const failure = failureOf(error, (reference, bug) =>
       services.log({ level: 'error', event: 'bug', reference, error: bug instanceof Error ? bug.stack : String(bug) }),
@@ -404,7 +411,13 @@ export function createApp(config: Config, gateway: Gateway, services: AppService
   return app
 }
 
-export type AppServices = { log: Log; keepAlive(promise: Promise<unknown>): void; now?(): number }
+export type AppServices = {
+  log: Log
+  keepAlive(promise: Promise<unknown>): void
+  /** How an agent stands. */
+  agent?: (name: string) => Promise<object>
+  now?(): number
+}
 
 /** Slack over connections that drover opens, when drover.yaml has an app token. Begins to connect at once. */
 export function createSlackSocket(

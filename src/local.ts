@@ -9,7 +9,7 @@ import { swarm } from './backends/swarm/backend.ts'
 import type { Transport } from './backends/transport.ts'
 import { type Config, type Environment, parseConfig } from './config.ts'
 import { BackendError, DroverError } from './core/errors.ts'
-import type { Reporter } from './core/ports.ts'
+import type { CheckLine, Reporter } from './core/ports.ts'
 import type { Learn } from './core/redact.ts'
 import { startSweeping } from './core/sweep.ts'
 import type { SlackSocket } from './frontends/slack/socket.ts'
@@ -146,10 +146,18 @@ export async function startLocal(
       pending.add(kept)
     },
   }
+  /** Of the backends behind an agent that is there: what they say goes through its list as everything does. */
+  const checksThrough = async (agent: string): Promise<readonly CheckLine[]> => {
+    if (!agents.state(agent).connected) return []
+    const behind = house.backends.filter(({ name }) => config.backends[name]?.through === agent)
+    const found = await Promise.all(behind.map((backend) => backend.check(AbortSignal.timeout(30_000))))
+    return found.flat()
+  }
   let socket: SlackSocket | undefined
   let sweeping: ReturnType<typeof startSweeping> | undefined
   const app = createApp(config, gateway, {
     ...services,
+    agent: async (name) => ({ ...agents.state(name), checks: await checksThrough(name) }),
     ready: async () =>
       !gateway.draining &&
       (socket === undefined || socket.open() > 0) &&

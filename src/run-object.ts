@@ -1,6 +1,7 @@
 /** The Durable Object that owns a run; one of them, the hub, keeps the history and the memory of deliveries. */
 
 import { DurableObject } from 'cloudflare:workers'
+import { type AgentStub, throughObject } from './agent/through-object.ts'
 import { type Config, parseConfig } from './config.ts'
 import { DroverError, failureOf } from './core/errors.ts'
 import type { Actor, RunId, StoredEvent } from './core/model.ts'
@@ -21,7 +22,8 @@ export const HUB = 'hub'
  * `DROVER_CONFIG` is the text of drover.yaml, and goes on in `DROVER_CONFIG_2`, `DROVER_CONFIG_3`… (Cloudflare holds a variable to
  * 5 KB); each secret that it names is a variable of its own.
  */
-export type Env = Readonly<Record<string, unknown>> & { readonly RUNS: RunNamespace }
+export type Env = Readonly<Record<string, unknown>> & { readonly RUNS: RunNamespace; readonly AGENTS?: AgentNamespace }
+type AgentNamespace = { idFromName(name: string): unknown; get(id: unknown): AgentStub }
 export type RunNamespace = { idFromName(name: string): unknown; get(id: unknown): RunStub }
 export type RunStub = {
   call(method: Asked, args: readonly unknown[]): Promise<Answer>
@@ -44,6 +46,13 @@ export async function ask(env: Env, name: string, method: Asked, args: readonly 
   const answer: Answer = await env.RUNS.get(env.RUNS.idFromName(name)).call(method, args)
   if (!answer.ok) throw new DroverError(answer.failure)
   return answer.value as never
+}
+
+/** The object that holds an agent's connection. */
+export function agentStub({ AGENTS }: Env, name: string) {
+  if (AGENTS) return AGENTS.get(AGENTS.idFromName(name))
+  const next = 'Deploy again with the wrangler.toml that comes with drover.'
+  throw new DroverError({ code: 'config', message: 'This Worker was deployed without its binding AGENTS.', next })
 }
 
 export const workerLog: Log = (event) => console.log(JSON.stringify(event))
@@ -125,7 +134,13 @@ export class RunObject extends DurableObject<Env> {
         (await hub(this.env).enter(run, actor, most)) ? { leave() {} } : { failure: tooManyRuns(most) },
     }
     const ways = { earlier, turns, log: workerLog, runMs: mostRunMs }
-    const house = await createHouse(config, { transport: workerTransport, ledger, wake, ...ways })
+    const house = await createHouse(config, {
+      transport: workerTransport,
+      agents: (name) => throughObject(name, () => agentStub(this.env, name)),
+      ledger,
+      wake,
+      ...ways,
+    })
     const sweep = () =>
       sweepAll(house.backends, (backend, error) => {
         if (error !== undefined) warn(`what was left on ${backend} cannot be removed`, error)

@@ -1,12 +1,14 @@
 /** The Workers door: requests come in here; every run, and the memory of deliveries, lives in a Durable Object. */
 
+import { CONNECT_PATH } from './agent/handshake.ts'
 import { DroverError } from './core/errors.ts'
 import type { RunId } from './core/model.ts'
 import type { Gateway } from './core/ports.ts'
 import { isRunId } from './core/run-id.ts'
 import { createApp, maskedLog } from './gateway.ts'
-import { ask, configOf, type Env, HUB, hub, workerLog } from './run-object.ts'
+import { agentStub, ask, configOf, type Env, HUB, hub, workerLog } from './run-object.ts'
 
+export { AgentObject } from './agent-object.ts'
 export { RunObject } from './run-object.ts'
 
 /** Calls travel to the object that owns what they are about: a run, or the hub. */
@@ -36,8 +38,17 @@ export default {
   async fetch(request: Request, env: Env, context: { waitUntil(promise: Promise<unknown>): void }): Promise<Response> {
     try {
       const config = configOf(env)
+      const url = new URL(request.url)
+      if (url.pathname === CONNECT_PATH) {
+        // An object springs into being under any name.
+        const agent = url.searchParams.get('agent') ?? ''
+        if (!Object.hasOwn(config.agents, agent)) return new Response(null, { status: 403 })
+        if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') return new Response(null, { status: 426 })
+        return await agentStub(env, agent).fetch(request)
+      }
       const app = createApp(config, remoteGateway(env), {
         log: maskedLog(config, workerLog),
+        agent: async (name) => await (await agentStub(env, name).fetch('https://agent/state')).json(),
         keepAlive: (promise) => context.waitUntil(promise),
         ready: () =>
           remoteGateway(env)

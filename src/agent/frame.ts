@@ -7,6 +7,9 @@ export const VERSION = 1
 export const FRAME_TYPES = ['open', 'head', 'data', 'end', 'reset', 'credit'] as const
 export type FrameType = (typeof FRAME_TYPES)[number]
 
+/** Never shared memory: every runtime's websocket takes it. */
+export type Bytes = Uint8Array<ArrayBuffer>
+
 export type Frame = {
   readonly type: FrameType
   readonly id: number
@@ -47,7 +50,7 @@ export function encodeFrame(
   id: number,
   payload: Uint8Array = new Uint8Array(),
   flags: { readonly more?: boolean; readonly text?: boolean } = {},
-): Uint8Array {
+): Bytes {
   if (payload.byteLength > MOST[type]) throw new RangeError(`${type} of ${payload.byteLength} bytes`)
   const bytes = new Uint8Array(HEADER_BYTES + payload.byteLength)
   bytes[0] = FRAME_TYPES.indexOf(type)
@@ -74,7 +77,7 @@ export function decodeFrame(bytes: Uint8Array): Frame | undefined {
 }
 
 /** The same frame on another link, where the stream has another number. */
-export function renumbered(bytes: Uint8Array, id: number): Uint8Array {
+export function renumbered(bytes: Uint8Array, id: number): Bytes {
   const copy = bytes.slice()
   new DataView(copy.buffer).setUint32(2, id)
   return copy

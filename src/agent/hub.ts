@@ -1,8 +1,6 @@
 /** The agents that are connected to this gateway: who is let in, what their links carry, and how each of them stands. */
 
 import type { Socket, Transport } from '../backends/transport.ts'
-import { BackendError } from '../core/errors.ts'
-import type { Instant } from '../core/model.ts'
 import { MOST_TO_GATEWAY } from './frame.ts'
 import {
   CONNECT_PATH,
@@ -19,22 +17,11 @@ import {
   SILENT,
 } from './handshake.ts'
 import { createSession, type Session } from './session.ts'
-import { throughAgent } from './through.ts'
+import { type AgentState, notConnected, throughAgent } from './through.ts'
 
 /** As it stands under `agents:` in drover.yaml. */
 export type AgentEntry = { readonly key: string; readonly host?: string | undefined }
 export type AgentEntries = Readonly<Record<string, AgentEntry>>
-
-export type AgentState = {
-  readonly name: string
-  readonly connected: boolean
-  /** Connected or lost since then; absent where it never was. */
-  readonly since?: Instant
-  /** What it says of itself. */
-  readonly says?: string
-  /** Why it is not there, or why one was refused. */
-  readonly why?: string
-}
 
 export type HubOptions = {
   readonly log: (event: Readonly<Record<string, unknown>>) => void
@@ -173,18 +160,6 @@ export function createHub(entries: AgentEntries, options: HubOptions): Hub {
 }
 
 type Messages = AsyncIterator<Awaited<ReturnType<ReturnType<Socket['messages'][typeof Symbol.asyncIterator]>['next']>>['value']>
-
-export function notConnected({ name, since, why }: AgentState): BackendError {
-  const when = since === undefined ? 'and has not been since this gateway started' : `since ${new Date(since).toISOString()}`
-  return new BackendError(
-    {
-      code: 'backend_unavailable',
-      message: `The agent ${name} is not connected ${when}${why ? ` (${why})` : ''}.`,
-      next: 'Start it beside its engine with: drover agent --config agent.yaml. Its own output says why it cannot connect.',
-    },
-    { ran: 'no' },
-  )
-}
 
 /** What a door has to know to let agents in. */
 export const entranceOf = (hub: Hub) => ({

@@ -2,6 +2,7 @@
 
 import type { TransportError } from '../backends/transport.ts'
 import {
+  type Bytes,
   costOf,
   creditOf,
   creditPayload,
@@ -17,7 +18,7 @@ import {
 
 /** The connection below: it sends whole messages in order, and tells the session what came and when it ended. */
 export type Wire = {
-  send(message: Uint8Array): void
+  send(message: Bytes): void
   /** Resolves when little enough is waiting to be sent; absent where the runtime cannot tell. */
   drained?(): Promise<void>
   close(code: number, reason: string): void

@@ -56,6 +56,8 @@ export function agentSettings(context: AgentContext) {
     })
     .superRefine(({ gateway, plaintext, engine, allow }, issues) => {
       const say = (path: readonly string[], message: string) => issues.addIssue({ code: 'custom', path: [...path], message })
+      // Said already.
+      if (!URL.canParse(gateway)) return
       const url = new URL(gateway)
       if (url.pathname !== '/' || url.search !== '' || url.username !== '') say(['gateway'], 'an address alone, without a path')
       if (url.protocol === 'http:' && !isLoopback(url.hostname) && !plaintext)

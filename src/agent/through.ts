@@ -13,6 +13,7 @@ import type {
 } from '../backends/transport.ts'
 import { TransportError, UpgradeRefused } from '../backends/transport.ts'
 import { BackendError } from '../core/errors.ts'
+import type { Instant } from '../core/model.ts'
 import {
   CLOSE_GRACE_MS,
   DEFAULT_MAX_BODY_BYTES,
@@ -26,6 +27,17 @@ import {
 import { joined } from './frame.ts'
 import { readHead } from './messages.ts'
 import { type Session, type Stream, StreamReset } from './session.ts'
+
+export type AgentState = {
+  readonly name: string
+  readonly connected: boolean
+  /** Connected or lost since then; absent where it never was. */
+  readonly since?: Instant
+  /** What it says of itself. */
+  readonly says?: string
+  /** Why it is not there, or why one was refused. */
+  readonly why?: string
+}
 
 /** Finds the link of this moment; throws BackendError where there is none. */
 export type Connect = (signal: AbortSignal) => Promise<Session>
@@ -249,3 +261,15 @@ function endOf(last: unknown): SocketEnd {
 }
 
 const wordsOf = (error: unknown): string => (error instanceof Error ? error.message.slice(0, 200) : 'the connection failed')
+
+export function notConnected({ name, since, why }: AgentState): BackendError {
+  const when = since === undefined ? 'and has not been since this gateway started' : `since ${new Date(since).toISOString()}`
+  return new BackendError(
+    {
+      code: 'backend_unavailable',
+      message: `The agent ${name} is not connected ${when}${why ? ` (${why})` : ''}.`,
+      next: 'Start it beside its engine with: drover agent --config agent.yaml. Its own output says why it cannot connect.',
+    },
+    { ran: 'no' },
+  )
+}

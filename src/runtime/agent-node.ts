@@ -3,16 +3,8 @@
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
-import type { Socket } from '../backends/transport.ts'
+import type { Entrance } from './agent-deno.ts'
 import { wrap } from './transport-node.ts'
-
-export type Entrance = {
-  readonly path: string
-  /** Frames of an agent are never larger. */
-  readonly maxMessageBytes: number
-  readonly isKnown: (agent: string) => boolean
-  readonly accept: (agent: string, socket: Socket, host: string) => Promise<void>
-}
 
 /** What may wait unread on one link: frames are taken as they come. */
 const MOST_WAITING_BYTES = 8 * 1024 * 1024
