@@ -1,5 +1,6 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
+import { createServer as createHttpsServer } from 'node:https'
 import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,12 +12,13 @@ import type { KubernetesSettings } from '../../src/backends/kubernetes/settings.
 import type { Machine } from '../../src/backends/machine.ts'
 import type { Reach } from '../../src/backends/transport.ts'
 import { parseConfig } from '../../src/config.ts'
-import { DroverError } from '../../src/core/errors.ts'
+import { type BackendError, DroverError } from '../../src/core/errors.ts'
 import type { ExecEvent } from '../../src/core/model.ts'
 import { Secret } from '../../src/core/secret.ts'
 import { tokenFor } from '../../src/playground/kubernetes/access.ts'
 import type { KubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
+import { transportError } from '../../src/runtime/socket.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
 import { failureOf, newExec } from '../contract/backend.ts'
@@ -176,6 +178,30 @@ users:
       '/no/such/config',
     )
     expect(() => backendWith({ kubeconfig: '/a/config:/b/config' })).toThrow(/several files/)
+  })
+
+  test('S31 a certificate for another name, or one that has expired, is told as what it is, and no other CA is asked for', async () => {
+    const { key, cert, ca } = privateCa('Cluster CA', { host: 'DNS:kube.internal' })
+    const list = { kind: 'PodList', apiVersion: 'v1', metadata: {}, items: [] }
+    const server = createHttpsServer({ key, cert }, (_, response) => response.end(JSON.stringify(list)))
+    const { port } = await listening(server)
+    const told = async (cluster: object) => {
+      const parts = { cluster: { 'certificate-authority-data': btoa(ca), ...cluster }, user: { token: 'x' } }
+      const backend = backendWith({ kubeconfig: kubeconfig({ url: `https://127.0.0.1:${port}` }, parts) })
+      return backend.list({}, soon()).then(
+        () => 'listed',
+        (error: BackendError) => `${error.message} ${error.next}`,
+      )
+    }
+    const other = await told({})
+    expect(other).toContain('the TLS certificate is for another name (ERR_TLS_CERT_ALTNAME_INVALID)')
+    expect(other).toContain('tls-server-name')
+    expect(other).not.toMatch(/private CA|NODE_EXTRA_CA_CERTS/)
+    expect(await told({ 'tls-server-name': 'kube.internal' })).toBe('listed')
+    const late = transportError(new URL('https://kube'), Object.assign(new Error('x'), { code: 'CERT_HAS_EXPIRED' }), soon())
+    expect(late).toMatchObject({ reason: 'tls', certificate: 'expired', message: expect.stringContaining('is expired') })
+    const foreign = await told({ 'certificate-authority-data': btoa(privateCa('Another CA').ca) })
+    expect(foreign).toMatch(/private CA has signed/)
   })
 
   test('a client certificate that is PEM only on the outside is told', async () => {

@@ -304,7 +304,7 @@ export function unreachable(
         code: error.reason === 'too_large' ? 'backend_protocol' : 'backend_unavailable',
         message: `Kubernetes cannot be reached: ${error.message}.`,
         next:
-          nextStep[error.reason] ??
+          (error.certificate ? certificateStep[error.certificate] : nextStep[error.reason]) ??
           'Check the address and the network between drover and the API server; `drover check` tells more.',
       }
   return new BackendError(failure, { ran: about.ran, cause: error })
@@ -314,6 +314,12 @@ const nextStep: Partial<Record<TransportError['reason'], string>> = {
   dns: 'Check the server’s name, and that the machine drover runs on can resolve it.',
   refused: 'Check the port, and that the API server runs and listens there.',
   tls: 'If a private CA has signed the server’s certificate, name it: `ca:` of this backend, or certificate-authority in the kubeconfig.',
+}
+
+const certificateStep: Readonly<Record<NonNullable<TransportError['certificate']>, string>> = {
+  'for another name':
+    'Name the server as its certificate does: in the address, or with tls-server-name in the kubeconfig. Another CA would not help.',
+  expired: 'Renew the API server’s certificate (kubeadm certs renew apiserver); compare the clocks of both machines.',
 }
 
 export function protocol(message: string, ran: 'no' | 'maybe' = 'no', cause?: unknown): BackendError {

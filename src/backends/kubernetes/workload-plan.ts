@@ -2,7 +2,7 @@
 
 import { BackendError } from '../../core/errors.ts'
 import type { Plan, Rollout, Target } from '../../core/model.ts'
-import { containerRefused, type Fact, refused, refuseStronger, sealOf } from '../wire/rollout.ts'
+import { containerRefused, type Fact, noFinish, noScale, pausing, refused, refuseStronger, sealOf } from '../wire/rollout.ts'
 import type { Api } from './api.ts'
 import { type Revision, revisionsOf, STRATEGIC } from './revisions.ts'
 import {
@@ -59,21 +59,11 @@ export async function draft(api: Api, target: Target, rollout: Rollout, now: str
     }
     case 'pause':
     case 'resume': {
-      const paused = rollout.verb === 'pause'
-      if (kind !== 'deployment')
-        throw refused('unsupported', `Only a Deployment can be paused; ${target.name} is none.`, 'Use image, undo or scale.')
-      if (paused === isPaused)
-        throw refused(
-          'unsupported',
-          `${target.name} is ${paused ? 'paused already' : 'not paused'}.`,
-          'rollout status shows how it stands.',
-        )
-      const facts = [{ name: 'paused', before: String(isPaused), after: String(paused) }]
-      return { ...of, facts, patch: merge({ spec: { paused } }) }
+      const facts = [pausing(target, rollout.verb, { kind, isPaused })]
+      return { ...of, facts, patch: merge({ spec: { paused: !isPaused } }) }
     }
     case 'scale': {
-      if (kind === 'daemonset')
-        throw refused('unsupported', `${target.name} runs once on every node; it has no scale.`, 'Label or taint nodes.')
+      if (kind === 'daemonset') throw noScale(target)
       const facts = [{ name: 'replicas', before: String(wantedOf(kind, workload)), after: String(rollout.replicas) }]
       return { ...of, facts, patch: merge({ spec: { replicas: rollout.replicas } }) }
     }
@@ -94,11 +84,7 @@ export async function draft(api: Api, target: Target, rollout: Rollout, now: str
       return { ...of, facts: standing(kind, workload, current), ...(previous ? { undo: undoOf(previous) } : {}) }
     }
     case 'finish':
-      throw refused(
-        'unsupported',
-        'Kubernetes has no upgrades to finish: a rollout ends by itself.',
-        'rollout status shows how it stands.',
-      )
+      throw noFinish()
     default:
       return rollout satisfies never
   }

@@ -4,7 +4,7 @@ import { BackendError } from '../../core/errors.ts'
 import type { ExecHandle, Selector, Target, Traits } from '../../core/model.ts'
 import type { Backend, KillResult } from '../../core/ports.ts'
 import type { Transport } from '../transport.ts'
-import { KILL_WORDS_BYTES, killCommand, killResult } from '../wire/kill.ts'
+import { killThroughExec } from '../wire/kill.ts'
 import type { Pace } from '../wire/rollout.ts'
 import { type Api, errorCode, parsed, rancherApi } from './api.ts'
 import { check } from './check.ts'
@@ -94,24 +94,12 @@ async function refuseUnnamedEnvironment(api: Api, path: string, signal: AbortSig
   )
 }
 
-async function kill(connection: Connection, target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult> {
-  const decoder = new TextDecoder()
-  const exec = crypto.randomUUID().replaceAll('-', '')
-  let said = ''
-  try {
-    for await (const event of execute(connection, { target, command: killCommand(handle.exec, handle.pid), exec, signal })) {
-      if (event.type === 'output' && event.stream === 'stdout')
-        said = (said + decoder.decode(event.data, { stream: true })).slice(0, KILL_WORDS_BYTES)
-    }
-  } catch (error) {
-    if (!(error instanceof BackendError)) throw error
-    // No shell to look with, so there is no proof.
-    if (error.code === 'command_not_found') return killResult('', handle)
-    if ((error.code === 'backend_not_found' || error.code === 'not_running') && (await isDead(connection.api, target, signal)))
-      return { result: 'gone' }
-    throw error
-  }
-  return killResult(said, handle)
+function kill(connection: Connection, target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult> {
+  return killThroughExec({
+    handle,
+    run: (command, exec) => execute(connection, { target, command, exec, signal }),
+    isDead: () => isDead(connection.api, target, signal),
+  })
 }
 
 /** With its container every process of it ends; one that is only stopping may still hold them. */

@@ -179,6 +179,15 @@ export function redirected(location: string | null): BackendError {
 export function unreachable(error: TransportError, origin: string, isLate = false): BackendError {
   if (isLate || error.reason === 'aborted')
     return no('timeout', `Rancher did not answer in time (${error.message}).`, 'Look whether the server is overloaded.', error)
+  if (error.certificate !== undefined)
+    return no(
+      'backend_unavailable',
+      `Rancher’s TLS certificate is ${error.certificate}: ${tlsWords(error)}.`,
+      error.certificate === 'expired'
+        ? 'Renew it; compare the clocks of both machines.'
+        : 'Name the server in url: as its certificate does. Another CA would not help.',
+      error,
+    )
   if (error.reason === 'tls')
     return no('backend_unavailable', `Rancher’s certificate is not trusted: ${tlsWords(error)}.`, trustHint(origin), error)
   return no(

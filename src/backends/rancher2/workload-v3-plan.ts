@@ -5,7 +5,7 @@ import { BackendError } from '../../core/errors.ts'
 import type { Plan, Rollout, Target } from '../../core/model.ts'
 import type { Api } from '../kubernetes/api.ts'
 import { containerFor, refusePaused } from '../kubernetes/workload-plan.ts'
-import { type Fact, type Pace, refused, refuseStronger, sealOf } from '../wire/rollout.ts'
+import { type Fact, noFinish, noScale, type Pace, pausing, refused, refuseStronger, sealOf } from '../wire/rollout.ts'
 import type { RancherApi } from './api.ts'
 import { no, refusal } from './errors.ts'
 import { CHANGEABLE, type Container, contentOf, imagesOf, isStrong, REVISION, standingV3, WorkloadV3 } from './workload-v3.ts'
@@ -83,21 +83,11 @@ export async function draft(options: V3Options, target: Target, rollout: Rollout
     }
     case 'pause':
     case 'resume': {
-      const paused = rollout.verb === 'pause'
-      if (kind !== 'deployment')
-        throw refused('unsupported', `Only a Deployment can be paused; ${target.name} is none.`, 'Use image, undo or scale.')
-      if (paused === isPaused)
-        throw refused(
-          'unsupported',
-          `${target.name} is ${paused ? 'paused already' : 'not paused'}.`,
-          'rollout status shows how it stands.',
-        )
-      const facts = [{ name: 'paused', before: String(isPaused), after: String(paused) }]
+      const facts = [pausing(target, rollout.verb, { kind, isPaused })]
       return { workload, facts, change: { method: 'POST', path: `${path}?action=${rollout.verb}` } }
     }
     case 'scale': {
-      if (kind === 'daemonset')
-        throw refused('unsupported', `${target.name} runs once on every node; it has no scale.`, 'Label or taint nodes.')
+      if (kind === 'daemonset') throw noScale(target)
       const facts = [{ name: 'replicas', before: String(workload.scale ?? '?'), after: String(rollout.replicas) }]
       return { workload, facts, change: { method: 'PUT', path, body: { scale: rollout.replicas } } }
     }
@@ -107,11 +97,7 @@ export async function draft(options: V3Options, target: Target, rollout: Rollout
     case 'status':
       return { workload, facts: standingV3(workload), ...(await undoTo(options, target, signal, true)) }
     case 'finish':
-      throw refused(
-        'unsupported',
-        'Kubernetes has no upgrades to finish: a rollout ends by itself.',
-        'rollout status shows how it stands.',
-      )
+      throw noFinish()
     default:
       return rollout satisfies never
   }

@@ -1,6 +1,7 @@
 /** Ends, in a container with a shell, all that an execution started there, and proves it: one shell program for every kind of engine. */
 
-import type { Command, ExecHandle } from '../../core/model.ts'
+import { BackendError } from '../../core/errors.ts'
+import type { Command, ExecEvent, ExecHandle } from '../../core/model.ts'
 import type { KillResult } from '../../core/ports.ts'
 
 /*
@@ -76,3 +77,30 @@ export function killResult(said: string, handle: ExecHandle): KillResult {
 
 /** The most that the program's words can be. */
 export const KILL_WORDS_BYTES = 4096
+
+export type Looking = {
+  readonly handle: ExecHandle
+  /** Runs it in the container, under an exec id of its own. */
+  readonly run: (command: Command, exec: string) => AsyncIterable<ExecEvent>
+  /** With its container every process of it ends. */
+  readonly isDead: () => Promise<boolean>
+}
+
+/** The kill where an engine has nothing but its exec to look inside with. */
+export async function killThroughExec({ handle, run, isDead }: Looking): Promise<KillResult> {
+  const decoder = new TextDecoder()
+  let said = ''
+  try {
+    for await (const event of run(killCommand(handle.exec, handle.pid), crypto.randomUUID().replaceAll('-', ''))) {
+      if (event.type === 'output' && event.stream === 'stdout')
+        said = (said + decoder.decode(event.data, { stream: true })).slice(0, KILL_WORDS_BYTES)
+    }
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error
+    // No shell to look with, so there is no proof.
+    if (error.code === 'command_not_found') return killResult('', handle)
+    if ((error.code === 'backend_not_found' || error.code === 'not_running') && (await isDead())) return { result: 'gone' }
+    throw error
+  }
+  return killResult(said, handle)
+}

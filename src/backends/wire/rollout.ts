@@ -42,6 +42,36 @@ export function containerRefused(who: string, wanted: string | undefined, names:
     : refused('usage', `${who} has no container named ${quote(wanted)}. It has: ${list}.`, `For example container=${names[0]}.`)
 }
 
+/** The row for a Deployment that is to be paused or resumed. */
+export function pausing(
+  target: Target,
+  verb: 'pause' | 'resume',
+  now: { readonly kind: string; readonly isPaused: boolean },
+): Fact {
+  const paused = verb === 'pause'
+  if (now.kind !== 'deployment')
+    throw refused('unsupported', `Only a Deployment can be paused; ${target.name} is none.`, 'Use image, undo or scale.')
+  if (paused === now.isPaused)
+    throw refused(
+      'unsupported',
+      `${target.name} is ${paused ? 'paused already' : 'not paused'}.`,
+      'rollout status shows how it stands.',
+    )
+  return { name: 'paused', before: String(now.isPaused), after: String(paused) }
+}
+
+export function noScale(target: Target): BackendError {
+  return refused('unsupported', `${target.name} runs once on every node; it has no scale.`, 'Label or taint nodes.')
+}
+
+export function noFinish(): BackendError {
+  return refused(
+    'unsupported',
+    'Kubernetes has no upgrades to finish: a rollout ends by itself.',
+    'rollout status shows how it stands.',
+  )
+}
+
 /** What a failure means once the change has left: it may have been taken. */
 export function maybe(error: unknown, signal: AbortSignal): unknown {
   if (signal.aborted) return givenUp(signal)

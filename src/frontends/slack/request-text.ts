@@ -1,6 +1,6 @@
 /** A request in the words it could have been typed with, for readers: masked, control codes visible. */
 
-import type { Actor, Argv, Command, LabelTerm, NewContainer, Rollout, RunRequest, Selector } from '../../core/model.ts'
+import type { Actor, Argv, Command, LabelTerm, NewContainer, Rollout, RunRequest, RunState, Selector } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import { maskArgv, type Redactor } from '../../core/redact.ts'
 import { formatArgv, quoteWord } from '../../core/words.ts'
@@ -65,6 +65,13 @@ export function formatDuration(ms: number): string {
   if (ms < 120_000) return `${Math.round(ms / 1000)} s`
   const seconds = Math.round(ms / 1000)
   return `${Math.floor(seconds / 60)} min${seconds % 60 === 0 ? '' : ` ${seconds % 60} s`}`
+}
+
+/** How long it took; while it runs, when it began: an elapsed time would stand still between two updates. */
+export function sayTook({ status, startedAt, finishedAt }: RunState, now: number): readonly string[] {
+  if (startedAt === undefined) return []
+  if (status === 'finished') return [formatDuration((finishedAt ?? now) - startedAt)]
+  return [`since ${new Date(startedAt).toISOString().slice(11, 19)} UTC`]
 }
 
 export function formatActor(actor: Actor): string {

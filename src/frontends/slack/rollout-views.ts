@@ -18,7 +18,7 @@ import {
   splitForBlocks,
 } from './blocks.ts'
 import { person } from './people.ts'
-import { formatDuration } from './request-text.ts'
+import { sayTook } from './request-text.ts'
 
 export const ROLLOUT_ACTIONS = {
   undo: 'drover:undo',
@@ -80,12 +80,7 @@ const going: Readonly<Record<Rollout['verb'], string>> = {
 
 /** One line: `✅ rolled out · 42 s`, `❌ 3 of 4 rolled out · 1 stuck; the change stays`. A stuck or unknown one is never a success. */
 export function rolloutVerdict(state: RunState, rollout: Rollout, now: number): string {
-  const took =
-    state.startedAt === undefined
-      ? []
-      : state.status === 'finished'
-        ? [formatDuration((state.finishedAt ?? now) - state.startedAt)]
-        : [`since ${new Date(state.startedAt).toISOString().slice(11, 19)} UTC`]
+  const took = sayTook(state, now)
   if (state.status !== 'finished') {
     const word = state.cancelAskedBy
       ? '⏹ No longer watching'

@@ -22,7 +22,7 @@ import {
   preformatted,
 } from './blocks.ts'
 import { person } from './people.ts'
-import { formatDuration, formatOptions, formatRequest, formatWhere, shownArgv } from './request-text.ts'
+import { formatOptions, formatRequest, formatWhere, sayTook, shownArgv } from './request-text.ts'
 import {
   askedFor,
   cardsOf,
@@ -71,13 +71,12 @@ export function parentMessage(state: RunState, now: number, options: ViewOptions
     lines(
       [
         plain(cut(makeVisible(formatWhere(request)), 500)),
-        plain(` · ${[countOf(state), describeWays(state.executions)].filter(Boolean).join(' ')} · run ${request.id}${extra === '' ? '' : ` · ${cut(makeVisible(extra), 500)}`}`),
+        plain(
+          ` · ${[countOf(state), describeWays(state.executions)].filter(Boolean).join(' ')} · run ${request.id}${extra === '' ? '' : ` · ${cut(makeVisible(extra), 500)}`}`,
+        ),
       ],
       ...(shown === argv ? [] : [[italic(`The command is ${argv.length} characters long; Full output shows all of it.`)]]),
-      ...state.notes.slice(0, 5).map((note) => [italic(cut(makeVisible(note), 300))]),
-      ...(request.restored === undefined || request.restored.length === 0
-        ? []
-        : [[italic(cut(`Slack had changed the text: ${request.restored.join('; ')}.`, 300))]]),
+      ...notesOf(state),
     ),
     lines(
       [bold(verdict)],
@@ -113,10 +112,7 @@ function rolloutMessage(state: RunState, rollout: Rollout, now: number, options:
     ...cards,
     lines(
       [plain(`${where} · ${workloadsOf(state)} · run ${request.id}${extra === '' ? '' : ` · ${extra}`}${rule}`)],
-      ...state.notes.slice(0, 5).map((note) => [italic(cut(makeVisible(note), 300))]),
-      ...(request.restored === undefined || request.restored.length === 0
-        ? []
-        : [[italic(cut(`Slack had changed the text: ${request.restored.join('; ')}.`, 300))]]),
+      ...notesOf(state),
     ),
     lines(
       [bold(verdict)],
@@ -157,6 +153,13 @@ function buttonsForRollout(state: RunState, rollout: Rollout, isWhole: boolean, 
   ]
 }
 
+function notesOf({ notes, request: { restored = [] } }: RunState): readonly (readonly Leaf[])[] {
+  return [
+    ...notes.slice(0, 5).map((note) => [italic(cut(makeVisible(note), 300))]),
+    ...(restored.length === 0 ? [] : [[italic(cut(`Slack had changed the text: ${restored.join('; ')}.`, 300))]]),
+  ]
+}
+
 function countOf(state: RunState): string {
   return state.executions.length === 1 ? '1 target' : `${state.executions.length} targets`
 }
@@ -164,13 +167,7 @@ function countOf(state: RunState): string {
 /** One line that never makes an unknown ending look like a success: `3 of 4 ok · 1 exited 3 · 12 s`. */
 export function verdictOf(state: RunState, now: number): string {
   const parts = state.executions.length === 0 ? [] : countsOf(state.executions, state.status === 'finished')
-  // While it runs, when it began: an elapsed time would stand still between two updates.
-  const took =
-    state.startedAt === undefined
-      ? []
-      : state.status === 'finished'
-        ? [formatDuration((state.finishedAt ?? now) - state.startedAt)]
-        : [`since ${new Date(state.startedAt).toISOString().slice(11, 19)} UTC`]
+  const took = sayTook(state, now)
   const verdict = (word: string) => [word, ...parts, ...took].join(' · ')
   if (state.status !== 'finished') {
     if (state.cancelAskedBy !== undefined) return verdict('⏹ Cancelling')
