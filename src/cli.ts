@@ -264,11 +264,22 @@ function withoutItself(next: string): string {
 
 type Kept = { readonly path: string; readonly ledger: Awaited<ReturnType<typeof createLedger>>; readonly redactor: Redactor }
 
+/** A ledger can be read where the secrets of the server are not at hand. */
+async function configOfLedgers(flags: Flags): Promise<Config> {
+  const { readConfig } = await loadLocal()
+  try {
+    return readConfig(configFile(flags) ?? 'drover.yaml', process.env)
+  } catch (error) {
+    if (!(error instanceof DroverError)) throw error
+    const next = `${error.next ?? ''} Or name the ledger alone, without a configuration: --ledger drover.db.`.trim()
+    throw new DroverError({ ...error.toFailure(), next }, { cause: error })
+  }
+}
+
 /** What `runs` and `verify` read: the server's ledger and this person's own, or the file that is named; copied while in use. */
 async function withLedgers<T>(flags: Flags, read: (all: readonly Kept[]) => Promise<T>): Promise<T> {
   const [{ openSnapshot }, { createLedger }] = await Promise.all([import('./ledger/db-sqlite.ts'), import('./ledger/ledger.ts')])
-  const config =
-    flags.ledger === undefined ? (await loadLocal()).readConfig(configFile(flags) ?? 'drover.yaml', process.env) : undefined
+  const config = flags.ledger === undefined ? await configOfLedgers(flags) : undefined
   const redactor = createRedactor(config ? (await loadConfiguration()).secretsOf(config) : [])
   const paths = config ? [...new Set([config.ledger.path, withOwnLedger(config).ledger.path])] : [flags.ledger ?? '']
   const found = paths.filter((path) => existsSync(path))

@@ -336,7 +336,7 @@ function describe(issue: z.core.$ZodIssue): string {
 function problem(file: string, lines: readonly string[]): DroverError {
   return new DroverError({
     code: 'config',
-    message: `${file} has a mistake:\n${lines.map((line) => `  - ${line}`).join('\n')}`,
+    message: `${file} has ${lines.length === 1 ? 'a mistake' : `${lines.length} mistakes`}:\n${lines.map((line) => `  - ${line}`).join('\n')}`,
     next: 'Mend it and start again.',
   })
 }

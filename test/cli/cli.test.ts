@@ -207,6 +207,13 @@ mask: [{ env: MASKED }]
     expect(err).toContain('-h')
   })
 
+  it('a ledger that cannot be found through a drover.yaml can be named alone', async () => {
+    const { code, err } = await drover(['runs'])
+    expect(code).toBe(2)
+    expect(err).toMatch(/^drover\.yaml (cannot be read|has a mistake)/)
+    expect(err).toContain('--ledger drover.db')
+  })
+
   it('[once] what an earlier, killed exec left behind does not answer for the next one', async () => {
     const file = join(folder, 'second.yaml')
     writeFileSync(
