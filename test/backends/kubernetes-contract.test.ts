@@ -1,44 +1,20 @@
-import { expect, vi } from 'vitest'
 import { kubernetesOver } from '../../src/backends/kubernetes/backend.ts'
-import { startKubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { backendContract } from '../contract/backend.ts'
-import { processEngine } from '../peers/engine-process.ts'
-import { localProcesses } from '../peers/local-processes.ts'
+import { contractCluster } from '../peers/contract-cluster.ts'
 
 /** One API server that speaks only v4, and one that speaks v5 and wants both verbs. */
 for (const minor of [20, 35]) {
   backendContract(`Kubernetes 1.${minor}, real processes`, async () => {
-    const engine = processEngine()
-    const peer = await startKubernetesPeer({
-      minor,
-      engine,
-      pods: [
-        { namespace: 'shop', name: 'web-1', labels: { app: 'web' }, owner: { kind: 'StatefulSet', name: 'web' } },
-        { namespace: 'shop', name: 'bare-1', containers: [{ name: 'app', shell: false }] },
-        { namespace: 'shop', name: 'stopped-1' },
-      ],
-    })
+    const { peer, fixture } = await contractCluster(minor)
     const headers = async () => ({ authorization: `Bearer ${peer.token('exec-user')}` })
     const backend = kubernetesOver({ server: peer.url, headers, transport: nodeTransport(), namespace: 'shop' }, { name: 'kube' })
-    const all = await backend.list({}, AbortSignal.timeout(10_000))
-    const named = (name: string) => all.find((one) => one.name === name)!
-    await peer.world.stop('shop', 'stopped-1')
-    return {
-      backend,
-      target: named('web-1'),
-      bare: named('bare-1'),
-      stopped: named('stopped-1'),
-      processesInside: async (_, needle) => localProcesses(needle),
+    return await fixture(backend, {
       openConnections: peer.seen.openSockets,
-      breakAfter: (bytes) => {
-        peer.faults.dropAfterBytes = bytes === 0 ? undefined : bytes
+      breakAfter(bytes) {
+        peer.faults.dropAfterBytes = bytes
       },
-      tearDown: async () => {
-        // What the last test left behind sleeps for a few seconds more.
-        await vi.waitFor(() => expect(engine.pids()).toEqual([]), { timeout: 10_000 })
-        await peer.close()
-      },
-    }
+      close: async () => {},
+    })
   })
 }
