@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { docker as dockerBackend } from '../../src/backends/docker/backend.ts'
 import { Inspected, isPrivileged } from '../../src/backends/docker/container.ts'
 import { handleText } from '../../src/backends/docker/handle.ts'
+import type { HttpRequest, Transports } from '../../src/backends/transport.ts'
 import type { Command, Target } from '../../src/core/model.ts'
 import type { Backend } from '../../src/core/ports.ts'
 import { matches, parseLabels } from '../../src/core/selector.ts'
@@ -343,6 +344,50 @@ describe('Docker Engine', { timeout: 120_000 }, () => {
     expect([['--cap-add', 'NET_BIND_SERVICE'], ['-v', '/tmp:/data'], []].filter(told)).toEqual([])
     expect((await named(backend, world.run('strong', ['--pid', 'host']))).privileged).toBe(true)
     expect(web.privileged).toBeUndefined()
+  })
+
+  test('a run asks four times, and only what must not be asked twice has a connection of its own', async () => {
+    const asked: string[] = []
+    const relay = await startRelay(socketPath)
+    const counting: Transports = (reach) => {
+      const transport = nodeTransport(reach)
+      const note = ({ method, url }: HttpRequest) =>
+        asked.push(`${method} ${new URL(url).pathname.replace(/^\/v[\d.]+/, '').replaceAll(/[0-9a-f]{64}/g, '…')}`)
+      return {
+        ...transport,
+        http(request) {
+          note(request)
+          return transport.http(request)
+        },
+        stream(request) {
+          note(request)
+          return transport.stream(request)
+        },
+      }
+    }
+    const through = dockerBackend(
+      { name: 'engine', host: `tcp://127.0.0.1:${relay.port}`, plaintext: true },
+      { ...outside, transport: counting },
+    )
+    for (let round = 0; round < 3; round += 1) {
+      asked.length = 0
+      const target = await named(through, web.name)
+      expect((await runOn(through, target, { argv: ['true'] }, soon())).code).toBe(0)
+    }
+    expect(asked).toEqual(['GET /containers/json', 'POST /containers/…/exec', 'POST /exec/…/start', 'GET /exec/…/json'])
+    // The list and the engine's name, asked at a time, each had one.
+    expect(relay.openConnections()).toBeLessThanOrEqual(2)
+    await relay.close()
+  })
+
+  test('S45 another container under the same name is looked at anew', async () => {
+    const name = world.run('twin')
+    expect((await named(backend, name)).privileged).toBeUndefined()
+    expect((await named(backend, name)).privileged).toBeUndefined()
+    docker('rm', '-f', name)
+    docker('run', '-d', '--name', name, '--pid', 'host', image, 'sleep', '100000')
+    expect((await named(backend, name)).privileged).toBe(true)
+    expect((await named(backend, name)).privileged).toBe(true)
   })
 
   test('check tells the engine, and that a helper image is missing', async () => {

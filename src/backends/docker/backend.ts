@@ -43,11 +43,12 @@ export function docker(
   const connection: Connection = { api, begun: new Map() }
   const bounds = options.newContainers
   const hostName = once((signal) => hostOf(api, signal))
+  const known: Known = new Map()
   return {
     name: options.name,
     kind: 'docker',
     traits: { ...traits, stdin: 'upgrade' in transport({}) },
-    list: (selector, signal) => list(api, { backend: options.name, host: hostName, selector, signal }),
+    list: (selector, signal) => list(api, { backend: options.name, host: hostName, known, selector, signal }),
     exec: (target, command, exec, signal) =>
       target.creates
         ? executeNew(connection, bounds, { target, command, exec, signal, creates: target.creates })
@@ -74,8 +75,13 @@ const traits: Traits = {
   kill: true,
 }
 
+/** Who is privileged, by id: said when a container is made, and never changed. */
+type Known = Map<string, boolean>
+const MAX_KNOWN = 10_000
+
 type Asked = {
   readonly backend: string
+  readonly known: Known
   readonly host: (signal: AbortSignal) => Promise<string | undefined>
   readonly selector: Selector
   readonly signal: AbortSignal
@@ -84,30 +90,36 @@ type Asked = {
 /** Inspections at a time. */
 const PARALLEL = 8
 
-async function list(api: Api, { backend, host, selector, signal }: Asked): Promise<readonly Target[]> {
-  const response = await api.request({ method: 'GET', path: listPath(selector), signal })
+async function list(api: Api, { backend, host, known, selector, signal }: Asked): Promise<readonly Target[]> {
+  const [response, name] = await Promise.all([api.request({ method: 'GET', path: listPath(selector), signal }), host(signal)])
   const listed = parsed(response, z.array(Listed), 'the list of containers')
-  const name = await host(signal)
   const about = { backend, kind: 'docker' as const, ...(name === undefined ? {} : { host: name }) }
   const candidates = listed
     .filter((one) => one.State === 'running')
     .map((one) => targetOf(one, about))
     .filter((target) => matches(selector, target))
   // The list does not say who is privileged.
-  const inspected = new Map<string, Target>()
+  const gone = new Set<string>()
   let failure: unknown
-  await fanOut(candidates, PARALLEL, async (target) => {
+  const privileged = new Map(candidates.map(({ native }) => [native, known.get(native)]))
+  const strangers = candidates.filter(({ native }) => privileged.get(native) === undefined)
+  if (known.size + strangers.length > MAX_KNOWN) known.clear()
+  await fanOut(strangers, PARALLEL, async (target) => {
     if (failure !== undefined) return
     try {
       const found = await inspect(api, target, signal)
-      if (found?.State.Running && !found.State.Paused)
-        inspected.set(target.id, isPrivileged(found) ? { ...target, privileged: true } : target)
+      if (!found?.State.Running || found.State.Paused) gone.add(target.native)
+      if (!found) return
+      privileged.set(target.native, isPrivileged(found))
+      known.set(target.native, isPrivileged(found))
     } catch (error) {
       failure = error
     }
   })
   if (failure !== undefined) throw failure
-  return candidates.flatMap((target) => inspected.get(target.id) ?? [])
+  return candidates
+    .filter(({ native }) => !gone.has(native))
+    .map((target) => (privileged.get(target.native) === false ? target : { ...target, privileged: true }))
 }
 
 /** Undefined: it has gone since it was listed. */
