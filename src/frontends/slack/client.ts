@@ -36,14 +36,15 @@ export class SlackCallError extends DroverError {
   readonly slack: string
 
   constructor(method: string, outcome: SlackCallError['outcome'], slack: string, options?: { cause?: unknown }) {
-    super({ code: 'reply_failed', message: `Slack: ${method} ended with ${slack}.`, next: NEXT[slack] ?? NEXT_DEFAULT }, options)
+    super({ code: 'reply_failed', message: `Slack: ${method} ended with ${slack}.`, next: NEXT[slack] ?? WILL_RETRY }, options)
     this.method = method
     this.outcome = outcome
     this.slack = slack
   }
 }
 
-const NEXT_DEFAULT = 'drover tries again by itself; if it goes on, look at Slack’s status and drover’s log.'
+/** True of an answer that is owed; not of a question that somebody waits for. */
+export const WILL_RETRY = 'drover tries again by itself; if it goes on, look at Slack’s status and drover’s log.'
 const NEXT: Readonly<Record<string, string>> = {
   not_in_channel: 'Invite the bot to the channel.',
   channel_not_found: 'Invite the bot to the channel.',

@@ -7,7 +7,7 @@ import type { Gateway } from '../../core/ports.ts'
 import type { Redactor } from '../../core/redact.ts'
 import type { SlackOptions, SlackServices } from './app.ts'
 import type { Message } from './blocks.ts'
-import type { SlackClient } from './client.ts'
+import { type SlackClient, WILL_RETRY } from './client.ts'
 import type { SlackPlace } from './spots.ts'
 
 export type Desk = {
@@ -28,13 +28,14 @@ export function slackPlace(desk: Desk, channel: string, threadTs?: string): Slac
 }
 
 export function failed(desk: Desk, error: unknown): Failure {
-  return failureOf(error, (reference, cause) => {
+  const failure = failureOf(error, (reference, cause) => {
     desk.services.log({
       event: 'slack.bug',
       reference,
       error: cause instanceof Error ? (cause.stack ?? cause.message) : String(cause),
     })
   })
+  return failure.next === WILL_RETRY ? { ...failure, next: 'Try again; if it goes on, look at Slack’s status.' } : failure
 }
 
 /** For Bolt's `ack`: the run of this command is there already. Over HTTP that is a replay; Slack sends a command once. */

@@ -4,7 +4,7 @@ import * as z from 'zod'
 import { DroverError } from '../../core/errors.ts'
 import type { Actor, Place } from '../../core/model.ts'
 import type { Directory, Facts } from '../../core/ports.ts'
-import { SlackCallError, type SlackClient } from './client.ts'
+import { SlackCallError, type SlackClient, WILL_RETRY } from './client.ts'
 
 export type SlackDirectoryOptions = {
   /** The workspace the bot is installed in. */
@@ -134,7 +134,7 @@ export function createSlackDirectory(client: SlackClient, options: SlackDirector
 }
 
 function unavailable(cause: unknown): DroverError {
-  const next = cause instanceof SlackCallError ? cause.next : undefined
+  const next = cause instanceof SlackCallError && cause.next !== WILL_RETRY ? cause.next : undefined
   return new DroverError(
     {
       code: 'facts_unavailable',

@@ -287,13 +287,16 @@ const OPERATORS: readonly Failure['code'][] = [
   'backend_protocol',
   'config',
   'ledger_unavailable',
+  'facts_unavailable',
   'internal',
 ]
+/** Which of their next steps anybody can take. */
+const ANYBODYS = /^(Ask again|Try again|Invite|Unarchive)\b/
 
 /** What to do next: first what the reader can do, then what somebody else has to, and who. */
 export function nextSteps({ code, next = '' }: Failure): readonly string[] {
   const rest = next.endsWith(leaveOut) ? next.slice(0, -leaveOut.length).trim() : next
-  const isForOthers = OPERATORS.includes(code) && !/^(Ask|Try) again/.test(rest)
+  const isForOthers = OPERATORS.includes(code) && !ANYBODYS.test(rest)
   return [rest === next ? '' : leaveOut, isForOthers && rest !== '' ? `For whoever runs drover: ${rest}` : rest].filter(Boolean)
 }
 

@@ -7,12 +7,17 @@ import type { Execution } from '../../../src/core/model.ts'
 import { noOutput } from '../../../src/core/output.ts'
 import { createRedactor } from '../../../src/core/redact.ts'
 import { describeRollout } from '../../../src/core/rollout-words.ts'
+import { SlackCallError } from '../../../src/frontends/slack/client.ts'
+import { createSlackDirectory } from '../../../src/frontends/slack/directory.ts'
 import { threadAnswer } from '../../../src/frontends/slack/output-views.ts'
 import { formatDuration, formatWhere } from '../../../src/frontends/slack/request-text.ts'
 import { nextSteps } from '../../../src/frontends/slack/run-views.ts'
-import { requestOf, target, textOf } from './bench.ts'
+import { requestOf, seen, startBench, target, textOf } from './bench.ts'
 
-const failure = (code: 'config' | 'backend_unauthorized' | 'internal' | 'usage' | 'not_running', next?: string) => ({
+const failure = (
+  code: 'facts_unavailable' | 'config' | 'backend_unauthorized' | 'internal' | 'usage' | 'not_running',
+  next?: string,
+) => ({
   code,
   message: 'It went wrong.',
   ...(next === undefined ? {} : { next }),
@@ -29,6 +34,10 @@ test('what the reader can do is not', () => {
     'Try again; if it stays so, look at the server.',
   ])
   expect(nextSteps(failure('config'))).toEqual([])
+  expect(nextSteps(failure('facts_unavailable', 'Invite the bot to the channel.'))).toEqual(['Invite the bot to the channel.'])
+  expect(nextSteps(failure('facts_unavailable', 'Set a valid bot token.'))).toEqual([
+    'For whoever runs drover: Set a valid bot token.',
+  ])
 })
 
 test('the way around a backend that cannot be asked comes first, and belongs to the reader', () => {
@@ -72,6 +81,26 @@ test('a look that finds it stuck does not speak of a change', () => {
   const execution: Execution = { target: target('api'), status: 'exited', ending: { status: 'exited', code: 1 } }
   expect(describeRollout(execution, { verb: 'status' })).toBe('stuck')
   expect(describeRollout(execution, { verb: 'restart' })).toBe('stuck; the change stays')
+})
+
+test('a question that Slack did not answer is not said to be tried again by itself', async () => {
+  const bench = await startBench()
+  try {
+    bench.peer.faults.fail('users.info', { status: 500, error: 'fatal_error', times: 9 })
+    const directory = createSlackDirectory(bench.client, { teamId: 'T0PLAY' })
+    const { actor, place } = requestOf()
+    const thrown = await directory.facts(actor, place, [], AbortSignal.timeout(5000)).catch((error: unknown) => error)
+    expect(thrown).toMatchObject({ code: 'facts_unavailable', next: 'Ask again in a moment.' })
+    bench.memory.answers.submit = async () => {
+      throw new SlackCallError('views.open', 'refused', 'fatal_error')
+    }
+    await bench.peer.slash('U0ALEX', 'C0OPS', 'label=web cmd=uptime')
+    const shown = seen(bench.peer.ephemerals('U0ALEX')[0])
+    expect(shown).toContain('Try again;')
+    expect(shown).not.toContain('by itself')
+  } finally {
+    await bench.close()
+  }
 })
 
 test('the memory of a new container is said as it would be typed', () => {
