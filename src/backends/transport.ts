@@ -62,6 +62,8 @@ export interface Socket {
   close(code?: number, reason?: string): void
   /** Messages in order until the connection ends. Iterate once. Ends without throwing; then `ended` says how. */
   readonly messages: AsyncIterable<SocketMessage>
+  /** What has come besides and waits for `messages`, or some of it: it is then not told again. Absent where nothing can be taken together. */
+  take?(): readonly SocketMessage[]
   /** How the connection ended; the first cause wins. */
   readonly ended: Promise<SocketEnd>
 }
@@ -117,18 +119,11 @@ export interface Transport {
 export class TransportError extends Error {
   override readonly name = 'TransportError'
   readonly reason: 'refused' | 'dns' | 'tls' | 'reset' | 'aborted' | 'too_large' | 'other'
-  /** With `tls`: what no other CA would mend. */
-  readonly certificate: 'for another name' | 'expired' | undefined
-  constructor(
-    reason: TransportError['reason'],
-    message: string,
-    options?: { cause?: unknown; certificate?: TransportError['certificate'] },
-  ) {
+  constructor(reason: TransportError['reason'], message: string, options?: { cause?: unknown }) {
     super(message, options)
     this.reason = reason
   }
 }
-    this.certificate = options?.certificate
 
 /** The server answered the upgrade with an ordinary response. */
 export class UpgradeRefused extends Error {

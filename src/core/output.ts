@@ -1,6 +1,7 @@
 /** What a command writes, made safe to show and bounded: decode → control codes → mask → cap, keeping head and tail. */
 
 import type { OutputChunk, OutputCount, Stream } from './model.ts'
+import { createRawTail, type Gap, type RawTail } from './raw-tail.ts'
 import type { Redactor, RedactStream } from './redact.ts'
 
 /** Bytes kept of one target by default; what does not fit is dropped from the middle, counted and said. */
@@ -24,12 +25,21 @@ export type Collector = {
 /** `isOpen`: the decoder may hold the begin of a character. */
 type Lane = { readonly decoder: TextDecoder; held: string; isOpen: boolean; readonly redact: RedactStream }
 
+const streams = ['stdout', 'stderr'] as const
+/** So much is looked at before it is asked again whether there is room for it. */
+const pieceBytes = 65_536
+
 /** `maxBytes`: cap on the kept text in UTF-16 units, three quarters of it for the head. */
 export function createCollector(options: { redactor: Redactor; maxBytes?: number }): Collector {
   const maxBytes = options.maxBytes ?? defaultMaxBytes
   const headMax = Math.floor((maxBytes * 3) / 4)
   const tailMax = maxBytes - headMax
-  const lane = (): Lane => ({ decoder: new TextDecoder('utf-8'), held: '', isOpen: false, redact: options.redactor.stream() })
+  const lane = (isInKey = false): Lane => ({
+    decoder: new TextDecoder('utf-8'),
+    held: '',
+    isOpen: false,
+    redact: options.redactor.stream(isInKey),
+  })
   const lanes: Record<Stream, Lane> = { stdout: lane(), stderr: lane() }
   const seen: Record<Stream, number> = { stdout: 0, stderr: 0 }
   const ready: OutputChunk[] = []
@@ -38,6 +48,11 @@ export function createCollector(options: { redactor: Redactor; maxBytes?: number
   let headSize = 0
   let tailSize = 0
   let dropped = 0
+  let masked = 0
+  /** Once the head is full: most of what comes then falls out of the tail, and nobody has to look at it. */
+  let raw: RawTail | undefined
+  /** The tail begins wherever the bytes happened to be cut. */
+  let isTorn = false
 
   function keep(stream: Stream, text: string): void {
     if (text === '') return
@@ -65,14 +80,14 @@ export function createCollector(options: { redactor: Redactor; maxBytes?: number
 
   function trimTail(): void {
     const first = tail[0]
-    const excess = tailSize - tailMax
-    if (!first || excess <= 0) return
+    const excess = Math.max(0, tailSize - tailMax)
+    if (!first || (excess === 0 && !isTorn)) return
     if (first.text.length <= excess) {
       dropFirst()
       return
     }
     // Cut at a line end where one is near, so that the tail starts with a whole line.
-    const newline = first.text.indexOf('\n', excess - 1)
+    const newline = first.text.indexOf('\n', Math.max(0, excess - 1))
     const at = newline >= 0 && newline < excess + 1_000 ? newline + 1 : excess
     const from = isLowSurrogate(first.text.charCodeAt(at)) ? at + 1 : at
     dropped += byteLength(first.text.slice(0, from))
@@ -80,12 +95,35 @@ export function createCollector(options: { redactor: Redactor; maxBytes?: number
     tail[0] = { stream: first.stream, text: first.text.slice(from) }
   }
 
-  function accept(stream: Stream, decoded: string, last: boolean): void {
+  /** What can be shown by now. */
+  function shown(stream: Stream, data: Uint8Array): string {
     const it = lanes[stream]
-    const [text, held] = last ? [it.held + decoded, ''] : splitUnfinished(it.held + decoded)
+    // Most output needs nothing done to it: one pass over its bytes tells.
+    const bits = it.isOpen || it.held !== '' ? undefined : it.redact.look(data)
+    const text = it.decoder.decode(data, { stream: true })
+    if (bits !== undefined) return it.redact.write(text, bits)
+    if (data.byteLength > 0) it.isOpen = data.at(-1)! > 0x7f
+    const [whole, held] = splitUnfinished(it.held + text)
     it.held = held
-    const shown = it.redact.write(makeVisible(text)) + (last ? it.redact.end() : '')
-    keep(stream, shown)
+    return it.redact.write(makeVisible(whole))
+  }
+
+  /** The rest. */
+  function last(stream: Stream): string {
+    const it = lanes[stream]
+    return it.redact.write(makeVisible(it.held + it.decoder.decode())) + it.redact.end()
+  }
+
+  /** Takes a stream over what nobody looked at, to where its tail begins. A secret that lies astride is masked. */
+  function cross(stream: Stream, gap: Gap): void {
+    if (gap.forgotten > 0) {
+      dropped += byteLength(shown(stream, gap.begin) + last(stream)) + gap.forgotten - gap.begin.byteLength
+      const { redact } = lanes[stream]
+      masked += redact.masked
+      lanes[stream] = lane(gap.isInKey ?? redact.isInKey)
+    }
+    for (const data of gap.before) dropped += byteLength(shown(stream, data))
+    dropped += byteLength(lanes[stream].redact.hide())
   }
 
   return {
@@ -94,16 +132,12 @@ export function createCollector(options: { redactor: Redactor; maxBytes?: number
     },
     write(stream, data) {
       seen[stream] += data.byteLength
-      const it = lanes[stream]
-      // Most output needs nothing done to it: one pass over its bytes tells.
-      const bits = it.isOpen || it.held !== '' ? undefined : it.redact.look(data)
-      const text = it.decoder.decode(data, { stream: true })
-      if (bits !== undefined) {
-        keep(stream, it.redact.write(text, bits))
-        return
-      }
-      if (data.byteLength > 0) it.isOpen = data.at(-1)! > 0x7f
-      accept(stream, text, false)
+      let at = 0
+      for (; at < data.byteLength && headSize < headMax; at += pieceBytes)
+        keep(stream, shown(stream, data.subarray(at, at + pieceBytes)))
+      if (at >= data.byteLength) return
+      raw ??= createRawTail(tailMax, () => options.redactor.reach)
+      raw.write(stream, data.subarray(at))
     },
     skip(stream, bytes) {
       seen[stream] += bytes
@@ -114,14 +148,19 @@ export function createCollector(options: { redactor: Redactor; maxBytes?: number
       return ready.splice(0)
     },
     end() {
-      for (const stream of ['stdout', 'stderr'] as const) accept(stream, lanes[stream].decoder.decode(), true)
+      const gaps = streams.map((stream) => [stream, raw?.gap(stream)] as const)
+      isTorn = gaps.some(([, gap]) => gap)
+      while (isTorn && tail.length > 0) dropFirst()
+      for (const [stream, gap] of gaps) if (gap) cross(stream, gap)
+      for (const [stream, data] of raw?.read() ?? []) keep(stream, shown(stream, data))
+      for (const stream of streams) keep(stream, last(stream))
       trimTail()
       if (dropped > 0) ready.push({ stream: tail[0]?.stream ?? 'stdout', text: `\n[drover: ${dropped} bytes dropped here]\n` })
       ready.push(...tail.splice(0))
       waiting = 0
       return ready.splice(0)
     },
-    count: () => ({ ...seen, dropped, masked: lanes.stdout.redact.masked + lanes.stderr.redact.masked }),
+    count: () => ({ ...seen, dropped, masked: masked + lanes.stdout.redact.masked + lanes.stderr.redact.masked }),
   }
 }
 

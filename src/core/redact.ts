@@ -2,14 +2,17 @@
 
 import { createHints } from './hints.ts'
 import type { Argv } from './model.ts'
+import { keyBegin, keyEnd } from './private-keys.ts'
 
 export type Redactor = {
   /** A finished text. */
   text(text: string): { readonly text: string; readonly masked: number }
   /** The same, with a dot for each character, so that positions in the text stay what they were. */
   blank(text: string): string
-  /** A text that comes in pieces: a secret split over two pieces is still caught. */
-  stream(): RedactStream
+  /** A text that comes in pieces: a secret split over two pieces is still caught. `isInKey`: it begins within a private key. */
+  stream(isInKey?: boolean): RedactStream
+  /** Bytes of a text that have to be known for what follows them to be masked. */
+  readonly reach: number
   /** Secrets that were read or given out while drover runs; masked from now on, in streams that are open too. */
   readonly learn: Learn
 }
@@ -25,7 +28,11 @@ export type RedactStream = {
   look(data: Uint8Array): number | undefined
   /** What can be shown by now. `seen`: what `look` said of this piece. */
   write(piece: string, seen?: number): string
+  /** Shows nothing of what waits, which is returned; a secret that begins in it and ends later is masked as ever. */
+  hide(): string
   end(): string
+  /** A private key has begun and not ended. */
+  readonly isInKey: boolean
   readonly masked: number
 }
 
@@ -82,9 +89,6 @@ const shapeHints = [
 ]
 /** So much of a known value is looked for in the first pass. */
 const prefix = 8
-
-const pemBegin = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g
-const pemEnd = /-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g
 
 /** `start`: where the words before the secret begin, by which it is known. `open`: a private key whose end has not come. */
 type Span = { readonly start: number; readonly from: number; readonly to: number; readonly name: string; readonly open?: boolean }
@@ -143,21 +147,21 @@ export function createRedactor(values: readonly string[]): Redactor {
         if (!secret.startsWith('[masked:')) spans.push({ start: match.index, from, to: from + secret.length, name })
       }
     }
-    let keyEnd = 0
-    for (const begin of bits & bitOfKey ? text.matchAll(pemBegin) : []) {
-      if (begin.index < keyEnd) continue
-      pemEnd.lastIndex = begin.index
-      const end = pemEnd.exec(text)
-      keyEnd = end ? end.index + end[0].length : text.length
-      spans.push({ start: begin.index, from: begin.index, to: keyEnd, name: 'private-key', open: end === null })
+    let until = 0
+    for (const begin of bits & bitOfKey ? text.matchAll(keyBegin) : []) {
+      if (begin.index < until) continue
+      keyEnd.lastIndex = begin.index
+      const end = keyEnd.exec(text)
+      until = end ? end.index + end[0].length : text.length
+      spans.push({ start: begin.index, from: begin.index, to: until, name: 'private-key', open: end === null })
     }
     return spans.length > 1 ? merge(spans) : spans
   }
 
-  function apply(text: string, spans: readonly Span[]): string {
-    if (spans.length === 0) return text
+  /** `at`: what stands before it is not shown. */
+  function apply(text: string, spans: readonly Span[], at = 0): string {
+    if (spans.length === 0) return at === 0 ? text : text.slice(at)
     let out = ''
-    let at = 0
     for (const span of spans) {
       out += text.slice(at, span.from) + mask(span.name)
       at = span.to
@@ -190,10 +194,17 @@ export function createRedactor(values: readonly string[]): Redactor {
       const spans = find(text)
       return { text: apply(text, spans), masked: spans.length }
     },
-    stream() {
+    get reach() {
+      return 3 * Math.max(overlap, current().longest)
+    },
+    stream(isInKey = false) {
       let held = ''
+      /** So much of it is not shown. */
+      let hidden = 0
+      /** Of a key that began in what is not shown. */
+      let lead = ''
       let masked = 0
-      let inKey = false
+      let inKey = isInKey
       let known = current()
       let look = known.hints.look()
       /** Of the hints in `held`, and perhaps some of what was shown already. */
@@ -206,7 +217,60 @@ export function createRedactor(values: readonly string[]): Redactor {
         heldBits = look.text(held)
         return true
       }
+      const letGo = (characters: number) => {
+        held = held.slice(characters)
+        hidden = Math.max(0, hidden - characters)
+      }
+      const led = (text: string) => {
+        const all = lead + text
+        lead = ''
+        return all
+      }
+      function next(piece: string, seen: number | undefined): string {
+        const bits = renewed() || seen === undefined ? look.text(piece) : seen
+        const { spread, longest } = known
+        heldBits |= bits
+        held += piece
+        if (inKey) {
+          keyEnd.lastIndex = 0
+          const end = keyEnd.exec(held)
+          if (!end) {
+            letGo(Math.max(0, held.length - 80))
+            return ''
+          }
+          letGo(end.index + end[0].length)
+          inKey = false
+        }
+        if (held.length <= longLine && !piece.includes('\n')) return ''
+        // Up to the last line end that no value of several lines can reach over.
+        let ready = held.length > spread ? held.lastIndexOf('\n', held.length - spread - 1) + 1 : 0
+        if (ready === 0 && held.length > longLine) ready = held.length - Math.max(overlap, longest)
+        if (ready <= 0) return ''
+        const spans = heldBits === 0 ? none : find(held, known, heldBits)
+        // Nothing is cut in the middle of a match: what straddles the border waits whole, unless it never ends.
+        const astride = spans.find((span) => span.start < ready && (span.open || span.to > ready))
+        if (astride?.open) {
+          // A key whose end never comes: what stands before it is shown, the rest is swallowed until an end does come.
+          const before = spans.filter((span) => span.to > hidden && span.to <= astride.from)
+          masked += before.length + 1
+          inKey = true
+          const out = apply(held.slice(0, astride.from), before, hidden) + mask('private-key')
+          letGo(Math.max(astride.from, held.length - 80))
+          return out
+        }
+        // A chain of matches longer than any secret is masked as one and let go, or it would be held for ever.
+        if (astride) ready = held.length - astride.start > 2 * longLine ? astride.to : astride.start
+        const done = spans.filter((span) => span.to > hidden && span.to <= ready)
+        masked += done.length
+        const out = apply(held.slice(0, ready), done, hidden)
+        letGo(ready)
+        if (held.length <= piece.length) heldBits = bits
+        return out
+      }
       const stream: RedactStream = {
+        get isInKey() {
+          return inKey
+        },
         get masked() {
           return masked
         },
@@ -214,55 +278,24 @@ export function createRedactor(values: readonly string[]): Redactor {
           renewed()
           return look.plain(data)
         },
-        write(piece, seen): string {
-          const bits = renewed() || seen === undefined ? look.text(piece) : seen
-          const { spread, longest } = known
-          heldBits |= bits
-          held += piece
+        write: (piece, seen) => led(next(piece, seen)),
+        hide() {
+          hidden = held.length
           if (inKey) {
-            pemEnd.lastIndex = 0
-            const end = pemEnd.exec(held)
-            if (!end) {
-              held = held.slice(-80)
-              return ''
-            }
-            held = held.slice(end.index + end[0].length)
-            inKey = false
+            masked++
+            lead = mask('private-key')
           }
-          if (held.length <= longLine && !piece.includes('\n')) return ''
-          // Up to the last line end that no value of several lines can reach over.
-          let ready = held.length > spread ? held.lastIndexOf('\n', held.length - spread - 1) + 1 : 0
-          if (ready === 0 && held.length > longLine) ready = held.length - Math.max(overlap, longest)
-          if (ready <= 0) return ''
-          const spans = heldBits === 0 ? none : find(held, known, heldBits)
-          // Nothing is cut in the middle of a match: what straddles the border waits whole, unless it never ends.
-          const astride = spans.find((span) => span.start < ready && (span.open || span.to > ready))
-          if (astride?.open) {
-            // A key whose end never comes: what stands before it is shown, the rest is swallowed until an end does come.
-            const before = spans.filter((span) => span.to <= astride.from)
-            masked += before.length + 1
-            inKey = true
-            const out = apply(held.slice(0, astride.from), before) + mask('private-key')
-            held = held.slice(Math.max(astride.from, held.length - 80))
-            return out
-          }
-          // A chain of matches longer than any secret is masked as one and let go, or it would be held for ever.
-          if (astride) ready = held.length - astride.start > 2 * longLine ? astride.to : astride.start
-          const done = spans.filter((span) => span.to <= ready)
-          masked += done.length
-          const out = apply(held.slice(0, ready), done)
-          held = held.slice(ready)
-          if (held.length <= piece.length) heldBits = bits
-          return out
+          return held
         },
         end(): string {
-          if (inKey) return ''
+          if (inKey) return led('')
           renewed()
-          const spans = find(held, known, heldBits)
+          const spans = find(held, known, heldBits).filter((span) => span.to > hidden)
           masked += spans.length
-          const out = apply(held, spans)
-          held = ''
-          return out
+          const out = apply(held, spans, hidden)
+          inKey = spans.at(-1)?.open ?? false
+          letGo(held.length)
+          return led(out)
         },
       }
       return stream

@@ -11,13 +11,17 @@ export const LONGEST_REQUEST_MS = 300_000
 export const CLOSE_GRACE_MS = 1_000
 export const REFUSAL_BODY_BYTES = 4096
 
+/** Text as it came, to be decoded when it is read: a string that has to wait costs the garbage collector more than bytes do. */
+export type LateText = { readonly type: 'late-text'; readonly data: { readonly byteLength: number; toString(): string } }
+
 export type MessageQueue = {
   /** Keeps a message for the reader; false when the cap is passed: the owner then drops the connection. */
-  push(message: SocketMessage): boolean
+  push(message: SocketMessage | LateText): boolean
   /** The first call decides how it ended; what was pushed before can still be read. */
   end(how: SocketEnd): void
   readonly isEnded: () => boolean
   readonly messages: AsyncIterable<SocketMessage>
+  readonly take: () => readonly SocketMessage[]
   readonly ended: Promise<SocketEnd>
 }
 
@@ -25,8 +29,10 @@ export type MessageQueue = {
 export type Flow = { pause(): void; resume(): void }
 
 /** Bytes that wait for the reader before the connection is paused, and at which it goes on. */
-const PAUSE_BYTES = 2 * 1024 * 1024
-const RESUME_BYTES = 512 * 1024
+const PAUSE_BYTES = 512 * 1024
+const RESUME_BYTES = 128 * 1024
+/** Of messages that are taken together. */
+const TOGETHER_BYTES = 128 * 1024
 
 /** `flow`: without it (workerd cannot pause) a fast sender meets the cap. */
 export function messageQueue(maxBufferedBytes: number, flow?: Flow): MessageQueue {
@@ -36,23 +42,36 @@ export function messageQueue(maxBufferedBytes: number, flow?: Flow): MessageQueu
     isPaused = false
     flow?.resume()
   }
-  const waiting: SocketMessage[] = []
+  let waiting: (SocketMessage | LateText)[] = []
+  /** Taken from `waiting` as a whole, which keeps a long backlog linear. */
+  let reading: ArrayIterator<SocketMessage | LateText> = [].values()
   let bytes = 0
   let how: SocketEnd | undefined
   let isAbandoned = false
   let wake: (() => void) | undefined
   const { promise: ended, resolve } = Promise.withResolvers<SocketEnd>()
 
+  const next = (): SocketMessage | undefined => {
+    let { value: message } = reading.next()
+    if (message === undefined && waiting.length > 0) {
+      reading = waiting.values()
+      waiting = []
+      message = reading.next().value
+    }
+    if (message === undefined) return undefined
+    bytes -= sizeOf(message)
+    if (bytes <= RESUME_BYTES) goOn()
+    return message.type === 'late-text' ? { type: 'text', data: message.data.toString() } : message
+  }
+
   async function* read(): AsyncGenerator<SocketMessage> {
     try {
       for (;;) {
-        // Draining in batches keeps a long backlog linear.
-        for (const message of waiting.splice(0)) {
-          bytes -= sizeOf(message)
-          if (bytes <= RESUME_BYTES) goOn()
+        const message = next()
+        if (message !== undefined) {
           yield message
+          continue
         }
-        if (waiting.length > 0) continue
         if (how !== undefined) return
         await new Promise<void>((resume) => {
           wake = resume
@@ -60,7 +79,8 @@ export function messageQueue(maxBufferedBytes: number, flow?: Flow): MessageQueu
       }
     } finally {
       isAbandoned = true
-      waiting.length = 0
+      waiting = []
+      reading = [].values()
       goOn()
     }
   }
@@ -86,11 +106,20 @@ export function messageQueue(maxBufferedBytes: number, flow?: Flow): MessageQueu
     },
     isEnded: () => how !== undefined,
     messages: read(),
+    take() {
+      const some: SocketMessage[] = []
+      let size = 0
+      for (let message = next(); message !== undefined; message = size < TOGETHER_BYTES ? next() : undefined) {
+        size += sizeOf(message)
+        some.push(message)
+      }
+      return some
+    },
     ended,
   }
 }
 
-function sizeOf(message: SocketMessage): number {
+function sizeOf(message: SocketMessage | LateText): number {
   return message.type === 'text' ? message.data.length : message.data.byteLength
 }
 
@@ -132,20 +161,7 @@ export function transportError(url: URL, error: unknown, signal: AbortSignal): T
   const code = codeOf(error)
   const reason = REASON_BY_CODE[code] ?? (TLS_CODE.test(code) ? 'tls' : reasonFromText(error))
   const detail = code === '' ? '' : ` (${code})`
-  const certificate = reason === 'tls' ? certificateFault(code, error) : undefined
-  const words = certificate === undefined ? WORDS[reason] : `the TLS certificate is ${certificate}`
-  return new TransportError(reason, `${url.host}: ${words}${detail}`, { cause: error, certificate })
-}
-
-function certificateFault(code: string, error: unknown): TransportError['certificate'] {
-  const text = `${code} ${textOf(error)}`
-  if (/ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH|NotValidForName|not valid for (any )?name/i.test(text))
-    return 'for another name'
-  return /CERT_HAS_EXPIRED|certificate( has)? expired|: Expired/i.test(text) ? 'expired' : undefined
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? `${error.message} ${error.cause instanceof Error ? error.cause.message : ''}` : ''
+  return new TransportError(reason, `${url.host}: ${WORDS[reason]}${detail}`, { cause: error })
 }
 
 function codeOf(error: unknown): string {
@@ -157,7 +173,7 @@ function codeOf(error: unknown): string {
 
 // workerd and Deno give no codes, only sentences.
 function reasonFromText(error: unknown): TransportError['reason'] {
-  const text = textOf(error)
+  const text = error instanceof Error ? `${error.message} ${error.cause instanceof Error ? error.cause.message : ''}` : ''
   if (/certificate|TLS|SSL|NoApplicationProtocol/i.test(text)) return 'tls'
   if (/refused/i.test(text)) return 'refused'
   if (/dns|resolve|lookup|name not known/i.test(text)) return 'dns'

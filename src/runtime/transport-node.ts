@@ -326,7 +326,7 @@ export function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Sock
   ws.on('message', (data, isBinary) => {
     isPingOpen = false
     const bytes = toBytes(data)
-    const fits = queue.push(isBinary ? { type: 'binary', data: bytes } : { type: 'text', data: bytes.toString() })
+    const fits = queue.push(isBinary ? { type: 'binary', data: bytes } : { type: 'late-text', data: bytes })
     if (!fits) overflow()
   })
   ws.on('pong', () => {
@@ -366,6 +366,7 @@ export function wrap(ws: WebSocket, signal: AbortSignal, maxBytes: number): Sock
     },
     close,
     messages: queue.messages,
+    take: queue.take,
     ended: queue.ended,
   }
 }

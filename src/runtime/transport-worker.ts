@@ -196,6 +196,7 @@ function acceptedSocket(ws: WorkerSocket, protocol: string, options: SocketOptio
       closeQuietly(code ?? 1000, reason)
     },
     messages: queue.messages,
+    take: queue.take,
     ended: queue.ended,
   }
 }

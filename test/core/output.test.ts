@@ -205,6 +205,119 @@ describe('[bounded] the cap', () => {
   })
 })
 
+describe('[no-secret-shown] S33 where what nobody looked at ends and the tail begins', () => {
+  const secret = 'hunter-two-and-more-of-it'
+  const values = [secret, 'first line of three\nsecond line of three\nthe third line']
+  const cap = 40_000
+  /** Everything in pieces of `size`, with nothing before the end taken. */
+  function shown(text: string, size: number, stream: 'stdout' | 'stderr' = 'stdout') {
+    const collector = createCollector({ redactor: createRedactor(values), maxBytes: cap })
+    const bytes = utf8(text)
+    for (let at = 0; at < bytes.length; at += size) collector.write(stream, bytes.subarray(at, at + size))
+    return { text: joinChunks(collector.end()), count: collector.count() }
+  }
+  const sizes = [1_000, 4_096, 65_536, 1_000_000]
+  const filler = (bytes: number) => 'a line of no interest\n'.repeat(Math.ceil(bytes / 22)).slice(0, bytes)
+
+  it.each(sizes)('the tail is that of the whole text, in pieces of %i', (size) => {
+    const text = Array.from({ length: 30_000 }, (_, i) => `line ${i} password=secret${i} of é ☃ 😀\n`).join('')
+    const whole = createRedactor(values).text(text).text
+    const { text: got } = shown(text, size)
+    const at = got.indexOf(' bytes dropped here]\n')
+    const tail = got.slice(at + ' bytes dropped here]\n'.length)
+    expect(whole.startsWith(got.slice(0, got.indexOf('\n[drover:')))).toBe(true)
+    expect(tail.length).toBeGreaterThan(5_000)
+    expect(tail.length).toBeLessThanOrEqual(cap / 4)
+    expect(whole.endsWith(tail)).toBe(true)
+    expect(tail.startsWith('line ')).toBe(true)
+  })
+
+  it('no part of a value is shown, wherever the border falls', () => {
+    for (const [i, value] of values.entries()) {
+      for (const between of [`\n`, ', ']) {
+        for (let shift = 0; shift < value.length; shift += 3) {
+          const text = `${'x'.repeat(shift)}${(value + between).repeat(Math.ceil(300_000 / value.length))}`
+          const { text: got } = shown(text, 4_096)
+          expect(got.slice(shift), `value ${i}, ${shift}`).not.toMatch(/hunt|two|more|f-it|first|second|line|three/)
+          expect(got).toContain('[masked: known secret]')
+        }
+      }
+    }
+  })
+
+  it('a key that began in what was dropped is masked up to its end, or for good', () => {
+    const key = `-----BEGIN PRIVATE KEY-----\n${'MIIEowIBAAKCAQEA0123456789\n'.repeat(16_000)}`
+    for (const size of sizes) {
+      const ended = shown(`${filler(60_000)}${key}-----END PRIVATE KEY-----\nafter it\n`, size)
+      expect(ended.text).not.toContain('MIIE')
+      expect(ended.text).toMatch(/bytes dropped here\]\n(\[masked: private-key\]\n)?after it\n$/)
+      expect(ended.count.masked).toBeGreaterThanOrEqual(1)
+      const open = shown(`${filler(60_000)}${key}`, size)
+      expect(open.text).not.toContain('MIIE')
+      expect(open.text).toMatch(/\[masked: private-key\]$/)
+    }
+  })
+
+  it('a key is known whose begin, or end, lies on the border of what was looked at', () => {
+    for (const [mark, between] of [
+      ['-----BEGIN PRIVATE KEY-----', ''],
+      ['-----END PRIVATE KEY-----', '-----BEGIN PRIVATE KEY-----\nMIIE\n'],
+    ] as const) {
+      for (let cut = 1; cut < mark.length; cut++) {
+        const collector = createCollector({ redactor, maxBytes: cap })
+        collector.write('stdout', utf8(`${filler(40_000)}${between}${mark.slice(0, cut)}`))
+        collector.write('stdout', utf8(`${mark.slice(cut)}\n${filler(400_000)}`))
+        const tail = collector.end().at(-1)?.text ?? ''
+        if (mark.includes('BEGIN')) expect(tail, `cut at ${cut}`).toBe('[masked: private-key]')
+        else expect(tail.slice(-9_000), `cut at ${cut}`).not.toContain('masked')
+      }
+    }
+  })
+
+  it('a key that began and ended in what was dropped masks nothing after it', () => {
+    const key = `-----BEGIN PRIVATE KEY-----\n${'MIIEowIBAAKCAQEA0123456789\n'.repeat(50)}-----END PRIVATE KEY-----\n`
+    const { text } = shown(`${filler(60_000)}${key}${filler(400_000)}the end\n`, 4_096)
+    expect(text.endsWith('a line of no interest\nthe end\n') || text.endsWith('the end\n')).toBe(true)
+    expect(text.slice(-9_000)).not.toContain('masked')
+    expect(text.length).toBeGreaterThan(39_000)
+  })
+
+  it('a value on one stream is masked though much of the other came in the middle of it', () => {
+    for (const flood of [0, 5_000, 50_000, 500_000]) {
+      for (const at of [1, 6, 20]) {
+        const collector = createCollector({ redactor: createRedactor(values), maxBytes: cap })
+        collector.write('stdout', utf8(filler(35_000)))
+        collector.write('stderr', utf8(`first ${filler(300)}${secret.slice(0, at)}`))
+        collector.write('stdout', utf8(filler(flood)))
+        collector.write('stderr', utf8(`${secret.slice(at)}\nlast words\n`))
+        const err = joinChunks(collector.end().filter(({ stream }) => stream === 'stderr'))
+        expect(err).toContain('[masked: known secret]\nlast words\n')
+        expect(err).not.toContain('hun')
+        expect(err).not.toContain('more')
+      }
+    }
+  })
+
+  it('[bounded] every byte of both streams is kept or counted, whatever the pieces', () => {
+    for (const size of [700, 9_000, 70_000]) {
+      const collector = createCollector({ redactor, maxBytes: cap })
+      const text = filler(900_000)
+      const kept: OutputChunk[] = []
+      for (let at = 0, turn = 0; at < text.length; at += size, turn++) {
+        collector.write(turn % 3 === 0 ? 'stderr' : 'stdout', utf8(text.slice(at, at + size)))
+        if (turn % 2) kept.push(...collector.take())
+      }
+      kept.push(...collector.end())
+      const shownBytes = kept.filter(({ text }) => !text.startsWith('\n[drover:')).reduce((sum, { text }) => sum + text.length, 0)
+      const { stdout, stderr, dropped } = collector.count()
+      expect(stdout + stderr).toBe(900_000)
+      expect(shownBytes + dropped).toBe(900_000)
+      expect(shownBytes).toBeLessThanOrEqual(cap)
+      expect(shownBytes).toBeGreaterThan(cap - 1_100)
+    }
+  })
+})
+
 describe('both streams as one text', () => {
   const out = (text: string): OutputChunk => ({ stream: 'stdout', text })
   const err = (text: string): OutputChunk => ({ stream: 'stderr', text })

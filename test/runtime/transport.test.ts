@@ -251,7 +251,7 @@ describe.each(Object.keys(RUNTIMES))('the transport on %s', { timeout: 20_000 },
 
 test('[bounded] on Node and Deno a sender faster than its reader is slowed down, and nothing of what it sends is lost', async () => {
   const peer = await startPeer()
-  const answer = await probe(nodeTransport(), { do: 'socket', url: `${peer.ws}/torrent`, readAfterMs: 2_000 })
+  const answer = await probe(nodeTransport(), { do: 'socket', url: `${peer.ws}/torrent`, readAfterMs: 2_000, timeoutMs: 15_000 })
   expect(answer).toMatchObject({ bytes: 40_000_000, ended: { code: 1000, clean: true } })
   await peer.close()
 })

@@ -3,7 +3,7 @@
 import { joined } from './frames.ts'
 
 export type HeaderStripper = {
-  /** The bytes without headers. Headers and payloads may be split anywhere. */
+  /** The bytes without headers. Headers and payloads may be split anywhere. `data` is given away: payloads move together in its place. */
   write(data: Uint8Array): Uint8Array
   /** What was held back and turned out not to be a header. */
   end(): Uint8Array
@@ -35,7 +35,8 @@ export function headerStripper(): HeaderStripper {
         mode = isHeader ? 'framed' : 'raw'
         if (mode === 'raw') return take(held.byteLength)
       }
-      const pieces: Uint8Array[] = []
+      const all = held
+      let size = 0
       while (held.byteLength > 0) {
         if (left === 0) {
           if (held.byteLength < HEADER) break
@@ -45,9 +46,12 @@ export function headerStripper(): HeaderStripper {
         }
         const piece = take(Math.min(left, held.byteLength))
         left -= piece.byteLength
-        pieces.push(piece)
+        all.set(piece, size)
+        size += piece.byteLength
       }
-      return pieces.length === 1 ? pieces[0]! : pieces.reduce(joined, new Uint8Array())
+      // A copy, so that a few held bytes do not keep a large message alive.
+      held = held.slice()
+      return all.subarray(0, size)
     },
     end() {
       return mode === 'unknown' ? take(held.byteLength) : new Uint8Array()
