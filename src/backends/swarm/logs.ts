@@ -11,8 +11,8 @@ import { serviceName } from './temporary.ts'
 /** One line, or a part of a long one: what the log holds as one piece, and sends as one frame. */
 type Message = { readonly stream: Stream; readonly at: string; readonly data: Uint8Array }
 
-/** How far a stream has been taken. */
-type Taken = { messages: number; at: string; sameTime: number }
+/** How far a stream has been taken. `isOpen`: the last of it was no whole line. */
+type Taken = { messages: number; at: string; sameTime: number; isOpen: boolean }
 
 export type Log = {
   /** As it comes, until `until` aborts; what it misses, `rest` brings. */
@@ -29,6 +29,7 @@ const IDLE_MS = 15_000
 /** So few, and so short that the log kept them all in one file, are read again from the start: then no clock has a part in it. */
 const WHOLE_MESSAGES = 5_000
 const WHOLE_BYTES = 16 * 1024 * 1024
+const NEWLINE = 10
 /** 16 KiB is the longest part of a line; it may come with marks of its own. */
 const MAX_MESSAGE = 1024 * 1024
 
@@ -36,19 +37,24 @@ export function logOf(api: Api, exec: string): Log {
   const taken: Record<Stream, Taken> = { stdout: nothing(), stderr: nothing() }
   let bytes = 0
 
-  const note = ({ stream, at, data }: Message) => {
+  /** What of a message is to be told, after what came before it. */
+  const take = (message: Message): Message => {
+    const { stream, at, data } = message
     const one = taken[stream]
+    // The parts of a long line have one time; of its last part Docker 20.10 drops the newline (moby daemon/logger/local/read.go).
+    const isCut = one.isOpen && one.sameTime > 1 && one.at !== at
     one.sameTime = one.at === at ? one.sameTime + 1 : 1
     one.at = at
     one.messages += 1
+    one.isOpen = data.at(-1) !== NEWLINE
     bytes += data.byteLength
+    return isCut ? { ...message, data: joined([Uint8Array.of(NEWLINE), data], data.byteLength + 1) } : message
   }
 
   async function* live(until: AbortSignal): AsyncGenerator<Output> {
     try {
       for await (const messages of read(api, exec, { stdout: '1', stderr: '1', follow: '1' }, until)) {
-        messages.forEach(note)
-        yield* outputs(messages)
+        yield* outputs(messages.map(take))
         if (bytes > MAX_BYTES) return
       }
     } catch {
@@ -77,8 +83,7 @@ export function logOf(api: Api, exec: string): Log {
             over[stream] -= 1
             return over[stream] < 0
           })
-          for (const one of fresh) bytes += one.data.byteLength
-          yield* outputs(fresh)
+          yield* outputs(fresh.map(take))
           if (bytes > MAX_BYTES) return yield tooMuch(`more than ${MAX_BYTES / 1024 / 1024} MiB`)
         }
       }
@@ -94,7 +99,7 @@ export function logOf(api: Api, exec: string): Log {
   return { live, rest }
 }
 
-const nothing = (): Taken => ({ messages: 0, at: '', sameTime: 0 })
+const nothing = (): Taken => ({ messages: 0, at: '', sameTime: 0, isOpen: false })
 
 function tooMuch(why: string): Output {
   const text = `\ndrover: it wrote ${why} through a temporary service; what followed was not read\n`

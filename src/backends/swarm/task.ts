@@ -23,6 +23,7 @@ export function targetOf(task: Task, service: Service, node: Node, backend: stri
     ...spec.Labels,
     'com.docker.swarm.service.id': service.ID,
     'com.docker.swarm.service.name': service.Spec.Name,
+    'com.docker.swarm.task': '',
     'com.docker.swarm.task.id': task.ID,
     'com.docker.swarm.task.name': name,
     [NODE_LABEL]: node.ID,

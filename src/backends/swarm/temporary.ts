@@ -28,6 +28,8 @@ const STARTING_MS = 30_000
 /** How long a manager may be out of reach while a command runs: longer than the election of a new leader takes. */
 const CONTACT_MS = 20_000
 const ASK_MS = 10_000
+/** Between two looks at the node. */
+const LOOK_MS = 2_000
 /** What is done after the command’s own time: ending it, reading its log, removing. */
 const AFTER_MS = 120_000
 const LONGEST_MS = 24 * 3_600_000
@@ -93,47 +95,60 @@ export type Watched = {
 }
 
 /** How the command ended, as the docker client passed it on. Throws BackendError where nobody can say, or nothing was started. */
-export async function watch({ api }: Temporary, { exec, node, begun }: Watched, signal: AbortSignal): Promise<number> {
+export async function watch(temporary: Temporary, { exec, node, begun }: Watched, signal: AbortSignal): Promise<number> {
+  const { api } = temporary
   const start = Date.now()
+  const name = nameOf(node)
   let reached = start
   let lookedAt = 0
-  let isRunning = false
   for (;;) {
     if (signal.aborted) throw givenUp(signal)
     const now = Date.now()
+    const isLookDue = now - lookedAt > LOOK_MS
+    let seen: Seen | undefined
     try {
-      const tasks = await tasksOf(api, exec, signal)
+      seen = await look(api, exec, isLookDue ? node : undefined, signal)
+      if (isLookDue) lookedAt = now
       reached = Date.now()
-      if (tasks === undefined) throw lost('The temporary service was removed by somebody else before the command ended.')
-      // With no restarts there is one; a second would be the command run twice.
-      if (tasks.length > 1) throw lost('The swarm has started the temporary service twice.')
-      const [task] = tasks
-      const standing = task && standingOf(task, nameOf(node))
-      if (standing?.status === 'failed') throw standing.error
-      if (standing?.status === 'exited') {
-        begun()
-        return standing.code
-      }
-      if (standing?.status === 'running') {
-        isRunning = true
-        begun()
-      } else if (now - start > (standing?.isTouched ? STARTING_MS : START_MS)) {
-        await remove(api, serviceName(exec))
-        const wasIdle = task === undefined || (!standing?.isTouched && (await neverBegan(api, task.ID, signal)))
-        throw tooLate(task, nameOf(node), wasIdle ? 'no' : 'maybe')
-      }
-      if (isRunning && now - lookedAt > 2_000) {
-        lookedAt = now
-        await refuseLost(api, node, signal)
-      }
     } catch (error) {
       if (signal.aborted) throw givenUp(signal)
       if (!isAway(error)) throw error
       if (Date.now() - reached > CONTACT_MS)
-        throw lost(`The manager cannot be asked any more how the command on the node ${nameOf(node)} ended.`, error)
+        throw lost(`The manager cannot be asked any more how the command on the node ${name} ended.`, error)
     }
-    await pause(Date.now() - start < 5_000 ? 60 : Date.now() - start < 60_000 ? 250 : 1000, signal)
+    const standing = seen?.task && standingOf(seen.task, name)
+    switch (standing?.status) {
+      case 'exited':
+        begun()
+        return standing.code
+      case 'failed':
+        throw standing.error
+      case 'running':
+        begun()
+        if (seen?.isNodeDown) throw lost(`The node ${name} went down while the command ran there.`)
+        break
+      default:
+        if (seen && now - start > (standing?.isTouched ? STARTING_MS : START_MS)) {
+          await remove(api, serviceName(exec))
+          const isIdle = !seen.task || (!standing?.isTouched && (await neverBegan(api, seen.task.ID, signal)))
+          throw tooLate(seen.task, name, isIdle ? 'no' : 'maybe')
+        }
+    }
+    await pause(now - start < 5_000 ? 60 : now - start < 60_000 ? 250 : 1000, signal)
   }
+}
+
+type Seen = { readonly task: Task | undefined; readonly isNodeDown: boolean }
+
+/** A swarm knows in about half a minute that a node is dead; until then, and after it, its tasks count as running. */
+async function look(api: Api, exec: string, node: Node | undefined, signal: AbortSignal): Promise<Seen> {
+  const tasks = await tasksOf(api, exec, signal)
+  if (tasks === undefined) throw lost('The temporary service was removed by somebody else before the command ended.')
+  // With no restarts there is one; a second would be the command run twice.
+  if (tasks.length > 1) throw lost('The swarm has started the temporary service twice.')
+  if (!node) return { task: tasks[0], isNodeDown: false }
+  const now = await readIfThere(api, `/nodes/${node.ID}`, NodeSchema, within(signal))
+  return { task: tasks[0], isNodeDown: now === undefined || now.Status?.State === 'down' }
 }
 
 /** Worth asking again: no leader for a moment, no connection, an answer that was cut. */
@@ -141,13 +156,6 @@ const isAway = (error: unknown) =>
   error instanceof BackendError &&
   error.ran === 'no' &&
   (error.code === 'backend_unavailable' || error.code === 'timeout' || error.code === 'stream_broken')
-
-/** A swarm knows in about 15 s; until then a task of a dead node counts as running. */
-async function refuseLost(api: Api, node: Node, signal: AbortSignal): Promise<void> {
-  const now = await readIfThere(api, `/nodes/${node.ID}`, NodeSchema, within(signal))
-  if (now === undefined || now.Status?.State === 'down')
-    throw lost(`The node ${nameOf(node)} went down while the command ran there.`)
-}
 
 const within = (signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)])
 
