@@ -119,9 +119,16 @@ export interface Transport {
 export class TransportError extends Error {
   override readonly name = 'TransportError'
   readonly reason: 'refused' | 'dns' | 'tls' | 'reset' | 'aborted' | 'too_large' | 'other'
-  constructor(reason: TransportError['reason'], message: string, options?: { cause?: unknown }) {
+  /** With `tls`: what no other CA would mend. */
+  readonly certificate: 'for another name' | 'expired' | undefined
+  constructor(
+    reason: TransportError['reason'],
+    message: string,
+    options?: { cause?: unknown; certificate?: TransportError['certificate'] },
+  ) {
     super(message, options)
     this.reason = reason
+    this.certificate = options?.certificate
   }
 }
 

@@ -161,7 +161,20 @@ export function transportError(url: URL, error: unknown, signal: AbortSignal): T
   const code = codeOf(error)
   const reason = REASON_BY_CODE[code] ?? (TLS_CODE.test(code) ? 'tls' : reasonFromText(error))
   const detail = code === '' ? '' : ` (${code})`
-  return new TransportError(reason, `${url.host}: ${WORDS[reason]}${detail}`, { cause: error })
+  const certificate = reason === 'tls' ? certificateFault(code, error) : undefined
+  const words = certificate === undefined ? WORDS[reason] : `the TLS certificate is ${certificate}`
+  return new TransportError(reason, `${url.host}: ${words}${detail}`, { cause: error, certificate })
+}
+
+function certificateFault(code: string, error: unknown): TransportError['certificate'] {
+  const text = `${code} ${textOf(error)}`
+  if (/ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH|NotValidForName|not valid for (any )?name/i.test(text))
+    return 'for another name'
+  return /CERT_HAS_EXPIRED|certificate( has)? expired|: Expired/i.test(text) ? 'expired' : undefined
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? `${error.message} ${error.cause instanceof Error ? error.cause.message : ''}` : ''
 }
 
 function codeOf(error: unknown): string {
@@ -173,7 +186,7 @@ function codeOf(error: unknown): string {
 
 // workerd and Deno give no codes, only sentences.
 function reasonFromText(error: unknown): TransportError['reason'] {
-  const text = error instanceof Error ? `${error.message} ${error.cause instanceof Error ? error.cause.message : ''}` : ''
+  const text = textOf(error)
   if (/certificate|TLS|SSL|NoApplicationProtocol/i.test(text)) return 'tls'
   if (/refused/i.test(text)) return 'refused'
   if (/dns|resolve|lookup|name not known/i.test(text)) return 'dns'
