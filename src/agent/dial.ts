@@ -74,13 +74,20 @@ async function connectOnce(dialing: Dialing, pace: Pace, signal: AbortSignal): P
   const url = new URL(CONNECT_PATH, dialing.gateway)
   url.protocol = dialing.gateway.protocol === 'https:' ? 'wss:' : 'ws:'
   url.searchParams.set('agent', dialing.name)
-  let socket: Socket
+  const calling = new AbortController()
+  let socket: Socket | undefined
+  // Politely where there is a connection, so that the gateway knows that nothing was lost.
+  const stop = () => (socket ? socket.close(1000, 'it was stopped') : calling.abort())
+  signal.addEventListener('abort', stop, { once: true })
   try {
-    socket = await dialing.transport.socket(url.href, { signal, maxBufferedBytes: MOST_WAITING_BYTES })
+    socket = await dialing.transport.socket(url.href, { signal: calling.signal, maxBufferedBytes: MOST_WAITING_BYTES })
+    if (signal.aborted) stop()
+    return await serveOn(socket, dialing, pace)
   } catch (error) {
     return { lastedMs: 0, ...refusedBy(error, dialing) }
+  } finally {
+    signal.removeEventListener('abort', stop)
   }
-  return await serveOn(socket, dialing, pace)
 }
 
 async function serveOn(socket: Socket, dialing: Dialing, pace: Pace): Promise<End> {

@@ -185,6 +185,8 @@ function createLane(
   const reset = (why: Reset): void => {
     if (broken || (isEndSent && isEndHere)) return
     wire.send(encodeFrame('reset', id, jsonPayload({ ...why, message: why.message.slice(0, 1000) })))
+    // Given up here: what has come is not wanted any more.
+    waiting.length = 0
     lose(why)
   }
   const finishIfBothEnded = (): void => {

@@ -1,7 +1,7 @@
 /** A gateway that takes agents and an agent beside an engine, both real, on sockets of 127.0.0.1. */
 
 import { createServer as createHttpServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket as NetSocket } from 'node:net'
 import { type Pace, stayConnected } from '../../src/agent/dial.ts'
 import { engineOf } from '../../src/agent/engine.ts'
 import type { Fence } from '../../src/agent/fence.ts'
@@ -36,6 +36,8 @@ export type Link = {
   readonly agentLog: Event[]
   /** Cuts the connection as a network does. */
   cut(): void
+  /** The gateway's ends of them. */
+  connections(): readonly NetSocket[]
   stopAgent(): Promise<void>
   close(): Promise<void>
 }
@@ -49,7 +51,7 @@ export async function startLink(options: LinkOptions): Promise<Link> {
   const agentLog: Event[] = []
   const hub = createHub({ lab: { key: publicKey } }, { log: (event) => gatewayLog.push(event), ...options.hub })
   const server = createHttpServer((_, response) => response.end('a gateway\n'))
-  const connections = new Set<{ destroy(): void }>()
+  const connections = new Set<NetSocket>()
   server.on('connection', (connection) => {
     connections.add(connection)
     connection.on('close', () => connections.delete(connection))
@@ -85,6 +87,7 @@ export async function startLink(options: LinkOptions): Promise<Link> {
     publicKey,
     gatewayLog,
     agentLog,
+    connections: () => [...connections],
     cut: () => {
       for (const connection of connections) connection.destroy()
     },
