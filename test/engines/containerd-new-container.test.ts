@@ -211,6 +211,15 @@ describe('containerd: a command in a new container', { timeout: 120_000 }, () =>
     expect(packed.message).toContain('not unpacked')
   })
 
+  test('a snapshotter that is not there is told, by check as well', async () => {
+    const lines = (of: Backend) => of.check(soon())
+    expect((await lines(backend)).map(({ what }) => what)).toContain('new containers can be made with the snapshotter overlayfs')
+    const other = connect({ newContainers: { ...bounds, snapshotter: 'no-such' } })
+    const error = await failureOf(runOn(other, of(image), { argv: ['true'] }))
+    expect([error.code, error.ran]).toEqual(['config', 'no'])
+    expect((await lines(other)).find(({ ok }) => ok === false)?.what).toBe(error.message)
+  })
+
   test('an image is meant by its short name, its whole name, or its content; a name with another content is none', async () => {
     const digest = /sha256:[0-9a-f]{64}/.exec(ctr('images', 'ls', `name==docker.io/${image}`))?.[0] ?? ''
     for (const name of [image, `docker.io/${image}`, `drover-test/tools@${digest}`, `${image}@${digest}`])

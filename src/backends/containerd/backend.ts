@@ -87,7 +87,8 @@ export function containerd(options: ContainerdOptions, { transport, machine, mak
         : execute(connection, { target, command, exec, signal, slots }),
     kill: (target, handle, signal) =>
       target.creates ? killNew(connection, maker, handle, signal) : kill(connection, killSlots, target, handle, signal),
-    check: (signal) => check(connection, { namespace, parallel, found: (until) => found({}, until) }, signal),
+    check: (signal) =>
+      check(connection, { namespace, parallel, snapshotter: bounds?.snapshotter, found: (until) => found({}, until) }, signal),
     ...(bounds === undefined
       ? {}
       : {

@@ -1,10 +1,11 @@
 /** What `drover check` says of a containerd. */
 
-import { BackendError, DroverError } from '../../core/errors.ts'
+import { DroverError } from '../../core/errors.ts'
 import type { Target } from '../../core/model.ts'
 import type { CheckLine } from '../../core/ports.ts'
 import { refusal } from './errors.ts'
 import type { Connection } from './exec.ts'
+import { noSnapshotter } from './image.ts'
 
 /** With more execs at once in a container its shim stalls; 1.7 has no such wall. */
 const MOST_ON_1_6 = 16
@@ -14,12 +15,14 @@ export async function check(
   options: {
     readonly namespace: string
     readonly parallel: number
+    /** Of new containers, where they may be made. */
+    readonly snapshotter: string | undefined
     found(signal: AbortSignal): Promise<readonly Target[]>
   },
   signal: AbortSignal,
 ): Promise<readonly CheckLine[]> {
   const { engine, address, makePipes, fifoDirectory } = connection
-  const { namespace, parallel, found } = options
+  const { namespace, parallel, snapshotter, found } = options
   const lines: CheckLine[] = []
   try {
     const { version } = await engine.version(signal)
@@ -47,13 +50,23 @@ export async function check(
             next: 'Set `namespace` of this backend to one of them.',
           },
     )
+    if (snapshotter !== undefined)
+      lines.push(
+        (await engine.platforms(snapshotter, signal))
+          ? { ok: true, what: `new containers can be made with the snapshotter ${snapshotter}` }
+          : refusedLine(noSnapshotter(snapshotter)),
+      )
     const pipes = await makePipes(['stdout'], fifoDirectory, signal)
     pipes.close()
     lines.push({ ok: true, what: 'named pipes can be made', ...(fifoDirectory ? { detail: `in ${fifoDirectory}` } : {}) })
   } catch (error) {
     const shown = refusal(error, { address, about: 'its namespaces' })
-    if (!(shown instanceof BackendError) && !(shown instanceof DroverError)) throw error
-    lines.push({ ok: false, what: shown.message, ...(shown.next ? { next: shown.next } : {}) })
+    if (!(shown instanceof DroverError)) throw error
+    lines.push(refusedLine(shown))
   }
   return lines
+}
+
+function refusedLine({ message, next }: DroverError): CheckLine {
+  return { ok: false, what: message, ...(next ? { next } : {}) }
 }

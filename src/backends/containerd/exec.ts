@@ -20,7 +20,7 @@ export type Connection = {
   pidInside(pid: number, container: string): Promise<number | undefined>
   /** Executions that are read here and now. */
   readonly live: Set<string>
-  /** Of containers that are being made here and now: settles when theirs runs, or never will. */
+  /** Of containers that are being made here and now: settles when theirs runs, or is removed again. */
   readonly making: Map<string, Promise<unknown>>
 }
 export type What = {
@@ -71,12 +71,13 @@ async function* executeInPlace(connection: Connection, what: What): AsyncGenerat
   const { engine, address } = connection
   const { target, command, exec, signal } = what
   const about = `the container ${target.name}`
-  const base = await processDocument(connection, what)
-  const ids = command.user === undefined ? undefined : (idsIn(command.user) ?? (await lookedUp(connection, what, command.user)))
-  const document = new TextEncoder().encode(JSON.stringify(processOf(base, command, exec, ids)))
   const input = command.tty ? END_OF_INPUT : command.stdin ? new TextEncoder().encode(command.stdin) : undefined
   const outputs: readonly Stream[] = command.tty ? ['stdout'] : ['stdout', 'stderr']
-  const pipes = await pipesFor(connection, [...outputs, ...(input ? ['stdin'] : [])], signal)
+  const [{ document, ids }, pipes] = await both(
+    described(connection, what),
+    pipesFor(connection, [...outputs, ...(input ? ['stdin'] : [])], signal),
+    (unused) => unused.close(),
+  )
   const id = { containerId: target.native, execId: execIdOf(exec) }
   const waiting = new AbortController()
   let asked = false
@@ -145,6 +146,13 @@ async function* executeInPlace(connection: Connection, what: What): AsyncGenerat
     if (asked && !isOver) void reap(engine, id, { starting, waited, waiting })
     else waiting.abort()
   }
+}
+
+async function described(connection: Connection, what: What): Promise<{ document: Uint8Array; ids: Ids | undefined }> {
+  const { command, exec } = what
+  const base = await processDocument(connection, what)
+  const ids = command.user === undefined ? undefined : (idsIn(command.user) ?? (await lookedUp(connection, what, command.user)))
+  return { document: new TextEncoder().encode(JSON.stringify(processOf(base, command, exec, ids))), ids }
 }
 
 /** The container's own, which says what its processes may do. */
@@ -279,4 +287,12 @@ export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise
     signal.addEventListener('abort', abort, { once: true })
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
   })
+}
+
+/** Both, or what the first that fails throws, when both have settled; then what the other one made is let go. */
+export async function both<A, B>(first: Promise<A>, second: Promise<B>, letGo: (unused: B) => void): Promise<readonly [A, B]> {
+  const [a, b] = await Promise.allSettled([first, second])
+  if (a.status === 'fulfilled' && b.status === 'fulfilled') return [a.value, b.value]
+  if (b.status === 'fulfilled') letGo(b.value)
+  throw a.status === 'rejected' ? a.reason : (b as PromiseRejectedResult).reason
 }

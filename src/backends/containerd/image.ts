@@ -83,15 +83,7 @@ export function imagesOf(
     const cached = known.get(target.digest)
     if (cached) return cached
     platforms ??= await engine.platforms(snapshotter, signal)
-    if (platforms === undefined)
-      throw new BackendError(
-        {
-          code: 'config',
-          message: `This containerd has no snapshotter ${snapshotter} that works.`,
-          next: 'Set newContainers.snapshotter of this backend to one that `ctr plugins ls` calls ok.',
-        },
-        { ran: 'no' },
-      )
+    if (platforms === undefined) throw noSnapshotter(snapshotter)
     const read = async <T>(digest: string, schema: z.ZodType<T>): Promise<T> => {
       const parsed = schema.safeParse(jsonOf(await engine.blob(digest, signal)))
       if (parsed.success) return parsed.data
@@ -131,6 +123,17 @@ export function imagesOf(
       }
     },
   }
+}
+
+export function noSnapshotter(snapshotter: string): BackendError {
+  return new BackendError(
+    {
+      code: 'config',
+      message: `This containerd has no snapshotter ${snapshotter} that works.`,
+      next: 'Set newContainers.snapshotter of this backend to one that `ctr plugins ls` calls ok.',
+    },
+    { ran: 'no' },
+  )
 }
 
 /** Its name is there, and some of what it means is not: another platform was pulled, or its content was cleaned away. */

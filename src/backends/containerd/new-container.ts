@@ -7,7 +7,7 @@ import type { NamedPipes } from '../machine.ts'
 import { bytesOf, DEADLINE_LABEL, EXEC_LABEL, HELPER_LABEL, LONGEST_MS, noneMade } from '../wire/new-container.ts'
 import { type Engine, EngineError } from './engine.ts'
 import { givenUp, lost, notCreated, notStarted, refusal } from './errors.ts'
-import { type Connection, END_OF_INPUT, execIdOf, feed, pipesFor, stdinOf, unlessAborted, userFiles } from './exec.ts'
+import { both, type Connection, END_OF_INPUT, execIdOf, feed, pipesFor, stdinOf, unlessAborted, userFiles } from './exec.ts'
 import { type ImageConfig, type Images, incomplete } from './image.ts'
 import { isDown } from './kill.ts'
 import { type Arriving, together } from './output.ts'
@@ -160,7 +160,6 @@ async function* makeAndRun(
     // Only what has settled can be removed; each of them has a deadline of its own.
     await Promise.allSettled([creating, starting])
     waiting.abort()
-    isMade()
     pipes?.close()
   }
 }
@@ -205,7 +204,12 @@ async function make({ engine }: Connection, maker: Maker, what: What, begin: Beg
 }
 
 /** With its first process every process of it ends: the kernel's doing, for they are in its pid namespace. */
-export async function killNew(connection: Connection, maker: Maker | undefined, handle: ExecHandle, signal: AbortSignal) {
+export async function killNew(
+  connection: Connection,
+  maker: Maker | undefined,
+  handle: ExecHandle,
+  signal: AbortSignal,
+): Promise<KillResult> {
   const { engine, address, live, making } = connection
   const id = execIdOf(handle.exec)
   const main = { containerId: id, execId: '' }
@@ -216,17 +220,16 @@ export async function killNew(connection: Connection, maker: Maker | undefined, 
       await ended(engine, id, TERM_MS, signal)
     }
     await engine.signalAll(id, SIGKILL, signal).catch(() => {})
-    const isEnded = (await ended(engine, id, ENDED_MS, signal)) && (await isDown(connection, id, signal))
+    const isEnded = await ended(engine, id, ENDED_MS, signal)
     // Whoever reads it here will see its end, and remove it; else nobody will.
     if (!live.has(handle.exec)) await remove(engine, id, maker?.snapshotter)
-    const result: KillResult = { result: isEnded ? 'gone' : 'left' }
-    return result
+    return { result: isEnded && (await isDown(connection, id, signal)) ? 'gone' : 'left' }
   } catch (error) {
     throw refusal(error, { address, about: 'the new container' })
   }
 }
 
-/** Made and not started counts as ended too: nobody will start it now. */
+/** Made and not started counts as ended too: nobody will start it now, for whoever makes one here has done so or has given up. */
 async function ended(engine: Engine, containerId: string, ms: number, signal: AbortSignal): Promise<boolean> {
   for (const until = Date.now() + ms; ; ) {
     if ((await engine.state({ containerId, execId: '' }, signal)) !== 'running') return true
@@ -262,14 +265,6 @@ async function remove(engine: Engine, id: string, snapshotter: string | undefine
     snapshotter === undefined ? undefined : isDone(engine.removeSnapshot(snapshotter, id, signal)),
     isDone(engine.endLease(id, signal)),
   ])
-}
-
-/** Both, or what the first that fails throws, when both have settled; then what the other one made is let go. */
-async function both<A, B>(first: Promise<A>, second: Promise<B>, letGo: (unused: B) => void): Promise<readonly [A, B]> {
-  const [a, b] = await Promise.allSettled([first, second])
-  if (a.status === 'fulfilled' && b.status === 'fulfilled') return [a.value, b.value]
-  if (b.status === 'fulfilled') letGo(b.value)
-  throw a.status === 'rejected' ? a.reason : (b as PromiseRejectedResult).reason
 }
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, LOOK_MS))
