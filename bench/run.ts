@@ -2,6 +2,7 @@
 
 import { parseArgs } from 'node:util'
 import { acknowledge } from './acknowledge.ts'
+import { containerd } from './containerd.ts'
 import { docker } from './docker.ts'
 import { firstOutput } from './first-output.ts'
 import { kubernetes } from './kubernetes.ts'
@@ -23,6 +24,7 @@ const benches: readonly Bench[] = [
   startup,
   firstOutput,
   ...(process.env.DOCKER_HOST ? [docker] : []),
+  ...(process.env.CONTAINERD_ADDRESS ? [containerd] : []),
   ...(process.env.KUBE_URL ? [kubernetes] : []),
 ]
 
