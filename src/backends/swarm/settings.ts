@@ -11,9 +11,7 @@ const pinned = z
     'name it by digest, name@sha256:… or sha256:…: what a mere tag names can change, and it gets the socket of every engine',
   )
 
-const nodeName = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/, 'the id or the hostname of a node, as `docker node ls` shows it')
+const nodeName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/
 
 export const swarmSettings = () =>
   z
@@ -22,7 +20,17 @@ export const swarmSettings = () =>
       /** A manager. */
       ...engineShape(),
       /** By id or hostname: the engines of nodes, each reached as a docker backend's is. */
-      nodes: z.record(nodeName, z.strictObject(engineShape()).superRefine(refuseUnclear)).optional(),
+      nodes: z
+        .record(z.string(), z.strictObject(engineShape()).superRefine(refuseUnclear))
+        .superRefine((nodes, context) => {
+          for (const name of Object.keys(nodes).filter((one) => !nodeName.test(one)))
+            context.addIssue({
+              code: 'custom',
+              path: [name],
+              message: 'the id or the hostname of a node, as `docker node ls` shows it',
+            })
+        })
+        .optional(),
       /** Where a node is not in `nodes`, run the command from a service made for it on that node. Absent: never. */
       temporaryService: z
         .strictObject({
