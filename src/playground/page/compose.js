@@ -13,7 +13,7 @@ export function hint(composer, where, inThread) {
   else
     where.textContent = inThread
       ? '@drover runs a command in this thread'
-      : '/exec or @drover runs a command · /rollout changes a workload · / to come here · ↑ for the last one'
+      : '/exec or @drover runs a command · /rollout changes a workload · / comes here · ↑ the last one'
 }
 
 export function grow(composer) {

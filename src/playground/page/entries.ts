@@ -120,7 +120,8 @@ export function trafficLine(traffic: Traffic, reader: FrameReader, engine: Engin
       return {
         at,
         lane: engine,
-        title: `${traffic.method} ${traffic.path} → ${traffic.status}`,
+        // A label selector is read as it was written.
+        title: `${traffic.method} ${traffic.path.replaceAll(/%(2C|3D|21|28|29)/gi, decodeURIComponent)} → ${traffic.status}`,
         tone: traffic.status < 400 ? 'good' : 'bad',
         parts: [
           ...(traffic.request === '' ? [] : [{ name: 'body', text: pretty(parsed(traffic.request) ?? traffic.request) }]),

@@ -72,7 +72,7 @@ export function createFaultMenu(slack: SlackPeer, rancher: RancherPeer): Faults 
       id: 'drop',
       group: 'The connection',
       label: 'The connection drops, without a close frame',
-      says: 'Unknown: “The connection ended (no close frame …) before the command said how it ended; it may still run.” Never a success.',
+      says: 'Unknown: “The connection ended (no close frame …) before the command said how it ended; it may still run, pid …” Never a success.',
       example: here(LONG_OUTPUT),
       isOn: () => faults.dropTcpAfterBytes !== undefined,
       set: (on) => {
