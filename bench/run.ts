@@ -13,6 +13,7 @@ import { here } from './places.ts'
 import { table, write } from './report.ts'
 import type { Bench, Row } from './rows.ts'
 import { startup } from './startup.ts'
+import { swarm } from './swarm.ts'
 import { exec, targets } from './targets.ts'
 
 const benches: readonly Bench[] = [
@@ -25,6 +26,7 @@ const benches: readonly Bench[] = [
   firstOutput,
   ...(process.env.DOCKER_HOST ? [docker] : []),
   ...(process.env.CONTAINERD_ADDRESS ? [containerd] : []),
+  ...(process.env.DOCKER_HOST && process.env.DOCKER_WORKER_HOST ? [swarm] : []),
   ...(process.env.KUBE_URL ? [kubernetes] : []),
 ]
 

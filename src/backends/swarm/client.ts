@@ -25,7 +25,7 @@ export function clientArgs(command: Command, exec: string, container: string): r
   if (fed && fed.byteLength > MAX_STDIN_BYTES)
     throw unsupported(
       `Through a temporary service stdin= takes ${MAX_STDIN_BYTES / 1024} KiB at most, and this is ${Math.ceil(fed.byteLength / 1024)}.`,
-      'Give drover a way of its own to this node: nodes: in drover.yaml.',
+      'Whoever runs drover can give it a way of its own to this node (nodes:).',
     )
   if (command.env && INPUT in command.env) throw unsupported(`${INPUT} is how drover hands stdin= over.`, 'Use another name.')
   const env = { ...command.env, [MARKER]: exec, ...(fed ? { [INPUT]: base64(fed) } : {}) }
@@ -42,7 +42,7 @@ export function clientArgs(command: Command, exec: string, container: string): r
   if (size > MAX_BYTES)
     throw unsupported(
       `The command is ${Math.ceil(size / 1024)} KiB long, and a temporary service takes ${MAX_BYTES / 1024}.`,
-      'Make it shorter, or give drover a way of its own to this node: nodes: in drover.yaml.',
+      'Make it shorter; whoever runs drover can give it a way of its own to this node (nodes:).',
     )
   return args
 }
@@ -94,7 +94,7 @@ export function clientFailure(
   )
     return unsupported(
       `Through a temporary service stdin= needs /bin/sh and base64 in the container, and ${name} lacks one of them.`,
-      'Give drover a way of its own to this node: nodes: in drover.yaml.',
+      'Whoever runs drover can give it a way of its own to this node (nodes:).',
     )
   if (isEngine(code, text))
     return startFailure(text, {

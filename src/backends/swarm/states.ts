@@ -55,7 +55,7 @@ function notStarted(why: string, node: string, ran: 'no' | 'maybe'): BackendErro
     return failure(
       'config',
       `The node ${node} has no engine’s socket where temporaryService says: ${why}.`,
-      'Set temporaryService.socket to where the socket is on the nodes.',
+      'Whoever runs drover can set temporaryService.socket to where it is on the nodes.',
     )
   if (/no such image|image.*(not found|does not exist)|pull access denied|manifest unknown|reference does not exist/i.test(why))
     return failure(
@@ -67,7 +67,7 @@ function notStarted(why: string, node: string, ran: 'no' | 'maybe'): BackendErro
     return failure(
       'config',
       `The image of the temporary service has no docker client: ${why}.`,
-      'Name one that has, such as that of docker:cli, by its digest.',
+      'Whoever runs drover can name one that has, such as that of docker:cli, by its digest.',
     )
   return failure(
     'backend_unavailable',
@@ -93,7 +93,7 @@ export function tooLate(task: Task | undefined, node: string, ran: 'no' | 'maybe
     {
       code: 'timeout',
       message: `The temporary service was not started on the node ${node} in time (${state ?? 'no task was made'}${why ? `: ${why}` : ''}).`,
-      next: 'See with `docker node ls` whether the node is ready and active, or give drover a way of its own to it in nodes:.',
+      next: '`docker node ls` says whether the node is ready and active; whoever runs drover can give it a way of its own there (nodes:).',
     },
     { ran },
   )

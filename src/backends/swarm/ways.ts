@@ -41,7 +41,7 @@ export function createWays(manager: Engine, map: ReadonlyMap<string, Engine>, op
       throw no(
         'config',
         `drover has no way to the node ${nameOf(node)}: it is not the manager that drover speaks to, and not in nodes:.`,
-        'Add its engine to nodes: in drover.yaml, or allow temporaryService:.',
+        'Whoever runs drover can add its engine to nodes:, or allow temporaryService:.',
       )
     const availability = node.Spec?.Availability
     if (node.Status?.State === 'down') throw no('backend_unavailable', `The node ${nameOf(node)} is down.`, 'Look at its engine.')
@@ -49,7 +49,7 @@ export function createWays(manager: Engine, map: ReadonlyMap<string, Engine>, op
       throw no(
         'backend_unavailable',
         `The node ${nameOf(node)} takes nothing new (${availability}), so no temporary service either.`,
-        'Make it active again, or add its engine to nodes: in drover.yaml.',
+        'Make it active again; whoever runs drover can add its engine to nodes:.',
       )
     return { kind: 'service', says: SERVICE_WAY, node }
   }
@@ -86,7 +86,7 @@ function byName(node: Node, nodes: readonly Node[], map: ReadonlyMap<string, Eng
   throw no(
     'config',
     `Two nodes are called ${hostname}: ${node.ID} and ${twin.ID}.`,
-    'Name them by their ids in nodes: of drover.yaml.',
+    'Whoever runs drover can name them by their ids in nodes:.',
   )
 }
 
