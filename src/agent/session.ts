@@ -104,12 +104,12 @@ export function createSession(wire: Wire, options: SessionOptions = {}): Session
       wire.send(encodeFrame('reset', frame.id, jsonPayload(tooMany(maxStreams))))
       return undefined
     }
-    options.accept(addLane(frame.id), jsonOf(frame.payload))
+    options.accept(addLane(frame.id, 'there'), jsonOf(frame.payload))
     return undefined
   }
 
-  function addLane(id: number): Stream {
-    const { stream, lane } = createLane(id, wire, () => lanes.delete(id), options.stallMs)
+  function addLane(id: number, opened: 'here' | 'there'): Stream {
+    const { stream, lane } = createLane(id, opened, wire, () => lanes.delete(id), options.stallMs)
     lanes.set(id, lane)
     return stream
   }
@@ -133,7 +133,7 @@ export function createSession(wire: Wire, options: SessionOptions = {}): Session
       if (over) throw new StreamReset(over)
       if (lanes.size >= maxStreams) throw new StreamReset(tooMany(maxStreams))
       lastOpened += 1
-      const stream = addLane(lastOpened)
+      const stream = addLane(lastOpened, 'here')
       wire.send(encodeFrame('open', lastOpened, jsonPayload(request)))
       return stream
     },
@@ -147,6 +147,7 @@ const tooMany = (most: number): Reset => ({ reason: 'other', message: `${most} r
 
 function createLane(
   id: number,
+  opened: 'here' | 'there',
   wire: Wire,
   forget: () => void,
   stallMs: number | undefined,
@@ -156,7 +157,8 @@ function createLane(
   // Nobody may be waiting for it.
   head.promise.catch(() => undefined)
   let isHeadSent = false
-  let isHeadHere = false
+  /** Who opened it gives no head. */
+  let isHeadHere = opened === 'there'
   let isEndSent = false
   let isEndHere = false
   let last: unknown
@@ -248,11 +250,12 @@ function createLane(
     receive(frame) {
       switch (frame.type) {
         case 'head':
-          if (isHeadHere) return 'a stream was answered twice'
+          if (isHeadHere) return 'a stream was answered that was not asked, or twice'
           isHeadHere = true
           head.resolve(jsonOf(frame.payload))
           return undefined
         case 'data':
+          if (!isHeadHere) return 'data came before the answer'
           if (isEndHere) return 'data came after the end of a stream'
           allowed -= costOf(frame.payload)
           if (allowed < 0) return 'more came on a stream than there was room for'
@@ -260,6 +263,7 @@ function createLane(
           wakeReader?.()
           return undefined
         case 'end':
+          if (!isHeadHere) return 'a stream ended before its answer'
           if (isEndHere) return 'a stream was ended twice'
           isEndHere = true
           last = frame.payload.byteLength === 0 ? undefined : jsonOf(frame.payload)

@@ -6,7 +6,7 @@ import { type Pace, stayConnected } from '../../src/agent/dial.ts'
 import { engineOf } from '../../src/agent/engine.ts'
 import type { Fence } from '../../src/agent/fence.ts'
 import { createHub, entranceOf, type Hub, type HubOptions } from '../../src/agent/hub.ts'
-import { makeKeyPair, readPrivateKey } from '../../src/agent/keys.ts'
+import { makeKeyPair, type PrivateKey, readPrivateKey } from '../../src/agent/keys.ts'
 import { createServer, type Serving } from '../../src/agent/serve.ts'
 import { agentSettings } from '../../src/agent/settings.ts'
 import type { Transport } from '../../src/backends/transport.ts'
@@ -24,6 +24,10 @@ export type LinkOptions = {
   readonly env?: Readonly<Record<string, string>>
   readonly hub?: Partial<HubOptions>
   readonly pace?: Partial<Pace>
+  /** As the gateway is to be called. */
+  readonly host?: string
+  /** Until the agent is connected; else it may never be. */
+  readonly waits?: boolean
 }
 
 export type Link = {
@@ -32,6 +36,9 @@ export type Link = {
   readonly port: number
   readonly server: Server
   readonly publicKey: string
+  readonly key: PrivateKey
+  /** Why the agent has ended by itself. */
+  readonly final: Promise<string | undefined>
   readonly gatewayLog: Event[]
   readonly agentLog: Event[]
   /** Cuts the connection as a network does. */
@@ -49,7 +56,10 @@ export async function startLink(options: LinkOptions): Promise<Link> {
   const key = await readPrivateKey(privatePem, 'the test')
   const gatewayLog: Event[] = []
   const agentLog: Event[] = []
-  const hub = createHub({ lab: { key: publicKey } }, { log: (event) => gatewayLog.push(event), ...options.hub })
+  const hub = createHub(
+    { lab: { key: publicKey, ...(options.host === undefined ? {} : { host: options.host }) } },
+    { log: (event) => gatewayLog.push(event), ...options.hub },
+  )
   const server = createHttpServer((_, response) => response.end('a gateway\n'))
   const connections = new Set<NetSocket>()
   server.on('connection', (connection) => {
@@ -78,13 +88,15 @@ export async function startLink(options: LinkOptions): Promise<Link> {
     },
     stop.signal,
   )
-  await until(() => hub.state('lab').connected)
+  if (options.waits ?? true) await until(() => hub.state('lab').connected)
   return {
     hub,
     transport: hub.transport('lab'),
     port,
     server,
     publicKey,
+    key,
+    final: running,
     gatewayLog,
     agentLog,
     connections: () => [...connections],
