@@ -76,7 +76,7 @@ const rooms: readonly Room[] = [
       'cloudflare:workers',
     ],
   },
-  { files: /^src\/ledger\//, may: ['src/core/', 'src/ledger/', 'kysely', 'node:crypto'] },
+  { files: /^src\/ledger\//, may: ['src/core/', 'src/ledger/', 'kysely', 'node:crypto', 'node:zlib'] },
   {
     files: /^src\/runtime\//,
     may: ['src/core/', 'src/runtime/', ...ports, 'ws', 'https-proxy-agent', 'pg-boss', 'node:', 'undici', 'cloudflare:workers'],

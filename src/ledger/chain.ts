@@ -1,6 +1,7 @@
 /** What makes the record tamper-evident: canonical JSON, the two hash chains, and payloads kept beside their digest. */
 
 import { createHash } from 'node:crypto'
+import { gunzipSync, gzipSync } from 'node:zlib'
 import type { RunEvent, RunId } from '../core/model.ts'
 
 /** What the first event of a run, and the first link of the ledger, follow. */
@@ -46,15 +47,15 @@ export function linkHash(prev: string, link: { n: number; run: string; seq: numb
 export type Packed = { readonly body: string; readonly parts: readonly Bytes[] }
 
 /** An event as it is stored: what its hash covers, and the payload beside it. */
-export async function pack(event: RunEvent): Promise<Packed> {
+export function pack(event: RunEvent): Packed {
   if (event.type === 'output') {
     const { chunks, ...rest } = event
-    const { detached, parts } = await detach(canonical(chunks))
+    const { detached, parts } = detach(canonical(chunks))
     return { body: canonical({ ...rest, detached }), parts }
   }
   const body = canonical(event)
   if (body.length <= MAX_BODY_CHARS) return { body, parts: [] }
-  const { detached, parts } = await detach(body)
+  const { detached, parts } = detach(body)
   return { body: canonical({ type: event.type, detached }), parts }
 }
 
@@ -63,38 +64,43 @@ export function detachedOf(body: string): Detached | undefined {
   return (JSON.parse(body) as { detached?: Detached }).detached
 }
 
-async function detach(text: string): Promise<{ detached: Detached; parts: readonly Bytes[] }> {
+function detach(text: string): { detached: Detached; parts: readonly Bytes[] } {
   const bytes = new TextEncoder().encode(text)
-  const kept = bytes.length < MIN_PACKED_BYTES ? bytes : await gzip(bytes)
+  // At once and lightly: another thread, or a stream, costs several times what it does for 64 KiB.
+  const kept = bytes.length < MIN_PACKED_BYTES ? bytes : gzipSync(bytes, { level: 1 })
   const parts: Bytes[] = []
   for (let from = 0; from < kept.length; from += MAX_PART_BYTES) parts.push(kept.slice(from, from + MAX_PART_BYTES))
   return { detached: { bytes: bytes.length, sha256: sha256(bytes) }, parts }
 }
 
-async function gzip(bytes: Bytes): Promise<Bytes> {
-  const packed = new Blob([bytes]).stream().pipeThrough(new CompressionStream('gzip'))
-  return new Uint8Array(await new Response(packed).arrayBuffer())
-}
-
 /** RFC 1952 §2.3.1. JSON begins with neither byte. */
-function isGzip(bytes: Bytes | undefined): boolean {
-  return bytes?.[0] === 0x1f && bytes[1] === 0x8b
+function isGzip(bytes: Bytes): boolean {
+  return bytes[0] === 0x1f && bytes[1] === 0x8b
 }
 
 /** The canonical JSON that `detach` took out; undefined when the parts are not what the digest says. */
-export async function attach(detached: Detached, parts: readonly Bytes[]): Promise<string | undefined> {
-  const bytes = new Uint8Array(detached.bytes)
-  let filled = 0
+export function attach(detached: Detached, parts: readonly Bytes[]): string | undefined {
+  const kept = parts.length === 1 ? parts[0]! : joined(parts)
+  const bytes = isGzip(kept) ? unpacked(kept, detached.bytes) : kept
+  if (bytes?.length !== detached.bytes || sha256(bytes) !== detached.sha256) return undefined
+  return new TextDecoder().decode(bytes)
+}
+
+/** Undefined when it is damaged, or is more than it says. */
+function unpacked(kept: Bytes, size: number): Bytes | undefined {
   try {
-    const pieces = isGzip(parts[0]) ? new Blob([...parts]).stream().pipeThrough(new DecompressionStream('gzip')) : parts
-    for await (const piece of pieces) {
-      if (filled + piece.length > bytes.length) return undefined
-      bytes.set(piece, filled)
-      filled += piece.length
-    }
+    return gunzipSync(kept, { maxOutputLength: Math.max(1, size) })
   } catch {
     return undefined
   }
-  if (filled !== bytes.length || sha256(bytes) !== detached.sha256) return undefined
-  return new TextDecoder().decode(bytes)
+}
+
+function joined(parts: readonly Bytes[]): Bytes {
+  const all = new Uint8Array(parts.reduce((size, part) => size + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
 }

@@ -3,7 +3,7 @@
 import { DroverError } from '../core/errors.ts'
 import type { OutputChunk, Owner, RunEvent, RunId, RunRequest, StoredEvent, TargetId } from '../core/model.ts'
 import type { Ledger } from '../core/ports.ts'
-import { GENESIS, linkHash, type Packed, pack, sha256 } from './chain.ts'
+import { GENESIS, linkHash, pack, sha256 } from './chain.ts'
 import type { Db } from './db.ts'
 import { alone, type Claim, type Draft, drafted, type Entry, type Head, together } from './draft.ts'
 import { describe, mayFollowFinished } from './facts.ts'
@@ -24,9 +24,7 @@ const CHAIN = 'chain'
 
 /** An event that waits for its turn, and whoever waits for it. */
 type Waiting = {
-  readonly event: RunEvent
-  readonly packed: Promise<Packed>
-  readonly claim?: Claim
+  readonly entry: Entry
   /** `undefined`: the claim was lost. */
   resolve(seq: number | undefined): void
   reject(error: unknown): void
@@ -121,15 +119,14 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
     waiting.delete(run)
     for (let from = 0; from < all.length; from += MAX_TOGETHER) {
       const some = all.slice(from, from + MAX_TOGETHER)
-      const entries = await Promise.all(some.map(entryOf))
+      const entries = some.map(({ entry }) => entry)
       // What seals a run goes alone: it has a place in the ledger-wide chain as well.
-      const mayShare = some.length > 1 && entries.every((entry) => entry !== undefined && entry.event.type !== 'finished')
+      const mayShare = some.length > 1 && entries.every(({ event }) => event.type !== 'finished')
       try {
-        const drafts = mayShare ? await commitTogether(run, entries as readonly Entry[]) : undefined
+        const drafts = mayShare ? await commitTogether(run, entries) : undefined
         for (const [n, one] of some.entries()) {
-          const entry = entries[n]
           if (drafts) one.resolve(drafts[n]?.row.seq)
-          else if (entry) await commitOne(run, entry).then(one.resolve, one.reject)
+          else await commitOne(run, one.entry).then(one.resolve, one.reject)
         }
       } catch (error) {
         // Nobody can tell whether they were kept: trying each again could record it twice.
@@ -140,9 +137,8 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
 
   const record = (run: RunId, event: RunEvent, claim?: Claim): Promise<number | undefined> =>
     new Promise((resolve, reject) => {
-      const packed = pack(event)
-      packed.catch(reject)
-      const one: Waiting = { event, packed, resolve, reject, ...(claim === undefined ? {} : { claim }) }
+      const entry = { event, packed: pack(event), ...(claim === undefined ? {} : { claim }) }
+      const one: Waiting = { entry, resolve, reject }
       const others = waiting.get(run)
       if (others !== undefined) {
         others.push(one)
@@ -156,7 +152,7 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
     accept: (request: RunRequest) =>
       lanes.run(request.id, async () => {
         const event: RunEvent = { type: 'accepted', request }
-        const packed = await pack(event)
+        const packed = pack(event)
         if (await exists(db, request.id)) return 'duplicate'
         const head = { seq: 0, hash: GENESIS, finished: false }
         const [draft] = drafted(request.id, head, now(), [{ event, packed }]) as readonly [Draft]
@@ -277,15 +273,6 @@ const lastLink = prepared<Record<never, never>, Pick<LinkTable, 'n' | 'hash'>>([
 const insertLink = prepared<LinkTable>(['n', 'run', 'seq', 'run_hash', 'prev', 'hash'], (row) =>
   query.insertInto('link').values(row),
 )
-
-/** Undefined when it could not be packed; whoever asked has been told. */
-async function entryOf({ event, packed, claim }: Waiting): Promise<Entry | undefined> {
-  try {
-    return { event, packed: await packed, ...(claim === undefined ? {} : { claim }) }
-  } catch {
-    return undefined
-  }
-}
 
 async function exists(db: Db, run: RunId): Promise<boolean> {
   const [rows] = await send(db, [idRow({ run })])

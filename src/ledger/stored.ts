@@ -46,7 +46,7 @@ export async function payload(db: Db, row: Pick<EventTable, 'run' | 'seq' | 'bod
   const [parts] = await send(db, [partsOf(row)])
   return whole(
     row,
-    await attach(
+    attach(
       detached,
       parts.map(({ data }) => data),
     ),
@@ -68,7 +68,7 @@ export async function readOutput(db: Db, run: RunId, target: TargetId): Promise<
     for (const [index, row] of rows.entries()) {
       const data = (parts[index] ?? []).map((part): Bytes => part.data)
       const detached = detachedOf(row.body)
-      const text = whole(row, detached === undefined ? undefined : await attach(detached, data))
+      const text = whole(row, detached === undefined ? undefined : attach(detached, data))
       chunks.push(...(JSON.parse(text) as OutputChunk[]))
     }
   }
