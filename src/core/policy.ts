@@ -1,6 +1,7 @@
 /** Who may run what, where: deny by default, any matching deny wins, the first matching allow gives the limits. */
 
 import type { Failure } from './errors.ts'
+import { coversImage, meansImage, reaches, spellings } from './images.ts'
 import type {
   Actor,
   Argv,
@@ -169,19 +170,9 @@ function matchesImage({ effect, images, mounts }: Rule, newContainer: NewContain
   if (newContainer === undefined) return effect === 'allow' || (images === undefined && mounts === undefined)
   const wanted = newContainer.mounts ?? []
   const isNamed = (mount: string) => mounts?.some((glob) => matchesGlob(glob, mount)) ?? false
-  if (images === undefined ? effect === 'allow' : !images.some((glob) => matchesImageName(glob, newContainer.image))) return false
+  const matches = effect === 'allow' ? coversImage : meansImage
+  if (images === undefined ? effect === 'allow' : !images.some((glob) => matches(glob, newContainer.image))) return false
   return effect === 'allow' ? wanted.every(isNamed) : mounts === undefined || wanted.some(isNamed)
-}
-
-/** `alpine:*` must not match `alpine:5000/other`, a registry: a glob reaches over `/` only where it ends in one and a star, or is a star. */
-function matchesImageName(glob: string, image: string): boolean {
-  return reachesNoFurther(glob, image) && matchesGlob(glob, image)
-}
-
-/** Both with or without the container's name before them. */
-function reachesNoFurther(glob: string, image: string): boolean {
-  const depth = (text: string) => text.split('/').length
-  return /(^|[=/])\*$/.test(glob) || depth(glob) === depth(image)
 }
 
 function matchesRollout(pattern: ArgvPattern, rollout: Rollout): boolean {
@@ -189,16 +180,21 @@ function matchesRollout(pattern: ArgvPattern, rollout: Rollout): boolean {
   if (!matchesArgv(pattern, words as unknown as Argv)) return false
   const glob = pattern[1]
   // As in `images`: a glob must not reach into another registry.
-  return rollout.verb !== 'image' || glob === undefined || glob === '...' || reachesNoFurther(glob, words[1] ?? '')
+  return rollout.verb !== 'image' || glob === undefined || glob === '...' || coversImage(glob, words[1] ?? '')
 }
 
-/** A deny rule for an image holds with and without the name of its container, which may be left out where there is one. */
+/** A deny rule for an image holds with and without the name of its container, which may be left out where there is one, and under every name of the image. */
 function isRolloutDenied(pattern: ArgvPattern, rollout: Rollout): boolean {
   if (matchesRollout(pattern, rollout)) return true
-  if (rollout.verb !== 'image') return false
-  const { verb, image, container } = rollout
-  const anyContainer = pattern.map((word, i) => (i === 1 && container === undefined ? word.slice(word.indexOf('=') + 1) : word))
-  return matchesRollout(anyContainer, { verb, image })
+  const [verb = '', glob, ...rest] = pattern
+  if (rollout.verb !== 'image' || glob === undefined || glob === '...' || !matchesGlob(verb, 'image')) return false
+  if (rest.length > 0 && rest[0] !== '...') return false
+  const { image, container } = rollout
+  const [, bare = glob] = container === undefined ? (/^[^=]*=(.*)$/.exec(glob) ?? []) : []
+  return (
+    meansImage(bare, image) ||
+    (container !== undefined && meansImage(glob, image, (one, spelled) => reaches(one, `${container}=${spelled}`)))
+  )
 }
 
 export function matchesArgv(pattern: ArgvPattern, argv: Argv): boolean {
@@ -230,7 +226,11 @@ function matchesTarget(rule: Rule, target: Target): boolean {
   if (labels && !matchesLabels(labels, target.labels)) return false
   return Object.entries(facets ?? {}).every(([facet, globs]) => {
     const value = target.facets[facet as Facet]
-    return value !== undefined && globs.some((glob) => matchesGlob(glob, value))
+    if (value === undefined) return false
+    if (globs.some((glob) => matchesGlob(glob, value))) return true
+    return (
+      rule.effect === 'deny' && facet === 'image' && spellings(value).some((one) => globs.some((glob) => matchesGlob(glob, one)))
+    )
   })
 }
 

@@ -3,6 +3,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseCommandLine } from '../../src/core/command-line.ts'
+import { meansImage, spellings } from '../../src/core/images.ts'
 import type { Actor, NewContainer, Target, TargetId } from '../../src/core/model.ts'
 import { imageFault } from '../../src/core/new-container.ts'
 import { decide, type Policy, type Question, type Rule } from '../../src/core/policy.ts'
@@ -145,3 +146,66 @@ describe('which images a rule covers', () => {
     expect(effect([allow({ images: ['alpine:*'] })])).toBe('allow')
   })
 })
+    // A digest wins over the tag beside it.
+    ['busybox:1.36*', 'busybox:1.36@sha256:0123', 'deny'],
+    ['busybox:1.3?', 'busybox:1.36@sha256:0123', 'deny'],
+    ['registry.example.com/tools:v?.?', 'registry.example.com/tools:v1.2@sha256:0123', 'deny'],
+    ['busybox:1.36*@sha256:0123', 'busybox:1.36.1@sha256:0123', 'allow'],
+    ['busybox:*', 'busybox:1.36@sha256:0123', 'allow'],
+    ['busybox*', 'busybox@sha256:0123', 'allow'],
+    ['registry.example.com/*', 'registry.example.com/a/b:1@sha256:0123', 'allow'],
+    // Another name for it is not the name that was allowed.
+    ['alpine:3', 'docker.io/library/alpine:3', 'deny'],
+    ['alpine:3', 'ALPINE:3', 'deny'],
+  it.each<[string, string, 'allow' | 'deny']>([
+    ['alpine:*', 'alpine', 'deny'],
+    ['alpine:latest', 'alpine', 'deny'],
+    ['alpine', 'alpine:latest', 'deny'],
+    ['alpine:3', 'docker.io/library/alpine:3', 'deny'],
+    ['alpine:3', 'library/alpine:3', 'deny'],
+    ['alpine:3', 'index.docker.io/library/alpine:3', 'deny'],
+    ['alpine:3', 'registry-1.docker.io/library/alpine:3', 'deny'],
+    ['docker.io/library/alpine:*', 'alpine:3', 'deny'],
+    ['docker.io/shop/*', 'shop/api:1', 'deny'],
+    ['shop/*', 'docker.io/shop/api:1', 'deny'],
+    ['registry.example.com/evil/*', 'Registry.Example.com/evil/x:1', 'deny'],
+    ['registry.example.com/evil/*', 'registry.example.com:443/evil/x:1', 'deny'],
+    ['alpine:3', 'alpine@sha256:0123', 'deny'],
+    ['alpine:3', 'alpine:edge@sha256:0123', 'deny'],
+    ['alpine@sha256:0123', 'alpine:3@sha256:0123', 'deny'],
+    ['alpine:3', 'sha256:0123456789ab', 'deny'],
+    ['alpine:3', '0123456789ab', 'deny'],
+    ['alpine:3', 'alpine:edge', 'allow'],
+    ['alpine:3', 'registry.example.com/alpine:3', 'allow'],
+    ['alpine@sha256:0123', 'alpine@sha256:4567', 'allow'],
+    ['shop/*', 'registry.example.com/shop/api:1', 'allow'],
+    ['registry.example.com/evil/*', 'registry.example.com:5000/evil/x:1', 'allow'],
+  ])('[default-deny] what forbids %s does so under every name: image=%s is %s', (glob, image, wanted) => {
+    const open = allow({ images: ['*'] })
+    expect(effect([forbid({ images: [glob] }), open], image)).toBe(wanted)
+  })
+
+  it('[default-deny] a deny rule by the image of its targets is not escaped by another name of it', () => {
+    const open = allow({ images: ['*'] })
+    const rules = [forbid({ targets: { facets: { image: ['alpine:3'] } } }), open]
+    expect(effect(rules, 'docker.io/library/alpine:3')).toBe('deny')
+    expect(effect(rules, 'alpine:edge')).toBe('allow')
+    const only = allow({ images: ['*'], targets: { facets: { image: ['alpine:3'] } } })
+    expect(effect([only], 'docker.io/library/alpine:3')).toBe('deny')
+  })
+
+  it('a name goes under itself, and every spelling of it under every other', () => {
+    const part = fc.stringMatching(/^[a-z][a-z0-9]{0,5}$/)
+    const end = fc.constantFrom('', ':latest', ':3')
+    const host = fc.constantFrom('', 'docker.io/', 'registry.example.com/', 'localhost/', 'h:5000/')
+    fc.assert(
+      fc.property(host, fc.array(part, { minLength: 1, maxLength: 3 }), end, (registry, path, tail) => {
+        const image = registry + path.join('/') + tail
+        const all = spellings(image)
+        expect(all).toContain(image)
+        expect(all.length).toBeLessThan(70)
+        for (const one of all) expect(meansImage(image, one)).toBe(true)
+      }),
+    )
+  })
+

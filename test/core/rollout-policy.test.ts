@@ -43,6 +43,8 @@ describe('[default-deny] patterns', () => {
     ['image main=r.example.com/shop/*', { verb: 'image', image: 'r.example.com/shop/api:2' }, false],
     ['image main=r.example.com/shop/*', { ...image, image: 'evil.example.com/shop/api:2' }, false],
     ['image main=r.example.com/shop/*', { ...image, image: 'r.example.com/shop/../evil:2' }, false],
+    ['image main=r.example.com/shop/api:2*', { ...image, image: 'r.example.com/shop/api:2@sha256:0123' }, false],
+    ['image main=r.example.com/shop/*', { ...image, image: 'r.example.com/shop/api:2@sha256:0123' }, true],
     ['image main=r.example.com/shop/*', { ...image, container: 'side' }, false],
     ['image *', image, true],
     ['image', image, false],
@@ -120,9 +122,19 @@ describe('deny rules', () => {
     ['image evil/*', { verb: 'image', image: 'good/x:1' }, false],
     ['scale 0', { verb: 'scale', replicas: 0 }, true],
     ['scale 0', { verb: 'scale', replicas: 10 }, false],
-  ])('S15 %j stops %j: %j; leaving out the container is no way around it', (pattern, rollout, stopped) => {
-    expect(effect([all, forbid({ rollouts: [words(pattern)] })], rolls(rollout))).toBe(stopped ? 'deny' : 'allow')
-  })
+    ['image main=evil/*', { verb: 'image', container: 'main', image: 'docker.io/evil/x:1' }, true],
+    ['image evil/app:1', { verb: 'image', container: 'side', image: 'evil/app@sha256:0123' }, true],
+    ['image evil/app:1 ...', { verb: 'image', image: 'EVIL/app:1' }, true],
+    ['* main=alpine:*', { verb: 'image', image: 'alpine' }, true],
+    ['restart alpine', { verb: 'image', image: 'alpine' }, false],
+    ['image main=alpine:*', { verb: 'image', container: 'side', image: 'docker.io/library/alpine:1' }, false],
+    ['image evil/app:1', { verb: 'image', image: 'evil/app:2' }, false],
+  ])(
+    'S15 %j stops %j: %j; neither leaving out the container nor another name is a way around it',
+    (pattern, rollout, stopped) => {
+      expect(effect([all, forbid({ rollouts: [words(pattern)] })], rolls(rollout))).toBe(stopped ? 'deny' : 'allow')
+    },
+  )
 })
 
 describe('[default-deny] a workload of several containers', () => {
