@@ -8,6 +8,7 @@ import { dockerFrames, NotFrames } from '../../src/backends/docker/frames.ts'
 import { handleText, readHandle } from '../../src/backends/docker/handle.ts'
 import { readHost } from '../../src/backends/docker/host.ts'
 import { mayBeEngine, startFailure } from '../../src/backends/docker/start-failure.ts'
+import { isStrong } from '../../src/backends/wire/mounts.ts'
 import { parseConfig } from '../../src/config.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
 
@@ -114,6 +115,19 @@ describe('addresses', () => {
     ["{ kind: docker, host: 'unix:///a', newContainers: { memory: lots } }", /a size like 256m/],
     ["{ kind: docker, host: 'unix:///a', newContainers: { networks: [] } }", /networks/],
     ["{ kind: docker, host: 'unix:///a', newContainers: { binds: [/] } }", /unknown key binds/],
+    ["{ kind: docker, host: 'unix:///a', newContainers: { pull: always } }", /pull/],
+    ["{ kind: docker, host: 'unix:///a', newContainers: { mounts: { A: { source: /a, target: /b } } } }", /mounts/],
+    [
+      "{ kind: docker, host: 'unix:///a', newContainers: { mounts: { a: { source: /a/../b, target: /b } } } }",
+      /without \. and \.\./,
+    ],
+    ["{ kind: docker, host: 'unix:///a', newContainers: { mounts: { a: { source: ./a, target: /b } } } }", /absolute path/],
+    ["{ kind: docker, host: 'unix:///a', newContainers: { mounts: { a: { source: /a, target: b } } } }", /absolute path/],
+    ["{ kind: docker, host: 'unix:///a', newContainers: { mounts: { a: { source: /a, target: // } } } }", /not the root/],
+    [
+      "{ kind: docker, host: 'unix:///a', newContainers: { mounts: { a: { source: /a, target: /b, writable: false } } } }",
+      /writable/,
+    ],
   ])('drover.yaml with %s is told what to write', (entry, said) => {
     expect(() => parseConfig(`backends: { d: ${entry} }`, 'drover.yaml', {})).toThrow(said)
   })
@@ -129,6 +143,22 @@ describe('addresses', () => {
       expect(() => docker({ name: 'd', ...settings }, { transport: workerTransport })).toThrow(/Workers/)
     expect(docker({ name: 'd', host: 'https://h' }, { transport: workerTransport }).traits.stdin).toBe(false)
   })
+})
+
+describe('mounts', () => {
+  test.each([
+    ...['/', '//', '/etc', '/etc/', '//etc//ssl', '/root/.ssh', '/var', '/var/lib', '/var/lib/docker/volumes', '/run/user/0'],
+    ...['/srv/docker.sock', '/proc/1', '/usr/local', '/lib/systemd'],
+  ])('S45 %s makes a container privileged', (source) => {
+    expect(isStrong({ source, target: '/x' })).toBe(true)
+  })
+
+  test.each(['/srv', '/srv/etc', '/home/me/src', '/data', '/opt/x', '/etcetera', '/var/log', 'etc', 'a-volume', '/libfoo'])(
+    'S45 %s does not',
+    (source) => {
+      expect(isStrong({ source, target: '/x' })).toBe(false)
+    },
+  )
 })
 
 describe('words', () => {

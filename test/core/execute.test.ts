@@ -351,3 +351,35 @@ describe('[recorded-first] S39 what cannot be recorded does not go on', () => {
     expect(ahead).toBeLessThanOrEqual(2 * 65_536)
   })
 })
+
+describe('what comes before a command, and what is lost of it', () => {
+  it('[gone-is-gone] what is still being prepared is given up before the kill, so that nothing begins after the proof', async () => {
+    let wasGivenUp: boolean | undefined
+    let connection: AbortSignal | undefined
+    const preparing: Script = async function* (_exec, signal) {
+      connection = signal
+      yield { type: 'progress', text: 'pulling' }
+      await aborted(signal)
+      throw new BackendError({ code: 'stream_broken', message: 'given up' }, { ran: 'no' })
+    }
+    const { backend } = backendOf(preparing, async () => {
+      wasGivenUp = connection?.aborted
+      return { result: 'gone' }
+    })
+    const said: string[] = []
+    const { ending } = await run(backend, { timeoutMs: 50, onProgress: async (text) => void said.push(text) })
+    expect([ending.status, wasGivenUp, said]).toEqual(['timed_out', true, ['pulling']])
+  })
+
+  it('[bounded] what a backend had to throw away is counted and said', async () => {
+    const losing: Script = async function* (exec) {
+      yield started(exec)
+      yield output('kept\n')
+      yield { type: 'output', stream: 'stdout', data: new Uint8Array(), dropped: 1_000 }
+      yield { type: 'exit', code: 137 }
+    }
+    const { count, text } = await run(backendOf(losing).backend)
+    expect(count).toMatchObject({ stdout: 1_005, dropped: 1_000 })
+    expect(text).toBe('kept\n\n[drover: 1000 bytes dropped here]\n')
+  })
+})

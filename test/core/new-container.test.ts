@@ -6,7 +6,7 @@ import { parseCommandLine } from '../../src/core/command-line.ts'
 import { meansImage, spellings } from '../../src/core/images.ts'
 import type { Actor, NewContainer, Target, TargetId } from '../../src/core/model.ts'
 import { imageFault } from '../../src/core/new-container.ts'
-import { decide, type Policy, type Question, type Rule } from '../../src/core/policy.ts'
+import { decide, mayReach, type Policy, type Question, type Rule } from '../../src/core/policy.ts'
 
 const parse = (text: string) => parseCommandLine(text)
 const failure = (text: string) => {
@@ -27,6 +27,10 @@ describe('what image= means', () => {
       command: { argv: ['wc', '-c'], env: { A: 'b' }, dir: '/srv' },
       timeoutMs: 5000,
     })
+  })
+
+  it('mounts are asked for by name', () => {
+    expect(parse('image=alpine:3 mounts=src,cache_2 -- ls')).toMatchObject({ newContainer: { mounts: ['src', 'cache_2'] } })
   })
 
   it.each(['label=web', 'name=web-1', 'id=1i1', 'service=web', 'namespace=shop', 'any=1', 'all=3'])(
@@ -56,6 +60,13 @@ describe('what image= means', () => {
     ['image=alpine memory=1m -- id', 'memory='],
     ['image=alpine cpus=0 -- id', 'cpus='],
     ['image=alpine network=--privileged -- id', 'network='],
+    ['image=alpine mounts=/etc -- id', 'mounts='],
+    ['image=alpine mounts=a,,b -- id', 'mounts='],
+    ['image=alpine mounts=a:/b -- id', 'mounts='],
+    ['image=alpine mounts=A -- id', 'mounts='],
+    ['image=alpine mounts= -- id', 'mounts='],
+    ['label=web mounts=src -- id', 'mounts='],
+    [`image=alpine mounts=${Array.from({ length: 17 }, (_, i) => `m${i}`).join(',')} -- id`, 'mounts='],
   ])('%s is a mistake, and says where', (text, key) => {
     expect(failure(text)).toMatchObject({ code: 'usage' })
     expect(failure(text).message).toContain(key)
@@ -75,14 +86,14 @@ describe('what image= means', () => {
 })
 
 const ann: Actor = { kind: 'slack-user', team: 'T1', user: 'U1' }
-const asks = (image?: string): Question => ({
+const asks = (image?: string, mounts?: readonly string[]): Question => ({
   request: {
     actor: ann,
     place: { kind: 'slack', team: 'T1', channel: 'C1' },
     trigger: { kind: 'slash', delivery: 'd' },
     selector: image === undefined ? { name: 'web' } : {},
     command: { argv: ['id'] },
-    ...(image === undefined ? {} : { newContainer: { image } satisfies NewContainer }),
+    ...(image === undefined ? {} : { newContainer: { image, ...(mounts ? { mounts } : {}) } satisfies NewContainer }),
   },
   groups: [],
 })
@@ -101,10 +112,53 @@ const allow = (more: Partial<Rule> = {}): Rule => ({
   ...more,
 })
 const forbid = (more: Partial<Rule> = {}): Rule => ({ id: 'no', effect: 'deny', who: {}, ...more })
-const effect = (rules: readonly Rule[], image?: string) => {
+const effect = (rules: readonly Rule[], image?: string, mounts?: readonly string[]) => {
   const policy: Policy = { rules, version: 'test' }
-  return decide(policy, asks(image), [target(image)]).effect
+  return decide(policy, asks(image, mounts), [target(image)]).effect
 }
+
+describe('which mounts a rule covers', () => {
+  const images = ['*']
+  it('[default-deny] a rule without mounts lets none be had, whatever its images and rights', () => {
+    const rights = ['shell', 'env', 'all', 'system', 'privileged', 'user'] as const
+    expect(effect([allow({ images, rights: [...rights] })], 'alpine:3', ['src'])).toBe('deny')
+    expect(effect([allow({ images, rights: [...rights] })], 'alpine:3')).toBe('allow')
+  })
+
+  it.each<[readonly string[], readonly string[], 'allow' | 'deny']>([
+    [['src'], ['src'], 'allow'],
+    [['src'], ['src', 'cache'], 'deny'],
+    [['src'], ['src2'], 'deny'],
+    [['src', 'cache'], ['cache', 'src'], 'allow'],
+    [['*-ro'], ['src-ro'], 'allow'],
+    [['*-ro'], ['src'], 'deny'],
+    [['src'], [], 'allow'],
+  ])('mounts: %j and mounts=%j: %s', (mounts, wanted, expected) => {
+    expect(effect([allow({ images, mounts })], 'alpine:3', wanted)).toBe(expected)
+  })
+
+  it('two rules that allow one mount each do not allow both together', () => {
+    const rules = [allow({ id: 'a', images, mounts: ['a'] }), allow({ id: 'b', images, mounts: ['b'] })]
+    expect([effect(rules, 'alpine:3', ['a']), effect(rules, 'alpine:3', ['b'])]).toEqual(['allow', 'allow'])
+    expect(effect(rules, 'alpine:3', ['a', 'b'])).toBe('deny')
+  })
+
+  it('a deny rule with mounts forbids any of them, and nothing else', () => {
+    const open = allow({ images, mounts: ['*'] })
+    expect(effect([forbid({ mounts: ['src'] }), open], 'alpine:3', ['cache', 'src'])).toBe('deny')
+    expect(effect([forbid({ mounts: ['src'] }), open], 'alpine:3', ['cache'])).toBe('allow')
+    expect(effect([forbid({ mounts: ['src'] }), open], 'alpine:3')).toBe('allow')
+    expect(effect([forbid({ mounts: ['*'] }), open])).toBe('allow')
+    expect(effect([forbid({ images: ['alpine:*'], mounts: ['src'] }), open], 'busybox:1', ['src'])).toBe('allow')
+    expect(effect([forbid({ commands: [['id']], mounts: ['src'] }), open], 'alpine:3', ['src'])).toBe('deny')
+  })
+
+  it('a deny rule about mounts hides no running container from who looks', () => {
+    const policy: Policy = { rules: [forbid({ mounts: ['src'] }), allow({ images, mounts: ['*'] })], version: 'test' }
+    const { creates: _, ...running } = target()
+    expect(mayReach(policy, { actor: ann, place: { kind: 'slack', team: 'T1', channel: 'C1' }, groups: [] }, running)).toBe(true)
+  })
+})
 
 describe('which images a rule covers', () => {
   it('[default-deny] a rule without images lets no container be made, whatever its commands and rights', () => {
@@ -129,6 +183,17 @@ describe('which images a rule covers', () => {
     ['registry.example.com/tools/*', 'registry.example.com/other:1', 'deny'],
     ['registry.example.com/tools@sha256:*', 'registry.example.com/tools:latest', 'deny'],
     ['registry.example.com/tools@sha256:ab', 'registry.example.com/tools@sha256:ab', 'allow'],
+    // A digest wins over the tag beside it.
+    ['busybox:1.36*', 'busybox:1.36@sha256:0123', 'deny'],
+    ['busybox:1.3?', 'busybox:1.36@sha256:0123', 'deny'],
+    ['registry.example.com/tools:v?.?', 'registry.example.com/tools:v1.2@sha256:0123', 'deny'],
+    ['busybox:1.36*@sha256:0123', 'busybox:1.36.1@sha256:0123', 'allow'],
+    ['busybox:*', 'busybox:1.36@sha256:0123', 'allow'],
+    ['busybox*', 'busybox@sha256:0123', 'allow'],
+    ['registry.example.com/*', 'registry.example.com/a/b:1@sha256:0123', 'allow'],
+    // Another name for it is not the name that was allowed.
+    ['alpine:3', 'docker.io/library/alpine:3', 'deny'],
+    ['alpine:3', 'ALPINE:3', 'deny'],
   ])('images: [%s] and image=%s: %s', (glob, image, wanted) => {
     expect(effect([allow({ images: [glob] })], image)).toBe(wanted)
   })
@@ -142,21 +207,6 @@ describe('which images a rule covers', () => {
     expect(effect([forbid({ images: ['*'] }), open])).toBe('allow')
   })
 
-  it('images take nothing away from running containers', () => {
-    expect(effect([allow({ images: ['alpine:*'] })])).toBe('allow')
-  })
-})
-    // A digest wins over the tag beside it.
-    ['busybox:1.36*', 'busybox:1.36@sha256:0123', 'deny'],
-    ['busybox:1.3?', 'busybox:1.36@sha256:0123', 'deny'],
-    ['registry.example.com/tools:v?.?', 'registry.example.com/tools:v1.2@sha256:0123', 'deny'],
-    ['busybox:1.36*@sha256:0123', 'busybox:1.36.1@sha256:0123', 'allow'],
-    ['busybox:*', 'busybox:1.36@sha256:0123', 'allow'],
-    ['busybox*', 'busybox@sha256:0123', 'allow'],
-    ['registry.example.com/*', 'registry.example.com/a/b:1@sha256:0123', 'allow'],
-    // Another name for it is not the name that was allowed.
-    ['alpine:3', 'docker.io/library/alpine:3', 'deny'],
-    ['alpine:3', 'ALPINE:3', 'deny'],
   it.each<[string, string, 'allow' | 'deny']>([
     ['alpine:*', 'alpine', 'deny'],
     ['alpine:latest', 'alpine', 'deny'],
@@ -209,3 +259,7 @@ describe('which images a rule covers', () => {
     )
   })
 
+  it('images take nothing away from running containers', () => {
+    expect(effect([allow({ images: ['alpine:*'] })])).toBe('allow')
+  })
+})

@@ -1,10 +1,11 @@
 /** The state of a run: the same whether its events are read at once or one after the other, and kept up while they are written. */
 
 import * as fc from 'fast-check'
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { follow, type House } from '../../src/core/house.ts'
-import type { RunEvent, RunId, RunRequest, StoredEvent, Target, TargetId } from '../../src/core/model.ts'
-import { createFold, reduce } from '../../src/core/run-state.ts'
+import type { Execution, RunEvent, RunId, RunRequest, RunState, StoredEvent, Target, TargetId } from '../../src/core/model.ts'
+import { createFold, preparations, reduce } from '../../src/core/run-state.ts'
+import { createTerminalReporter } from '../../src/frontends/terminal/reporter.ts'
 import { openSqlite } from '../../src/ledger/db-sqlite.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 
@@ -95,4 +96,39 @@ it('a run in hand is read once, and again only when somebody else has written to
   await mine.append(run, { type: 'posted', part: 'parent', ref: '2' })
   expect((await live.state())?.posted).toEqual({ parent: '1' })
   await db.close()
+})
+
+describe('what is done before a command can begin', () => {
+  const made = {
+    id: 'd/new/x' as TargetId,
+    backend: 'd',
+    kind: 'docker',
+    native: 'new',
+    name: 'new container of x',
+    labels: {},
+    facets: {},
+  } as const
+  const pulling = { target: made, status: 'started', progress: 'pulling x' } as const
+  const request = { command: { argv: ['true'] } } as unknown as RunRequest
+
+  it('is told until the command has begun or ended', () => {
+    const handle = { target: made.id, exec: 'e' }
+    const ending = { status: 'exited', code: 0 } as const
+    const of = (...executions: readonly Execution[]) => preparations({ request, executions })
+    expect(of(pulling, { target: made, status: 'pending' })).toEqual(['new container of x: pulling x'])
+    expect(of({ ...pulling, handle }, { ...pulling, status: 'exited', ending })).toEqual([])
+  })
+
+  it('is not what a rollout tells of itself', () => {
+    const rollout = { ...request, rollout: { verb: 'restart' } } as RunRequest
+    expect(preparations({ request: rollout, executions: [pulling] })).toEqual([])
+  })
+
+  it('stands in the line of a terminal, without anything that a terminal obeys', async () => {
+    const said: string[] = []
+    const reporter = createTerminalReporter({ out() {}, err: (text) => void said.push(text), live: true, json: false })
+    const state = { request, executions: [{ ...pulling, progress: 'pulling \u001b]0;x' }] } as unknown as RunState
+    await reporter.progress(state)
+    expect(said.join('')).toBe('\r\u001b[K0 of 1 ended · new container of x: pulling ␛]0;x')
+  })
 })
