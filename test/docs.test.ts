@@ -177,11 +177,18 @@ describe('what is given to copy', () => {
   })
 
   it('every page of a backend has a drover.yaml with a rule, so that one page is enough for a first command', () => {
-    const own = under('docs/backends', '.md').filter((page) => /kubernetes|rancher/.test(page))
-    const without = own.filter(
+    const without = under('docs/backends', '.md').filter(
       (page) => !piecesOf(read(page)).blocks.some(({ text }) => /^backends:/m.test(text) && /^rules:/m.test(text)),
     )
     expect(without).toEqual([])
+  })
+
+  it('the command is drover everywhere but in the README, which is read in a clone and says so', () => {
+    const others = [...pages.filter((page) => page !== 'README.md'), 'drover.example.yaml']
+    expect(others.filter((page) => read(page).includes('npx drover'))).toEqual([])
+    const [before = '', ...after] = read('README.md').split('in a clone of this repository type `npx drover`')
+    expect(after).toHaveLength(1)
+    expect(before).not.toMatch(/npx drover/)
   })
 
   it('the help of the command line holds lines that parse, and a drover.yaml that loads', () => {
