@@ -144,7 +144,7 @@ function makerOf(wanted: NewContainer, meant: readonly Backend[]): Selection {
     return refuse({
       code: 'unsupported',
       message: `No new container can be made on ${meant.map(({ name, kind }) => `${name} (${kind})`).join(', ')}.`,
-      next: 'Name a docker backend with on=, or say which running containers are meant: label=, name=.',
+      next: 'Name a backend that makes containers (docker, containerd) with on=, or say which running ones are meant: label=, name=.',
     })
   if (makers.length > 1)
     return refuse({
