@@ -54,6 +54,16 @@ function problems(page: string, pieces: readonly Piece[], check: (piece: Piece) 
 }
 class Refused extends Error {}
 
+/** The keys that a refusal of an unknown one lists. */
+function keysOf(ask: () => unknown): readonly string[] {
+  try {
+    ask()
+  } catch (error) {
+    if (error instanceof DroverError) return error.next?.match(/^Keys: (.*)\.$/)?.[1]?.split(', ') ?? []
+  }
+  return []
+}
+
 // ---- drover.yaml -------------------------------------------------------------------------------
 
 /** Each variable that the text names, with a value of the right shape. */
@@ -196,6 +206,14 @@ describe('what is given to copy', () => {
     expect(lines.filter(({ text }) => droverLine.test(text.trim())).length).toBeGreaterThan(2)
     expect(problems('help', lines, checkLine)).toEqual([])
     expect(load(help.slice(help.indexOf('  backends:')).replaceAll(/^ {2}/gm, ''), 'help').rules).toHaveLength(1)
+  })
+
+  it('every word of the grammar is in both helps', () => {
+    const keys = keysOf(() => parseCommandLine('qqqq=1'))
+    expect(keys.length).toBeGreaterThan(20)
+    const chat = JSON.stringify(helpMessage({}, 60_000).blocks)
+    const missing = (said: string) => keys.filter((key) => !new RegExp(`\\b${key}=`).test(said))
+    expect([missing(help), missing(chat)]).toEqual([[], []])
   })
 
   it('the help in chat holds lines that parse', () => {

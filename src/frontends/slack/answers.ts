@@ -71,9 +71,10 @@ export function helpMessage(
     lines(
       [
         plain(
-          'Which: label= name= id= on= stack= service= namespace= pod= container= image= host= deployment= statefulset= daemonset=',
+          'Which: label= name= id= on= stack= service= task= namespace= pod= container= image= host= workload= deployment= statefulset= daemonset=; any=1 is one of those, all=12 says that they are 12, system=1 brings the platform’s own.',
         ),
       ],
+      [plain('A new one, where that is allowed: image= and none of the others but on=; with it network= memory= cpus= mounts=.')],
       [
         plain(
           'How: timeout= env=NAME=value dir= user= stdin= tty=1. After -- the words are the arguments, and no shell is used.',
