@@ -28,7 +28,7 @@ Commands
 Words
   which containers  label=web  label=app=web,tier!=canary  name=shop-web-*  id=1i160  on=prod (a backend)
                     stack=shop  service=web  namespace=shop  pod=web-*  container=main  image=nginx:*  host=node-1
-                    deployment=api  statefulset=db  daemonset=log  workload=deployment/*  (their containers)  task=web.1 (Swarm)
+                    deployment=api  statefulset=db  daemonset=log  workload=deployment/api  (their containers)  task=x7k2 (Swarm)
                     any=1 (one of those that match)  all=12 (all there are, and they are 12)  system=1 (also the platform's own)
   or a new one      image=alpine:3 with no other selector: made for the command and removed after it, where drover.yaml
                     allows it; network=none  memory=256m  cpus=0.5  mounts=data (by the names of drover.yaml)

@@ -208,6 +208,20 @@ describe('what is given to copy', () => {
     expect(load(help.slice(help.indexOf('  backends:')).replaceAll(/^ {2}/gm, ''), 'help').rules).toHaveLength(1)
   })
 
+  it('each word that the help of the command line shows is taken as it stands there', () => {
+    const [, words = ''] = help.split('\nWords\n')
+    const [which = '', made = '', run = ''] = words.split('\nRollouts\n')[0]?.split(/^ {2}(?:or a new one|what to run) /m) ?? []
+    const pairs = (text: string) => [...text.matchAll(/(?<=^| )[a-z]+=("[^"]*"|\S+)/gm)].map(([pair]) => pair)
+    const other = (key: string) => !['any', 'all', 'system', 'on'].some((one) => key.startsWith(`${one}=`))
+    expect([pairs(which).length > 15, pairs(made).length > 4, pairs(run).length > 6]).toEqual([true, true, true])
+    const lines = [
+      ...pairs(which).map((pair) => `${other(pair) ? '' : 'name=web '}${pair} cmd=uptime`),
+      `${pairs(made).join(' ')} cmd=uptime`,
+      ...pairs(run).map((pair) => `name=web ${pair} ${pair.startsWith('cmd=') ? '' : 'cmd=uptime'}`),
+    ].map((text, line): Piece => ({ line, language: '', text: `/exec ${text}` }))
+    expect(problems('help', lines, checkLine)).toEqual([])
+  })
+
   it('every word of the grammar is in both helps', () => {
     const keys = keysOf(() => parseCommandLine('qqqq=1'))
     expect(keys.length).toBeGreaterThan(20)
