@@ -1,7 +1,7 @@
 /** Equal outputs with equal endings together, so that the odd one of a hundred stands out. */
 
-import type { Ending, Execution, OutputChunk, OutputCount } from './model.ts'
-import { noOutput } from './output.ts'
+import type { Ending, Execution, OutputChunk, OutputCount, Stream } from './model.ts'
+import { noOutput, streams } from './output.ts'
 
 export type Fold = {
   readonly executions: readonly Execution[]
@@ -14,14 +14,17 @@ export type Finished = { readonly execution: Execution; readonly chunks: readonl
 
 /** Groups in the order of the reader's interest: what went wrong first, then the larger group. */
 export function fold(all: readonly Finished[]): readonly Fold[] {
-  const groups = new Map<string, Finished[]>()
+  const alike = new Map<string, Finished[][]>()
   for (const one of all) {
-    const key = JSON.stringify([...endingKey(one.execution), streamText(one.chunks, 'stdout'), streamText(one.chunks, 'stderr')])
-    const group = groups.get(key)
+    const key = JSON.stringify([...endingKey(one.execution), digest(one.chunks, 'stdout'), digest(one.chunks, 'stderr')])
+    const groups = alike.get(key) ?? []
+    alike.set(key, groups)
+    const group = groups.find(([first]) => first && isSame(first.chunks, one.chunks))
     if (group) group.push(one)
-    else groups.set(key, [one])
+    else groups.push([one])
   }
-  return [...groups.values()]
+  return [...alike.values()]
+    .flat()
     .map((group) => ({
       executions: group.map((one) => one.execution),
       ending: sharedEnding(group),
@@ -37,7 +40,25 @@ function sharedEnding(group: readonly Finished[]): Ending | undefined {
   return group.length > 1 && ending?.status === 'unknown' ? { status: 'unknown', error: ending.error } : ending
 }
 
-function streamText(chunks: readonly OutputChunk[], stream: OutputChunk['stream']): string {
+/** Length and FNV-1a: enough to tell what differs without a copy of it. Equal ones may still differ. */
+function digest(chunks: readonly OutputChunk[], stream: Stream): string {
+  let length = 0
+  let hash = 0x811c9dc5
+  for (const { stream: of, text } of chunks) {
+    if (of !== stream) continue
+    length += text.length
+    for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+  }
+  return `${length} ${hash}`
+}
+
+function isSame(a: readonly OutputChunk[], b: readonly OutputChunk[]): boolean {
+  // Most were cut into the same pieces: those need not be put together.
+  const isCutAlike = a.length === b.length && a.every((one, i) => one.stream === b[i]?.stream && one.text === b[i].text)
+  return isCutAlike || streams.every((stream) => streamText(a, stream) === streamText(b, stream))
+}
+
+function streamText(chunks: readonly OutputChunk[], stream: Stream): string {
   return chunks.map((chunk) => (chunk.stream === stream ? chunk.text : '')).join('')
 }
 

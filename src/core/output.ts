@@ -25,7 +25,7 @@ export type Collector = {
 /** `isOpen`: the decoder may hold the begin of a character. */
 type Lane = { readonly decoder: TextDecoder; held: string; isOpen: boolean; readonly redact: RedactStream }
 
-const streams = ['stdout', 'stderr'] as const
+export const streams = ['stdout', 'stderr'] as const
 /** So much is looked at before it is asked again whether there is room for it. */
 const pieceBytes = 65_536
 

@@ -1,6 +1,7 @@
 /** The append-only record of runs over any `Db`: recovery, history and audit are the same rows. */
 
 import { DroverError } from '../core/errors.ts'
+import { createGate } from '../core/fan-out.ts'
 import type { OutputChunk, Owner, RunEvent, RunId, RunRequest, StoredEvent, TargetId } from '../core/model.ts'
 import type { Ledger } from '../core/ports.ts'
 import { GENESIS, linkHash, pack, sha256 } from './chain.ts'
@@ -17,6 +18,8 @@ import { verify } from './verify.ts'
 /** How often an event is tried again because another process appended first. */
 const MAX_ATTEMPTS = 20
 const MAX_HEADS = 1000
+/** Outputs that are read at a time: whoever asks for those of a thousand targets gets them one after the other. */
+const MAX_READING = 4
 /** Events of one run that are written in one batch, at most. */
 const MAX_TOGETHER = 64
 /** The one lane of the ledger-wide chain; no run id looks like it. */
@@ -34,6 +37,7 @@ type Waiting = {
 export async function createLedger(db: Db, options: { readonly now?: () => number } = {}): Promise<Ledger> {
   const now = options.now ?? Date.now
   const lanes = createLanes()
+  const reading = createGate(MAX_READING)
   const heads = new Map<RunId, Head>()
   const waiting = new Map<RunId, Waiting[]>()
   const followers = new Map<RunId, Set<(event: StoredEvent) => void>>()
@@ -195,7 +199,10 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
 
     read: (run: RunId): Promise<readonly StoredEvent[]> => readEvents(db, run),
 
-    output: (run: RunId, target: TargetId): Promise<readonly OutputChunk[]> => readOutput(db, run, target),
+    async output(run: RunId, target: TargetId): Promise<readonly OutputChunk[]> {
+      const leave = await reading.enter()
+      return readOutput(db, run, target).finally(leave)
+    },
 
     async list({ place, actor, limit, before }) {
       let rows = query

@@ -47,6 +47,14 @@ describe('folding', () => {
     ],
   ])('a different %s is never folded', (_, a, b) => expect(groups([a, b])).toHaveLength(2))
 
+  it('two texts of one length and one FNV-1a are still two', () => {
+    const [a, b] = ['declinate', 'macallums']
+    expect(groups([finished('a', ok, out(a)), finished('b', ok, out(b)), finished('c', ok, out('decli'), out('nate'))])).toEqual([
+      ['a', 'c'],
+      ['b'],
+    ])
+  })
+
   it('S42 survivors never fold, not even with equal or unknown pids', () => {
     const endings: readonly Ending[] = [
       { status: 'timed_out', left: {} },
