@@ -150,6 +150,15 @@ describe('drover', { timeout: 60_000 }, () => {
     expect(wrong.code).toBe(1)
   })
 
+  it('check does not send who asks it to itself; exec does', async () => {
+    const gone = { ...env, CATTLE_URL: 'http://127.0.0.1:1' }
+    const asked = await drover(['check'], { env: gone })
+    expect(asked.code).toBe(1)
+    expect(asked.out).toContain('Check the address and the network between drover and the server.\n')
+    expect(asked.out).not.toContain('drover check')
+    expect((await drover(['exec', 'name=a', 'cmd=b'], { env: gone })).err).toContain('`drover check` tells more.')
+  })
+
   it('why tells the rule and the targets, and runs nothing', async () => {
     const starts = rancher.seen.starts.length
     const { code, out } = await drover(['why', 'service=web', 'stack=shop', '--', 'uptime'])

@@ -1,0 +1,34 @@
+/** What a terminal is told at the end: results on stdout, and on stderr what only a person needs. */
+
+import { expect, test } from 'vitest'
+import type { RunState, TargetId } from '../../../src/core/model.ts'
+import { noOutput } from '../../../src/core/output.ts'
+import { createTerminalReporter } from '../../../src/frontends/terminal/reporter.ts'
+import { requestOf, target } from '../slack/bench.ts'
+
+test('what did not run says what to do, where it disturbs no script', async () => {
+  const written = { out: [] as string[], err: [] as string[] }
+  const reporter = createTerminalReporter({
+    out: (text) => void written.out.push(text),
+    err: (text) => void written.err.push(text),
+    live: false,
+    json: false,
+  })
+  const error = { code: 'not_running', message: 'It is stopped.', next: 'Start it, or choose one that runs.' } as const
+  const state: RunState = {
+    request: requestOf({ place: { kind: 'terminal' } }),
+    status: 'finished',
+    notes: [],
+    executions: [{ target: target('web-1'), status: 'failed', ending: { status: 'failed', error }, count: noOutput }],
+    outcome: { status: 'done' },
+    posted: {},
+    delivered: false,
+  }
+  await reporter.deliver(
+    state,
+    async (_: TargetId) => [],
+    async () => {},
+  )
+  expect(written.out.join('')).toBe('── 1 of 1: web-1 · did not run: It is stopped.\n')
+  expect(written.err.join('')).toContain('Start it, or choose one that runs.\n')
+})
