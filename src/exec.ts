@@ -6,9 +6,9 @@ export {
   type Engine,
   type Mount,
   type NewContainer,
-  over,
   type RunningContainer,
 } from './exec/engines.ts'
 export { ExitError, type Left, StartError, StoppedError, type StopReason, UnknownError, UsageError } from './exec/errors.ts'
 export { type Command, type ExecOptions, exec } from './exec/exec.ts'
+export { type ContainerdOptions, containerd, type KubernetesOptions, kubernetes, over } from './exec/others.ts'
 export type { Bytes, Input } from './exec/streams.ts'

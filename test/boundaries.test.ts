@@ -85,8 +85,9 @@ const rooms: readonly Room[] = [
   {
     files: /^src\/exec(\.ts$|\/)/,
     may: [
-      ...['src/core/', 'src/exec/', 'src/backends/docker/', 'src/backends/wire/', 'zod'],
-      ...['src/runtime/machine-node.ts', 'src/runtime/transport-node.ts'],
+      ...['src/core/', 'src/exec/', 'src/backends/docker/', 'src/backends/kubernetes/', 'src/backends/containerd/'],
+      ...['src/backends/wire/', 'zod', 'src/runtime/machine-node.ts', 'src/runtime/transport-node.ts'],
+      ...['src/runtime/named-pipes.ts', 'src/runtime/host-processes.ts'],
     ],
   },
   // The agent stands beside one engine and speaks to it as the backends do; of a runtime it takes what sockets share.

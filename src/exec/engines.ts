@@ -1,4 +1,4 @@
-/** Engines as a program names them: a Docker Engine, or whatever else drover has a backend for. */
+/** What a program may ask of an engine, and the Docker Engine, which can do all of it. */
 
 import * as z from 'zod'
 import { dockerApi, parsed } from '../backends/docker/api.ts'
@@ -7,9 +7,8 @@ import { type Connection, execute } from '../backends/docker/exec.ts'
 import { kill } from '../backends/docker/kill.ts'
 import { executeNew, killNew } from '../backends/docker/new-container.ts'
 import type { Mounts } from '../backends/wire/mounts.ts'
-import { BackendError } from '../core/errors.ts'
 import type { Command, ExecEvent, ExecHandle, Target, TargetId } from '../core/model.ts'
-import type { Backend, KillResult } from '../core/ports.ts'
+import type { KillResult } from '../core/ports.ts'
 import { nodeMachine } from '../runtime/machine-node.ts'
 import { nodeTransport } from '../runtime/transport-node.ts'
 
@@ -49,7 +48,9 @@ export type Job = {
 }
 
 export interface Engine {
-  /** As `Backend.exec`; where the engine can tell that it runs, `connected` follows `started`. */
+  /** Of a new container: `connected` follows `started` when it runs. */
+  readonly tellsWhenItRuns: boolean
+  /** As `Backend.exec`. */
   exec(job: Job): AsyncIterable<ExecEvent>
   kill(target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult>
 }
@@ -78,6 +79,7 @@ export function docker(options: DockerOptions = { fromEnvironment: true }): Engi
   }
 
   return {
+    tellsWhenItRuns: true,
     async *exec({ where, onTarget, onContainer, ...job }) {
       if ('image' in where) {
         const { bounds, creates } = made(where)
@@ -121,49 +123,3 @@ const targetOf = (native: string, name: string): Target => ({
   labels: {},
   facets: {},
 })
-
-/** What such a backend takes as stdin, which is text. */
-const MAX_STDIN = 1024 * 1024
-
-/** Any backend of drover, for commands in containers that run: `container` is a name as `drover targets` shows it, or the begin of an id. */
-export function over(backend: Backend): Engine {
-  return {
-    async *exec({ where, command, exec, stdin, signal, onTarget, onContainer }) {
-      if ('image' in where) throw unsupported(`No new container is made by ${backend.kind} here.`, 'Name one that runs.')
-      const text = stdin === undefined ? undefined : await textOf(stdin)
-      const target = await find(backend, where.container, signal)
-      onTarget(target)
-      onContainer(target.engineId ?? target.native)
-      yield* backend.exec(target, { ...command, ...(text === undefined ? {} : { stdin: text }) }, exec, signal)
-    },
-    kill: (target, handle, signal) => backend.kill(target, handle, signal),
-  }
-}
-
-async function find(backend: Backend, container: string, signal: AbortSignal): Promise<Target> {
-  const all = await backend.list({}, signal)
-  const named = all.filter(({ name }) => name === container)
-  const [target, ...more] =
-    named.length > 0 ? named : all.filter(({ native, engineId }) => native === container || engineId?.startsWith(container))
-  const no = (code: 'no_targets' | 'ambiguous', message: string) => new BackendError({ code, message }, { ran: 'no' })
-  if (!target) throw no('no_targets', `No container that runs is called ${container}.`)
-  if (more.length > 0) throw no('ambiguous', `${more.length + 1} containers are called ${container}.`)
-  return target
-}
-
-async function textOf(stdin: AsyncIterable<Uint8Array>): Promise<string> {
-  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-  let text = ''
-  try {
-    for await (const data of stdin) {
-      text += decoder.decode(data, { stream: true })
-      if (text.length > MAX_STDIN) throw unsupported('Only a Docker Engine takes more than 1 MiB of stdin.', 'Send less.')
-    }
-    return text + decoder.decode()
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error
-    throw unsupported('Only a Docker Engine takes stdin that is not UTF-8 text.', 'Encode it.')
-  }
-}
-
-const unsupported = (message: string, next: string) => new BackendError({ code: 'unsupported', message, next }, { ran: 'no' })

@@ -262,7 +262,7 @@ class Execution implements Command {
         this.#hasBegun = true
         this.#handle = event.handle
         // In a container of its own the engine has yet to start it.
-        if (!('image' in this.#options)) this.#begun.resolve()
+        if (!('image' in this.#options && this.#engine.tellsWhenItRuns)) this.#begun.resolve()
       } else if (event.type === 'connected') this.#begun.resolve()
       else if (event.type === 'exit') code = event.code
       else if (event.type === 'exit-unknown') throw new DroverError(event.error)
