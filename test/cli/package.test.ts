@@ -45,6 +45,15 @@ it('runs a command as it does in a clone', async () => {
   expect((await drover(['exec', 'label=web', 'cmd=echo hello'])).stdout).toContain('hello')
 })
 
+it('gives programs exec(), and nothing else of its inside', async () => {
+  const text = `import('drover/exec').then((all) => console.log(Object.keys(all).sort().join(' ')))`
+  const { stdout } = await start(process.execPath, ['-e', text], { cwd: folder })
+  expect(stdout).toBe('ExitError StartError StoppedError UnknownError UsageError containerd docker exec kubernetes over\n')
+  const inside = start(process.execPath, ['-e', `import('drover/dist/gateway.js')`], { cwd: folder })
+  await expect(inside).rejects.toThrow(/ERR_PACKAGE_PATH_NOT_EXPORTED/)
+  expect(readdirSync(join(installed, 'dist'))).toContain('exec.d.ts')
+})
+
 it('holds what was built and no source, no test and no ledger', () => {
   const all = readdirSync(installed, { recursive: true, encoding: 'utf8' })
   expect(all.filter((path) => /(^src|^test|^bench|\.db$|[^d]\.ts$)/.test(path))).toEqual([])
