@@ -29,6 +29,7 @@ const NewBody = z.strictObject({
   Image: z.string(),
   Entrypoint: z.array(z.string()).min(1),
   Cmd: z.tuple([]),
+  Healthcheck: z.strictObject({ Test: z.tuple([z.literal('NONE')]) }).optional(),
   Env: z.array(z.string()).optional(),
   Tty: z.boolean().optional(),
   AttachStdin: z.boolean().optional(),
@@ -47,6 +48,8 @@ const NewBody = z.strictObject({
     PidsLimit: z.int().min(1),
     Init: z.boolean().optional(),
     SecurityOpt: noNewPrivileges,
+    /** Only that there are none. */
+    Mounts: z.tuple([]).optional(),
     LogConfig: z.strictObject({ Type: z.enum(['none', 'local']) }).optional(),
   }),
 })

@@ -1,0 +1,140 @@
+/** A gateway on workerd, an agent on Node, a real Docker Engine on a socket: what no Worker reaches by itself. */
+
+import { rmSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { makeKeyPair } from '../../src/agent/keys.ts'
+import { type SlackPeer, startSlackPeer } from '../../src/playground/slack/peer.ts'
+import { startAgent } from '../e2e/agent.ts'
+import { end } from '../e2e/process.ts'
+import { type Running, until } from '../e2e/scenario.ts'
+import { startWorker } from '../e2e/wrangler.ts'
+import { docker, dockerWorld, image, processesIn } from './docker-world.ts'
+
+describe('Docker behind an agent, the gateway on workerd', () => {
+  const world = dockerWorld()
+  let slack: SlackPeer
+  let drover: Running
+  let agent: Awaited<ReturnType<typeof startAgent>>
+  let keys: Awaited<ReturnType<typeof makeKeyPair>>
+  let web: string
+  let other: string
+  const engine = () =>
+    `engine: { kind: docker, host: '${process.env.DOCKER_HOST}' }\nallow: { labels: fence=in, images: ['${image}'] }`
+
+  beforeAll(async () => {
+    web = world.run('web', ['--label', 'fence=in'])
+    other = world.run('other')
+    slack = await startSlackPeer({ rateLimits: false })
+    keys = await makeKeyPair()
+    const config = `
+slack:
+  signingSecret: { env: SLACK_SIGNING_SECRET }
+  botToken: { env: SLACK_BOT_TOKEN }
+  team: ${slack.teamId}
+  botUserId: ${slack.botUserId}
+  botId: ${slack.botId}
+  apiUrl: ${slack.apiUrl}
+backends:
+  lab: { kind: docker, through: lab, newContainers: {} }
+agents:
+  lab: { key: '${keys.publicKey}' }
+rules:
+  - id: oncall
+    effect: allow
+    who: { groups: [T0PLAY/S0ONCALL] }
+    channels: [T0PLAY/C0OPS]
+    commands: ['...']
+    rights: [shell, env, user, privileged]
+  - id: new
+    effect: allow
+    who: { groups: [T0PLAY/S0ONCALL] }
+    channels: [T0PLAY/C0OPS]
+    commands: ['...']
+    images: ['*']
+`
+    drover = await startWorker(config, { SLACK_SIGNING_SECRET: slack.signingSecret, SLACK_BOT_TOKEN: slack.botToken })
+    await slack.connect(`${drover.url}/slack/events`)
+    agent = await startAgent(drover.url, keys, engine(), {})
+  }, 120_000)
+  afterAll(async () => {
+    await end(agent, 'SIGTERM')
+    rmSync(agent.folder, { recursive: true, force: true })
+    await drover.stop()
+    await slack.close()
+    world.tearDown()
+  }, 60_000)
+
+  const parents = () => slack.messages('C0OPS').filter((message) => message.user === slack.botUserId)
+  async function run(text: string): Promise<string> {
+    const before = parents().length
+    expect((await slack.slash('U0ALEX', 'C0OPS', text)).status).toBe(200)
+    const parent = await until(() => {
+      const found = parents()[before]
+      return found && /drover:again/.test(JSON.stringify(found.blocks)) ? found : undefined
+    }, 60_000)
+    await until(() => slack.thread('C0OPS', parent.ts).length > 1 || undefined, 10_000).catch(() => {})
+    return slack
+      .thread('C0OPS', parent.ts)
+      .map((message) => `${message.text}\n${JSON.stringify(message.blocks ?? [])}`)
+      .join('\n')
+  }
+
+  it('[true-ending] runs a command, with both streams and its exit code', async () => {
+    const all = await run(`name=${web} cmd='echo out; echo err >&2; exit 3'`)
+    expect(all).toContain('exit 3')
+    expect(all).toMatch(/stderr\| err/)
+  })
+
+  it('stdin reaches the command, which no Worker can do by itself', async () => {
+    expect(await run(`name=${web} stdin="one two three" cmd="wc -w"`)).toMatch(/3[\s\S]*exit 0/)
+  })
+
+  it('[gone-is-gone] a command past its deadline is ended in the container', async () => {
+    expect(await run(`name=${web} timeout=1s -- sleep 654321`)).toMatch(/timed out/)
+    expect(processesIn(web, '654321')).toEqual([])
+  })
+
+  it('a new container is made from an image on the agent’s list, and is gone afterwards', async () => {
+    expect(await run(`image=${image} cmd="echo made"`)).toMatch(/made[\s\S]*exit 0/)
+    expect(docker('ps', '-aq', '--filter', 'label=drover.helper')).toBe('')
+  })
+
+  it('[default-deny] what the agent’s list does not name is not there, whatever drover.yaml allows', async () => {
+    const told = () => JSON.stringify(slack.ephemerals('U0ALEX'))
+    expect((await slack.slash('U0ALEX', 'C0OPS', `name=${other} cmd="echo never"`)).status).toBe(200)
+    await until(() => (/No running container matches/.test(told()) ? true : undefined), 30_000)
+  })
+
+  it('[default-deny] the person in the thread reads which agent refused what', async () => {
+    docker('tag', image, 'drover-test/elsewhere:1')
+    const all = await run(`image=drover-test/elsewhere:1 cmd="echo never"`)
+    expect(all).toMatch(/The agent lab refused it: new containers of .*drover-test\/elsewhere:1.* are not on its list/)
+    expect(all).not.toContain('exit 0')
+  })
+
+  it('[true-ending] a link that is lost while a command runs makes its outcome unknown, never a success', async () => {
+    const running = run(`name=${web} timeout=60s cmd='echo begun; sleep 87654; echo done'`)
+    await until(() => (processesIn(web, 'sleep 87654').length > 0 ? true : undefined), 30_000)
+    await end(agent, 'SIGKILL')
+    const all = await running
+    expect(all).toMatch(/unknown/)
+    expect(all).not.toContain('exit 0')
+    expect((await slack.slash('U0ALEX', 'C0OPS', `name=${web} cmd="true"`)).status).toBe(200)
+    const told = () => JSON.stringify([...slack.ephemerals('U0ALEX'), ...slack.messages('C0OPS')])
+    await until(() => (/The agent lab is not connected since 2/.test(told()) ? true : undefined), 30_000)
+    agent = await startAgent(drover.url, keys, engine(), {})
+    expect(await run(`name=${web} cmd="echo again"`)).toMatch(/again[\s\S]*exit 0/)
+  })
+
+  it('the gateway is asked how an agent stands by who knows its key, and by nobody else', async () => {
+    const ask = async (key: string, name = 'lab') =>
+      await fetch(`${drover.url}/agents/state?agent=${name}`, { headers: { 'x-drover-agent-key': key } })
+    expect(await (await ask(keys.publicKey)).json()).toMatchObject({ connected: true, says: expect.stringContaining('docker') })
+    expect([(await ask('')).status, (await ask(keys.publicKey, 'other')).status]).toEqual([404, 404])
+  })
+
+  it('a name that drover.yaml does not hold makes no object', async () => {
+    expect((await fetch(`${drover.url}/agents/connect?agent=other`)).status).toBe(403)
+    expect((await fetch(`${drover.url}/agents/connect?agent=lab`)).status).toBe(426)
+  })
+})
