@@ -81,6 +81,8 @@ test('what runs has its pod’s labels and its image; what has ended is left out
     ['web/main', 'web', 'docker.io/library/web:1', undefined],
     ['dns/main', undefined, 'docker.io/library/web:1', true],
   ])
+  // The image is in no list.
+  expect(await backend.list({ facets: { image: '*web*' } }, soon())).toHaveLength(2)
   asked.length = 0
   expect((await backend.list({ labels: [{ op: 'eq', key: 'app', value: 'web' }] }, soon())).map(({ native }) => native)).toEqual([
     'c-web',

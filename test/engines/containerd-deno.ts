@@ -3,28 +3,32 @@
 import process from 'node:process'
 import { containerd } from '../../src/backends/containerd/backend.ts'
 import { DroverError } from '../../src/core/errors.ts'
-import type { Command } from '../../src/core/model.ts'
+import type { Command, Target } from '../../src/core/model.ts'
 import { readCgroups } from '../../src/runtime/host-processes.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { makePipes } from '../../src/runtime/named-pipes.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { commandsInside } from './containerd-engine.ts'
 
-const [address = '', namespace = '', fifoDirectory = ''] = process.argv.slice(2)
+const [address = '', namespace = '', fifoDirectory = '', image = ''] = process.argv.slice(2)
+const newContainers = { networks: ['none'], memory: '64m', cpus: 1, processes: 50, snapshotter: 'overlayfs' }
 const backend = containerd(
-  { name: 'ctd', address, namespace, parallel: 8, fifoDirectory },
+  { name: 'ctd', address, namespace, parallel: 8, fifoDirectory, newContainers },
   { transport: nodeTransport, machine: nodeMachine(), makePipes, readCgroups },
 )
 const soon = () => AbortSignal.timeout(30_000)
 const target = (await backend.list({ name: 'web-1' }, soon())).find(({ name }) => name === 'web-1')
 if (!target) throw new Error('there is no web-1')
 
-async function run(command: Command): Promise<{ out: string; err: string; code: number | undefined; bytes: number }> {
+async function run(
+  command: Command,
+  on: Target = target!,
+): Promise<{ out: string; err: string; code: number | undefined; bytes: number }> {
   const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() }
   const text = { stdout: '', stderr: '' }
   let bytes = 0
   let code: number | undefined
-  for await (const event of backend.exec(target!, command, crypto.randomUUID().replaceAll('-', ''), soon())) {
+  for await (const event of backend.exec(on, command, crypto.randomUUID().replaceAll('-', ''), soon())) {
     if (event.type === 'output') {
       bytes += event.data.byteLength
       if (bytes < 100_000) text[event.stream] += decoders[event.stream].decode(event.data, { stream: true })
@@ -43,6 +47,7 @@ const missing = await run({ argv: ['nosuch'] }).then(
   () => 'ran',
   (error: unknown) => (error instanceof DroverError ? error.code : String(error)),
 )
+const made = three(await run({ argv: ['sh', '-c', 'cat; echo err >&2; exit 4'], stdin: 'fed' }, backend.newContainer!({ image })))
 const many = await Promise.all(Array.from({ length: 20 }, async (_, i) => (await run({ argv: ['echo', `${i}`] })).out))
 
 const connection = new AbortController()
@@ -60,4 +65,4 @@ connection.abort()
 await iterator.next().catch(() => undefined)
 const killed = [result, commandsInside('web-1', 'sleep 765432').length]
 
-console.log(JSON.stringify({ plain, stdin, large: [bytes, code], terminal, missing, many, killed }))
+console.log(JSON.stringify({ plain, stdin, large: [bytes, code], terminal, missing, made, many, killed }))

@@ -90,6 +90,7 @@ beforeAll(() => {
 }, 60_000)
 afterAll(() => {
   removeContainers(ctr)
+  for (const lease of ctr('leases', 'ls', '-q').split('\n').filter(Boolean)) ctr('leases', 'delete', lease)
   for (const name of ctr('images', 'ls', '-q').split('\n').filter(Boolean)) ctr('images', 'rm', '--sync', name)
   for (const folder of roots) rmSync(folder, { recursive: true, force: true })
 })
@@ -349,6 +350,20 @@ describe('containerd: a command in a new container', { timeout: 120_000 }, () =>
     expect(ctr('containers', 'ls', '-q').trim().split('\n')).toEqual(['not-ours', 'young'])
     expect(ctr('snapshots', 'ls')).not.toMatch(/^old /m)
     removeContainers(ctr)
+  })
+
+  test('it may last as long as its time limit and some minutes, and when its end is told nothing is left of it', async () => {
+    const before = Date.now()
+    let deadline = 0
+    for await (const event of backend.exec(of(image), { argv: ['true'], user: '0:0' }, newExec(), soon(), undefined, 60_000)) {
+      if (event.type === 'started') {
+        const [id = ''] = ctr('containers', 'ls', '-q').trim().split('\n')
+        deadline = Number(JSON.parse(ctr('containers', 'info', id)).Labels['drover.deadline'])
+      }
+      if (event.type === 'exit') expect(made()).toEqual([])
+    }
+    expect(deadline - before).toBeGreaterThanOrEqual(360_000)
+    expect(deadline - before).toBeLessThan(400_000)
   })
 
   test('containers that drover made are the platform’s own in a list', async () => {

@@ -480,7 +480,7 @@ describe('containerd: other ways in', () => {
   test('Deno does the same', () => {
     const text = execFileSync(
       join(root, 'node_modules/.bin/deno'),
-      ['run', '-A', 'test/engines/containerd-deno.ts', address, namespace, fifos],
+      ['run', '-A', 'test/engines/containerd-deno.ts', address, namespace, fifos, given('DOCKER_TEST_IMAGE')],
       {
         cwd: root,
         encoding: 'utf8',
@@ -493,6 +493,7 @@ describe('containerd: other ways in', () => {
       large: [20_000_000, 0],
       terminal: ['terminal\r\n', '', 0],
       missing: 'command_not_found',
+      made: ['fed', 'err\n', 4],
       many: Array.from({ length: 20 }, (_, i) => `${i}\n`),
       killed: ['gone', 0],
     })
