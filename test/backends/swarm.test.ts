@@ -1,5 +1,6 @@
 /** What of the swarm backend needs no engine: its settings, what a task's state means, the client's words, and which way is taken. */
 
+import { spawnSync } from 'node:child_process'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -187,6 +188,20 @@ describe('the command', () => {
     expect(() => clientArgs({ argv: ['cat'], stdin: 'x'.repeat(65_537) }, 'e', container)).toThrow(/64 KiB at most/)
     expect(() => clientArgs({ argv: ['cat'], env: { DROVER_STDIN: 'x' } }, 'e', container)).toThrow(/hands stdin= over/)
     expect(() => clientArgs({ argv: ['a\0'] }, 'e', container)).toThrow(/NUL/)
+  })
+
+  test('without base64 the input is not taken for an empty one: the shell says so in the words that are looked for', () => {
+    const args = clientArgs({ argv: ['cat'], stdin: 'x' }, 'e', container)
+    const [, shell = '', ...words] = args.slice(args.indexOf(container))
+    const env = { DROVER_EXEC: 'e', DROVER_STDIN: 'eA==', PATH: '/no/such/folder' }
+    const { status, stdout, stderr } = spawnSync(shell, words, { env, encoding: 'utf8' })
+    expect([status, stdout, stderr]).toEqual([127, '', 'drover: no base64 e\n'])
+    const failure = clientFailure(
+      { code: 127, all: stderr, tail: stderr },
+      { command: { argv: ['cat'], stdin: 'x' }, exec: 'e', name: 'web' },
+    )
+    expect([failure?.code, failure?.ran]).toEqual(['unsupported', 'no'])
+    expect(spawnSync(shell, words, { env: { ...env, PATH: process.env.PATH }, encoding: 'utf8' }).stdout).toBe('x')
   })
 
   test('a handle tells marker and user again, by whichever way it was made', () => {

@@ -6,7 +6,6 @@ import { matches } from '../../core/selector.ts'
 import type { Api } from '../docker/api.ts'
 import { targetOf as containerTarget, isPrivileged } from '../docker/container.ts'
 import { hostnameOf, Node, read, Service, Task } from './cluster.ts'
-import { EXEC_LABEL, NAME_PREFIX } from './temporary.ts'
 
 /** What the engine of the node puts on the container; how a later life of drover finds the node again. */
 export const NODE_LABEL = 'com.docker.swarm.node.id'
@@ -32,13 +31,11 @@ export function targetOf(task: Task, service: Service, node: Node, backend: stri
     { Id: container, Names: [`/${name}`], Image: spec.Image, Labels: labels, State: 'running' },
     { backend, kind: 'swarm', host: hostnameOf(node) },
   )
-  const isHelper = EXEC_LABEL in (service.Spec.Labels ?? {}) && service.Spec.Name.startsWith(NAME_PREFIX)
   return {
     ...known,
     id: `${backend}/${task.ID}` as TargetId,
     native: task.ID,
     facets: { ...known.facets, task: task.ID },
-    ...(isHelper ? { system: true } : {}),
     ...(isStrong(task) ? { privileged: true } : {}),
   }
 }

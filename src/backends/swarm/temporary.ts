@@ -140,7 +140,7 @@ export async function watch(temporary: Temporary, { exec, node, begun }: Watched
 
 type Seen = { readonly task: Task | undefined; readonly isNodeDown: boolean }
 
-/** A swarm knows in about half a minute that a node is dead; until then, and after it, its tasks count as running. */
+/** A swarm knows in some 15 s that a node is dead; until then, and after it, its tasks count as running. */
 async function look(api: Api, exec: string, node: Node | undefined, signal: AbortSignal): Promise<Seen> {
   const tasks = await tasksOf(api, exec, signal)
   if (tasks === undefined) throw lost('The temporary service was removed by somebody else before the command ended.')
