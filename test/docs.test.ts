@@ -10,6 +10,8 @@ import { help, readArguments } from '../src/arguments.ts'
 import { labels, parseConfig, parseYaml, secretOf } from '../src/config.ts'
 import { parseCommandLine } from '../src/core/command-line.ts'
 import { DroverError } from '../src/core/errors.ts'
+import { rights } from '../src/core/policy.ts'
+import { facetNames } from '../src/core/selector.ts'
 import { helpMessage } from '../src/frontends/slack/answers.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -184,6 +186,12 @@ describe('what is given to copy', () => {
       const whole = text.replace(one, one.replaceAll(/^ {2}# /gm, '  '))
       expect(Object.keys(load(whole, 'drover.example.yaml').backends)).toHaveLength(2)
     }
+  })
+
+  it('the page on rules names every part of a rule, every field of a target and every right', () => {
+    const page = read('docs/policy.md')
+    const parts = ['who', 'channels', 'triggers', 'targets', 'commands', 'rollouts', 'images', 'mounts', 'rights', 'limits']
+    expect([...parts, ...facetNames, ...rights].filter((word) => !page.includes(`\`${word}\``))).toEqual([])
   })
 
   it('every page of a backend has a drover.yaml with a rule, so that one page is enough for a first command', () => {
