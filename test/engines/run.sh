@@ -2,7 +2,7 @@
 # Starts private, throw-away engines, plays the tests that need them, and ends them. Root on Debian; see start-docker.sh and kubernetes.sh.
 #
 #   run.sh                     Docker (with its containerd, and a swarm of two) and Kubernetes
-#   run.sh docker | containerd | swarm | kubernetes | rancher1 | rancher2 ...    only these; further words and options are vitest's
+#   run.sh docker | containerd | swarm | kubernetes | rancher1 | rancher2 | agent ...    only these; further words and options are vitest's
 #
 # An engine whose address is in the environment already (DOCKER_HOST, KUBE_URL) is used as it is, and not ended.
 set -eu
@@ -10,7 +10,7 @@ here=$(dirname "$0")
 docker='' kubernetes='' swarm=''
 for word in "$@"; do
 	case $word in
-	docker | containerd | rancher1) docker=wanted ;;
+	docker | containerd | rancher1 | agent) docker=wanted ;;
 	swarm) docker=wanted swarm=wanted ;;
 	kubernetes | rancher2) kubernetes=wanted ;;
 	esac
