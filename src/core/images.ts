@@ -11,7 +11,8 @@ const anyTag = '\0'.repeat(129)
  * Both with or without the container's name before them.
  */
 export function coversImage(glob: string, image: string): boolean {
-  if (!reaches(glob, image)) return false
+  // An id is the begin of many names, and of none.
+  if (!reaches(glob, image) || (isId(image) && /[^*]\*|\?/.test(glob) && !glob.startsWith('sha256:'))) return false
   return !image.includes('@') || glob.includes('@') || matchesGlob(glob, `${withoutTag(image)}:${anyTag}`)
 }
 

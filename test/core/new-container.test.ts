@@ -191,6 +191,12 @@ describe('which images a rule covers', () => {
     ['busybox:*', 'busybox:1.36@sha256:0123', 'allow'],
     ['busybox*', 'busybox@sha256:0123', 'allow'],
     ['registry.example.com/*', 'registry.example.com/a/b:1@sha256:0123', 'allow'],
+    // The begin of an id is an image to Docker: a glob for names does not let it in.
+    ['b*', 'beef', 'deny'],
+    ['be?f', 'beef', 'deny'],
+    ['beef', 'beef', 'allow'],
+    ['*', 'beef', 'allow'],
+    ['sha256:*', 'sha256:0123', 'allow'],
     // Another name for it is not the name that was allowed.
     ['alpine:3', 'docker.io/library/alpine:3', 'deny'],
     ['alpine:3', 'ALPINE:3', 'deny'],

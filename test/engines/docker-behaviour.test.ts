@@ -332,6 +332,11 @@ describe('Docker Engine', { timeout: 120_000 }, () => {
       ['--cap-add', 'SYS_ADMIN'],
       ['-v', `${socketPath}:/var/run/docker.sock`],
       ['-v', '/:/host'],
+      ['-v', '/var:/data'],
+      ['-v', '/var/lib/docker:/data'],
+      ['-v', '/boot:/data'],
+      // With it a node made by mknod is the disk.
+      ['--device-cgroup-rule', 'b *:* rwm'],
     ]
     // Made, not started: not every machine that runs tests may give such rights away.
     const told = (options: readonly string[]) => {

@@ -56,6 +56,34 @@ describe('a command in a new container', { timeout: 120_000 }, () => {
     expect(target.privileged).toBeUndefined()
   })
 
+  test('[exact-argv] nothing of the image runs but what was judged: neither its entrypoint nor its health check', async () => {
+    const name = 'drover-test/checked:1'
+    const lines = ['ENTRYPOINT ["touch", "/entered"]', 'HEALTHCHECK --interval=1s --timeout=1s CMD touch /checked']
+    try {
+      const changes = lines.flatMap((line) => ['--change', line])
+      const from = docker('create', image, 'true')
+      docker('commit', ...changes, from, name)
+      docker('rm', from)
+      const { out } = await run({ argv: ['/bin/sh', '-c', 'sleep 3; ls /'] }, backend.newContainer!({ image: name }))
+      expect(`${out}`).toContain('bin')
+      expect(`${out}`).not.toMatch(/entered|checked/)
+    } finally {
+      docker('rmi', '-f', name)
+    }
+  })
+
+  test('what only bears drover’s label and no time is swept by nobody', async () => {
+    const own = docker('create', '--label', 'drover.helper=mine', image, 'true')
+    const late = docker('create', '--label', 'drover.helper=new', '--label', 'drover.deadline=1', image, 'true')
+    try {
+      expect((await sh('true')).code).toBe(0)
+      expect(docker('ps', '-aq', '--no-trunc').split('\n')).toContain(own)
+      expect(docker('ps', '-aq', '--no-trunc').split('\n')).not.toContain(late)
+    } finally {
+      docker('rm', '-f', own)
+    }
+  })
+
   test('S45 bounds are bounds, and the host’s network is a right of its own', () => {
     expect(() => backend.newContainer!({ image, network: 'shop' })).toThrow(/not one for new containers/)
     expect(() => backend.newContainer!({ image, memoryBytes: 65 * 1024 ** 2 })).toThrow(/64m at most/)

@@ -26,6 +26,7 @@ export const Inspected = z.object({
       UsernsMode: z.string().nullish(),
       CapAdd: z.array(z.string()).nullish(),
       Devices: z.array(z.unknown()).nullish(),
+      DeviceCgroupRules: z.array(z.string()).nullish(),
     })
     .nullish(),
   Mounts: z.array(z.object({ Source: z.string().nullish(), Type: z.string().nullish() })).nullish(),
@@ -35,7 +36,8 @@ export type Inspected = z.infer<typeof Inspected>
 /** With these a container is as good as root on its host. */
 const STRONG_CAPABILITIES = ['ALL', 'SYS_ADMIN', 'SYS_MODULE', 'SYS_RAWIO', 'SYS_PTRACE', 'DAC_READ_SEARCH', 'BPF']
 /** Who may write to one of these starts what it likes on the host. */
-const ENGINE_SOCKET = /\/(docker|containerd|podman|crio|cri-dockerd)\.sock$|^\/$|^\/(run|var\/run|etc|root|proc|sys|dev)\/?$/
+const ENGINE_SOCKET =
+  /\/(docker|containerd|podman|crio|cri-dockerd)\.sock$|^\/$|^\/(run|var|var\/run|var\/lib|var\/lib\/(docker|containerd|containers|kubelet)|etc|root|proc|sys|dev|boot|usr|bin|sbin|lib)\/?$/
 
 export function targetOf(
   listed: Listed,
@@ -80,6 +82,8 @@ export function isPrivileged({ HostConfig: host, Mounts }: Inspected): boolean {
     [host?.PidMode, host?.NetworkMode, host?.IpcMode, host?.UsernsMode].includes('host') ||
     (host?.CapAdd ?? []).some((one) => STRONG_CAPABILITIES.includes(one.toUpperCase().replace(/^CAP_/, ''))) ||
     (host?.Devices ?? []).length > 0 ||
+    // With CAP_MKNOD, which is given by default, they are as good as the devices.
+    (host?.DeviceCgroupRules ?? []).length > 0 ||
     (Mounts ?? []).some(({ Type, Source }) => Type === 'bind' && ENGINE_SOCKET.test(Source ?? ''))
   )
 }

@@ -192,7 +192,8 @@ export async function sweep(api: Api, signal: AbortSignal): Promise<void> {
     signal,
   })
   for (const { Id, Labels } of parsed(response, Helper, 'the list of helpers')) {
-    if (Number(Labels?.[DEADLINE_LABEL] ?? 0) < Date.now()) await remove(api, Id)
+    // Without a time it is somebody else's, whose label happens to be the same.
+    if (Number(Labels?.[DEADLINE_LABEL] ?? Number.NaN) < Date.now()) await remove(api, Id)
   }
 }
 

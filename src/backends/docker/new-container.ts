@@ -60,9 +60,10 @@ export async function* executeNew(
   }
   if (made === 'no image') throw noImage(what.creates.image)
   const { id } = made
-  what.onMade?.(id)
   const left = new AbortController()
   try {
+    if (what.signal.aborted) throw givenUp(what.signal, 'no')
+    what.onMade?.(id)
     yield* run({ api, begun }, id, { ...what, signal: AbortSignal.any([what.signal, left.signal]) })
   } finally {
     begun.delete(what.exec)
@@ -125,6 +126,8 @@ async function make(api: Api, bounds: DockerBounds, what: What): Promise<{ reado
     // All of argv, so that no entrypoint of the image stands before what was judged.
     Entrypoint: command.argv,
     Cmd: [],
+    // Nor does the engine run anything of the image's own beside it.
+    Healthcheck: { Test: ['NONE'] },
     Env: Object.entries({ ...command.env, [MARKER]: exec }).map(([name, value]) => `${name}=${value}`),
     Tty: command.tty ?? false,
     AttachStdin: stdin,
@@ -149,7 +152,9 @@ async function make(api: Api, bounds: DockerBounds, what: What): Promise<{ reado
       LogConfig: { Type: 'none' },
     },
   }
-  const response = await api.request({ method: 'POST', path: '/containers/create', body, signal })
+  if (signal.aborted) throw givenUp(signal, 'no')
+  // Not given up with the rest: the engine might make it all the same, and nobody would know its id. The request has a deadline of its own.
+  const response = await api.request({ method: 'POST', path: '/containers/create', body, signal: new AbortController().signal })
   if (response.status === 404) return 'no image'
   // Its own words name a path of the host.
   if (response.status === 400 && /bind source path does not exist/.test(response.body)) throw noSource(creates.mounts)
@@ -214,6 +219,9 @@ async function start(api: Api, id: string, command: Command, signal: AbortSignal
   try {
     const response = await api.request({ method: 'POST', path: `/containers/${id}/start`, signal })
     if (response.status < 300) return
+    const network = /network (\S+) not found/.exec(messageOf(response))?.[1]
+    if (network !== undefined)
+      throw no('config', `There is no network ${network} on the engine.`, 'Make it there, or name another.')
     if (response.status === 404) throw refusal(response, 'the new container')
     throw startFailure(messageOf(response), {
       executable: command.argv[0],
