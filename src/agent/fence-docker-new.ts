@@ -3,7 +3,7 @@
 import * as z from 'zod'
 import { HELPER_LABEL } from '../backends/docker/container.ts'
 import { killCommand } from '../backends/wire/kill.ts'
-import { matchesGlob } from '../core/selector.ts'
+import { coversImage } from '../core/images.ts'
 import { bodyOf, type Call, only, type Parts, type Passed, quoted, Refusal } from './fence.ts'
 import type { Container } from './fence-docker.ts'
 
@@ -127,7 +127,7 @@ async function createBody(allowed: ContainersAllowed, call: Call, { findAllowed 
     if (!(await findAllowed(shared))) throw new Refusal('there is no container for the helper to look into')
     return bodyOf(HelperBody, call, 'a helper container')
   }
-  if (!allowed.images?.some((glob) => matchesImage(glob, image)))
+  if (!allowed.images?.some((glob) => coversImage(glob, image)))
     throw new Refusal(`new containers of ${quoted(image)} are not on its list (images:)`)
   const body = bodyOf(NewBody, call, 'a new container')
   const { NetworkMode } = NewBody.parse(JSON.parse(body)).HostConfig
@@ -135,12 +135,6 @@ async function createBody(allowed: ContainersAllowed, call: Call, { findAllowed 
     throw new Refusal(`the network ${quoted(NetworkMode)} is not on its list (networks:)`)
   return body
 }
-
-const depthOf = (text: string): number => text.split('/').length
-
-/** A star must not reach into another registry: only as a last part of its own it reaches over `/`. */
-const matchesImage = (glob: string, image: string): boolean =>
-  (glob === '*' || glob.endsWith('/*') || depthOf(glob) === depthOf(image)) && matchesGlob(glob, image)
 
 const Shape = z.object({
   Image: z.string(),

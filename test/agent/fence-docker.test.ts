@@ -289,6 +289,8 @@ describe('new containers', () => {
     expect(await refusal(create({ images: ['alpine*'] }, body({ Image: 'alpine.evil.example.com/root:1' })))).toMatch(
       /not on its list/,
     )
+    // A digest wins over the tag beside it.
+    expect(await refusal(create({ images: ['alpine:3*'] }, body({ Image: 'alpine:3@sha256:0123' })))).toMatch(/not on its list/)
     expect(JSON.parse((await create({ images: ['alpine:*'] }, body())).body ?? '')).toEqual(body())
   })
 
