@@ -125,7 +125,11 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
     }
     return {
       status: 'unknown',
-      error: { code: 'backend_protocol', message: 'The backend ended without saying how the command did.' },
+      error: {
+        code: 'backend_protocol',
+        message: 'The backend ended without saying how the command did.',
+        next: 'Look in the container before you run it again.',
+      },
     }
   }
 

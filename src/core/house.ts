@@ -90,7 +90,12 @@ export function follow(run: RunId, house: House): Live {
 
 export function backendOf(target: Target, house: House): Backend {
   const backend = house.backends.find((candidate) => candidate.name === target.backend)
-  if (!backend) throw new DroverError({ code: 'config', message: `The backend ${target.backend} is no longer configured.` })
+  if (!backend)
+    throw new DroverError({
+      code: 'config',
+      message: `The backend ${target.backend} is no longer configured.`,
+      next: 'Put it back into drover.yaml, or ask again with on= and another.',
+    })
   return backend
 }
 

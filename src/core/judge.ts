@@ -99,8 +99,11 @@ export async function find(
   if (meant.length === 0) {
     const failure: Failure = {
       code: 'no_targets',
-      message: `No backend is called ${selector.on ?? 'anything'}.`,
-      next: `Backends: ${house.backends.map((backend) => backend.name).join(', ') || 'none is configured'}.`,
+      message: selector.on === undefined ? 'No backend is configured.' : `No backend is called ${selector.on}.`,
+      next:
+        house.backends.length === 0
+          ? 'Whoever runs drover can add one under backends: in drover.yaml.'
+          : `Backends: ${house.backends.map(({ name }) => name).join(', ')}.`,
     }
     return { ok: false as const, failure }
   }

@@ -295,6 +295,17 @@ describe('[default-deny] a run that is refused', () => {
     expect(await typesOf(real, request.id)).toEqual(['accepted', 'decided', 'finished', 'delivered'])
   })
 
+  it('no backend at all is not a name that is spelt wrong', async () => {
+    const said = async (setting: Setting, selector: RunRequest['selector']) => {
+      const { state } = await play(setting, { selector })
+      return state.outcome?.status === 'refused' ? `${state.outcome.failure.message} ${state.outcome.failure.next}` : ''
+    }
+    expect(await said({}, { name: 'web-1' })).toMatch(/^No backend is configured\. Whoever runs drover can add one/)
+    expect(await said({ backends: [two().backend] }, { on: 'elsewhere', name: 'a' })).toMatch(
+      /^No backend is called elsewhere\. Backends: \w+\.$/,
+    )
+  })
+
   it('[bounded] one actor’s runs over the limit are refused, another’s go on, and an ended one makes room', async () => {
     const { backend, ran } = two()
     const { house: it, real } = await house({
