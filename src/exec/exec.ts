@@ -64,6 +64,7 @@ const KILL_MS = 20_000
 /** After a proved kill: for the last words. */
 const GRACE_MS = 1_500
 
+const nothing = (): void => undefined
 const discard: Sink = { async write() {}, async end() {} }
 
 export function exec(argv: Argv, options: ExecOptions): Command {
@@ -86,6 +87,8 @@ class Execution implements Command {
   #begun = Promise.withResolvers<void>()
   /** Settles with how it ended, when everything is cleaned up. */
   #done: Promise<void> | undefined
+  /** Settles when the engine's last answer was taken, and with it the container. */
+  #cleaned: Promise<void> = Promise.resolve()
   readonly #streamEnded = Promise.withResolvers<void>()
   #stopped: { readonly reason: StopReason; readonly cause: unknown; readonly killed: Promise<KillResult> } | undefined
   #hasBegun = false
@@ -208,6 +211,8 @@ class Execution implements Command {
     this.#connection.abort()
     const isCut = failure !== undefined && !(failure instanceof ExitError)
     await Promise.all([this.#stdout, this.#stderr].map((sink) => sink?.end(isCut ? failure : undefined)))
+    // What is still being made is removed as soon as it is there.
+    await this.#within(KILL_MS, this.#cleaned)
     if (failure !== undefined) throw failure
   }
 
@@ -227,7 +232,9 @@ class Execution implements Command {
     signal.addEventListener('abort', giveUp, { once: true })
     try {
       // Raced, so that a reader that stands still cannot hold what was stopped.
-      const code = await Promise.race([this.#events(timeoutMs, onFailure), aborted.promise])
+      const events = this.#events(timeoutMs, onFailure)
+      this.#cleaned = events.then(nothing, nothing)
+      const code = await Promise.race([events, aborted.promise])
       if (inputFailure) return inputFailure.error
       return code === 0 ? undefined : new ExitError(program, code, this.#lastWords.text())
     } catch (error) {
@@ -281,15 +288,19 @@ class Execution implements Command {
     // Before its first word nothing is there to be killed: give the connection up first, so that nothing begins after the proof.
     if (!this.#hasBegun) this.#connection.abort()
     const killed = this.#killAndProve().finally(async () => {
-      let timer: ReturnType<typeof setTimeout> | undefined
-      const late = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, GRACE_MS)
-      })
-      await Promise.race([this.#streamEnded.promise, late])
-      clearTimeout(timer)
+      await this.#within(GRACE_MS, this.#streamEnded.promise)
       this.#connection.abort()
     })
     this.#stopped = { reason, cause, killed }
+  }
+
+  async #within(ms: number, work: Promise<void>): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms)
+    })
+    await Promise.race([work, late])
+    clearTimeout(timer)
   }
 
   async #killAndProve(): Promise<KillResult> {

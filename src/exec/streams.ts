@@ -50,7 +50,7 @@ export function sinkTo(writable: WritableStream<Uint8Array>, { isOurs }: { reado
         return
       }
       // What it was given is its owner's to close.
-      await last.catch(() => undefined)
+      if (error === undefined) await last.catch(() => undefined)
       writer.releaseLock()
     },
   }

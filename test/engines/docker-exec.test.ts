@@ -1,5 +1,11 @@
 /** Commands in containers from a program, on a real engine: what the library promises beyond what its page shows. */
 
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { docker as dockerBackend } from '../../src/backends/docker/backend.ts'
 import {
@@ -65,6 +71,7 @@ describe('exec() on a Docker Engine', { timeout: 120_000 }, () => {
       [exec(['true'], { on, image: 'no/such:1' }), 'backend_not_found'],
       [exec(['true'], { on, container: 'no-such' }), 'backend_not_found'],
       [exec(['true'], { on, image, dir: 'relative' }), 'unsupported'],
+      [exec(['true'], { on, image, network: 'no-such' }), 'config'],
       [exec(['true'], { on: dockerEngine({ host: 'unix:///no/such.sock' }), image }), 'backend_unavailable'],
       [exec(['true'], { on, image, mounts: [{ source: '/no/such/folder', target: '/data' }] }), 'config'],
     ] as const) {
@@ -89,9 +96,9 @@ describe('exec() on a Docker Engine', { timeout: 120_000 }, () => {
     expect(out.split('\n').slice(0, 3)).toEqual(['a b /tmp 65534', String(64 * 1024 ** 2), 'lo'])
     expect(out).toContain('docker-exec.test.ts\n')
     expect(out).toContain('read-only\n')
-    expect(await sh('cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true').text()).toMatch(
-      /^(max|\d{16,})\n$/,
-    )
+    expect(
+      await sh('cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true').text(),
+    ).toMatch(/^(max|\d{16,})\n$/)
   })
 
   test('[bounded] a pipe that nobody reads makes the command wait, and loses nothing to a slow reader', async () => {
@@ -233,6 +240,28 @@ describe('exec() on a Docker Engine', { timeout: 120_000 }, () => {
     await cmd.kill()
     expect(deadline - before).toBeGreaterThanOrEqual(360_000)
     expect(deadline - before).toBeLessThan(390_000)
+  })
+
+  test('on Deno as on Node', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'drover-exec-deno-'))
+    const library = new URL('../../src/exec.ts', import.meta.url).href
+    const text = `import { docker, exec } from '${library}'
+      const on = docker({ host: 'unix://${socketPath}' })
+      const cmd = exec(['cat'], { on, image: '${image}' })
+      const [input, output] = [cmd.stdinPipe().getWriter(), cmd.stdoutPipe()]
+      await cmd.start()
+      await input.write('piped')
+      await input.close()
+      console.log(await new Response(output).text())
+      await cmd.wait()
+      await exec(['sleep', '700015'], { on, container: '${web}', timeoutMs: 1500 }).run().catch((error) => console.log(error.name, error.left))`
+    const program = join(folder, 'program.ts')
+    writeFileSync(program, text)
+    const deno = fileURLToPath(new URL('../../node_modules/.bin/deno', import.meta.url))
+    const config = fileURLToPath(new URL('../../deno.json', import.meta.url))
+    const { stdout } = await promisify(execFile)(deno, ['run', '-A', '--quiet', '--no-lock', '--config', config, program])
+    rmSync(folder, { recursive: true })
+    expect(stdout).toBe('piped\nTimeoutError undefined\n')
   })
 
   test('any backend runs commands in containers that run, with text as stdin', async () => {

@@ -44,11 +44,13 @@ export type EngineSettings = z.output<z.ZodObject<ReturnType<typeof engineShape>
 export function refuseUnclear(value: EngineSettings, context: z.core.$RefinementCtx): void {
   const say = (at: string, message: string) => context.addIssue({ code: 'custom', path: [at], message })
   const ways = (['host', 'context', 'fromEnvironment'] as const).filter((way) => value[way] !== undefined)
-  if (ways.length !== 1) return say(ways[1] ?? 'host', 'say exactly one of host:, context: or fromEnvironment: true')
-  if (value.tls && value.host === undefined) return say('tls', 'only with host:')
-  if (value.host === undefined) return undefined
-  const host = readHost(value.host, { tls: value.tls !== undefined, plaintext: value.plaintext === true })
-  return host.way === 'problem' ? say('host', host.problem) : undefined
+  if (ways.length !== 1) say(ways[1] ?? 'host', 'say exactly one of host:, context: or fromEnvironment: true')
+  else if (value.host === undefined) {
+    if (value.tls) say('tls', 'only with host:')
+  } else {
+    const host = readHost(value.host, { tls: value.tls !== undefined, plaintext: value.plaintext === true })
+    if (host.way === 'problem') say('host', host.problem)
+  }
 }
 
 export const dockerSettings = () =>
