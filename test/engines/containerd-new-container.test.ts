@@ -225,6 +225,8 @@ describe('containerd: a command in a new container', { timeout: 120_000 }, () =>
     const digest = /sha256:[0-9a-f]{64}/.exec(ctr('images', 'ls', `name==docker.io/${image}`))?.[0] ?? ''
     for (const name of [image, `docker.io/${image}`, `drover-test/tools@${digest}`, `${image}@${digest}`])
       expect((await run({ argv: ['true'], user: '0:0' }, of(name))).code).toBe(0)
+    // Whoever may name images may name one like this.
+    ctr('images', 'tag', 'docker.io/drover-test/bare:1', `docker.io/drover-test/bare@${digest}`)
     for (const name of [`drover-test/bare@${digest}`, `drover-test/tools@sha256:${'0'.repeat(64)}`, 'drover-test/tools'])
       expect((await failureOf(run({ argv: ['true'], user: '0:0' }, of(name)))).code).toBe('backend_not_found')
   })
@@ -272,18 +274,20 @@ describe('containerd: a command in a new container', { timeout: 120_000 }, () =>
 
   test('[gone-is-gone] what is given up at any moment leaves neither process nor container', async () => {
     const target = of(image)
-    for (let round = 0; round < 12; round += 1) {
+    const argv = ['/bin/sh', '-c', 'trap "exit 0" TERM; sleep 710002 & wait'] as const
+    for (let round = 0; round < 20; round += 1) {
       const connection = new AbortController()
       const exec = newExec()
       const work = (async () => {
-        for await (const _ of backend.exec(target, { argv: ['sleep', '710002'], user: '0:0' }, exec, connection.signal));
+        for await (const _ of backend.exec(target, { argv, user: '0:0' }, exec, connection.signal));
       })().catch((error: { ran: string }) => error.ran)
-      await sleep(round * 20)
+      await sleep(round * 10)
       connection.abort()
       expect(await backend.kill(target, { target: target.id, exec }, soon())).toEqual({ result: 'gone' })
       expect(alive('sleep 710002')).toEqual([])
       expect(await work).toMatch(/^(no|maybe)$/)
     }
+    await expect.poll(() => alive(`shim-runc-v2 -namespace ${namespace} `)).toEqual([])
   })
 
   test('[gone-is-gone] another drover ends and removes what one that is gone has left running', async () => {
