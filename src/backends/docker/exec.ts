@@ -8,6 +8,7 @@ import { type Api, messageOf, parsed, protocol, refusal, unreachable } from './a
 import { drainable } from './drain.ts'
 import { dockerFrames, NotFrames, type Piece } from './frames.ts'
 import { type Begun, type BegunExecs, handleText, remember } from './handle.ts'
+import { feed, inputOf } from './input.ts'
 import { ENGINE_TEXT_BYTES, mayBeEngine, startFailure } from './start-failure.ts'
 
 export type Connection = { readonly api: Api; readonly begun: BegunExecs }
@@ -20,13 +21,9 @@ export type What = {
   readonly signal: AbortSignal
 }
 
-/** Of an execution. */
-export const inputOf = ({ stdin, command }: Pick<What, 'stdin' | 'command'>) => stdin ?? command.stdin
-
 export const MARKER = 'DROVER_EXEC'
 /** MAX_ARG_STRLEN of Linux, with its NUL and a name before the value. What is longer would end as the command's own exit code 1. */
 const MAX_WORD_BYTES = 131_072 - 256
-const STDIN_PIECE_BYTES = 64 * 1024
 
 const Created = z.object({ Id: z.string().regex(/^[0-9a-f]{64}$/) })
 
@@ -225,16 +222,6 @@ async function refused(status: number, body: AsyncIterable<Uint8Array>, target: 
     if (text.length > ENGINE_TEXT_BYTES) break
   }
   return refusal({ status, body: text }, `the container ${target.name}`)
-}
-
-type Connected = { write(data: Uint8Array): Promise<void>; end(): void }
-
-/** A source that fails is not ended: the command must not take a part for the whole. Who gave it ends the command. */
-export async function feed(connection: Connected, stdin: NonNullable<ReturnType<typeof inputOf>>): Promise<void> {
-  for await (const bytes of typeof stdin === 'string' ? [new TextEncoder().encode(stdin)] : stdin)
-    for (let at = 0; at < bytes.byteLength; at += STDIN_PIECE_BYTES)
-      await connection.write(bytes.subarray(at, at + STDIN_PIECE_BYTES))
-  connection.end()
 }
 
 /** How often an engine that is being asked for the ending may fail to answer. */

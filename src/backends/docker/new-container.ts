@@ -12,9 +12,7 @@ import { drainable } from './drain.ts'
 import {
   brokenStream,
   type Connection,
-  feed,
   givenUp,
-  inputOf,
   MARKER,
   outputOf,
   pause,
@@ -22,6 +20,7 @@ import {
   refuseUnsupported,
 } from './exec.ts'
 import { remember } from './handle.ts'
+import { feed, inputOf } from './input.ts'
 import { remove, sweep } from './kill.ts'
 import { pull } from './pull.ts'
 import type { DockerBounds } from './settings.ts'
