@@ -195,6 +195,19 @@ describe('Docker Swarm', { timeout: 180_000 }, () => {
       expect(ran.events.filter(({ type }) => type === 'output').length).toBeGreaterThan(3)
     })
 
+    test('[true-ending] [bounded] a log that is longer than there is time for makes no timeout of a command that has ended', async () => {
+      const events = serviced.exec(web, { argv: ['/bin/sh', '-c', 'seq 300000; exit 3'] }, newExec(), soon(), undefined, 6_000)
+      let [err, lines, code] = ['', 0, -1]
+      for await (const event of events) {
+        if (event.type === 'exit') code = event.code
+        if (event.type !== 'output') continue
+        if (event.stream === 'stderr') err += Buffer.from(event.data)
+        else lines += Buffer.from(event.data).filter((byte) => byte === 10).length
+      }
+      expect([code, err]).toEqual([3, expect.stringContaining('more than could be read in its time')])
+      expect(lines).toBeGreaterThan(1_000)
+    })
+
     test('[exact-argv] S06 what looks like a template of the swarm is an argument like any other', async () => {
       const words = ['{{.Node.ID}}', '{{.Task.Name}}', '{{', '-e', '--', '$x', '--help']
       expect(`${(await run({ argv: ['printf', '%s\\n', ...words], env: { A: '{{.Node.Hostname}}' } })).out}`).toBe(

@@ -70,7 +70,7 @@ export function swarm(
 
   async function* exec(...[target, command, id, signal, , timeoutMs]: Parameters<Backend['exec']>): AsyncGenerator<ExecEvent> {
     const { node, container } = placeOf(target)
-    const way = await ways.to(node, signal)
+    const way = await ways.to(node)
     if (way.kind === 'service') {
       if (!temporary) throw protocol('There is no temporary service here.')
       if (Date.now() - sweptAt > SWEEP_MS) {
@@ -93,7 +93,7 @@ export function swarm(
     exec,
     async kill(target, handle, signal) {
       const { node, container } = placeOf(target)
-      const way = await ways.to(node, signal, handle.way)
+      const way = await ways.to(node, handle.way)
       if (way.kind === 'engine') {
         const { exec: marker, user } = readHandle(handle.exec)
         // As root it would not find what another user runs, and take that for nothing.

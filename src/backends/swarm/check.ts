@@ -29,7 +29,7 @@ export async function check({ manager, map, ways, temporary }: Checked, signal: 
         what: 'the connection is not encrypted and asks for no credentials',
         next: 'Whoever reaches this port owns every node of the swarm: use tcp:// with tls:, or ssh://.',
       })
-    const nodes = await ways.all(signal)
+    const nodes = await ways.all()
     lines.push({
       ok: true,
       what: `it is a manager of a swarm of ${nodes.length} nodes`,

@@ -6,9 +6,13 @@ import { readHandle as readDockerHandle } from '../docker/handle.ts'
 import { clientArgs, clientFailure, mayBeRefusal, REFUSAL_BYTES } from './client.ts'
 import type { Node } from './cluster.ts'
 import { logOf } from './logs.ts'
-import { make, remove, serviceName, type Temporary, watch } from './temporary.ts'
+import { LONGEST_MS, make, remove, serviceName, type Temporary, watch } from './temporary.ts'
 
 export const SERVICE_WAY = 'a temporary service'
+
+/** Reading the log of a command that has ended must not make it one that timed out. */
+const SPARE_MS = 2_000
+const LEAST_MS = 1_000
 
 /** Executions of this process, whose service is for `executeByService` to remove, with the user of each. */
 export type Live = Map<string, { readonly user: string | undefined }>
@@ -26,6 +30,7 @@ export type What = {
 
 export async function* executeByService(temporary: Temporary, live: Live, what: What): AsyncGenerator<ExecEvent> {
   const { command, exec, node, container } = what
+  const start = Date.now()
   const args = clientArgs(command, exec, container)
   const left = new AbortController()
   const signal = AbortSignal.any([what.signal, left.signal])
@@ -44,7 +49,7 @@ export async function* executeByService(temporary: Temporary, live: Live, what: 
       type: 'started',
       handle: { target: what.target.id, exec: handleText(exec, command.user), way: SERVICE_WAY },
     }
-    yield* followed(temporary, what, signal, leave)
+    yield* followed(temporary, what, signal, { begun: leave, untilMs: start + (what.timeoutMs ?? LONGEST_MS) - SPARE_MS })
   } finally {
     leave()
     left.abort()
@@ -58,7 +63,7 @@ async function* followed(
   temporary: Temporary,
   { target, command, exec, node }: What,
   signal: AbortSignal,
-  begun: () => void,
+  { begun, untilMs }: { begun(): void; readonly untilMs: number },
 ): AsyncGenerator<ExecEvent> {
   const log = logOf(temporary.api, exec)
   const over = new AbortController()
@@ -76,7 +81,7 @@ async function* followed(
     yield* first.release()
     throw end.error
   }
-  for await (const event of log.rest(signal)) yield* first.write(event)
+  for await (const event of log.rest(signal, Math.max(LEAST_MS, untilMs - Date.now()))) yield* first.write(event)
   const failure = clientFailure({ code: end.code, ...first.said() }, { command, exec, name: target.name })
   if (failure?.ran === 'no') throw failure
   yield* first.release()

@@ -17,8 +17,8 @@ type Taken = { messages: number; at: string; sameTime: number; isOpen: boolean }
 export type Log = {
   /** As it comes, until `until` aborts; what it misses, `rest` brings. */
   live(until: AbortSignal): AsyncGenerator<Output>
-  /** After the end: what `live` did not bring. Throws BackendError when it cannot be read to its end. */
-  rest(signal: AbortSignal): AsyncGenerator<Output>
+  /** After the end: what `live` did not bring, as far as it can be read in `ms`. Throws BackendError when it cannot be read to its end. */
+  rest(signal: AbortSignal, ms?: number): AsyncGenerator<Output>
 }
 
 /** More is not read, and the answer says so; two files of this size are kept. */
@@ -62,9 +62,9 @@ export function logOf(api: Api, exec: string): Log {
     }
   }
 
-  async function* rest(signal: AbortSignal): AsyncGenerator<Output> {
+  async function* rest(signal: AbortSignal, ms = REST_MS): AsyncGenerator<Output> {
     if (bytes > MAX_BYTES) return yield tooMuch(`more than ${MAX_BYTES / 1024 / 1024} MiB`)
-    const late = AbortSignal.timeout(REST_MS)
+    const late = AbortSignal.timeout(Math.min(ms, REST_MS))
     const isShort = bytes < WHOLE_BYTES && taken.stdout.messages + taken.stderr.messages < WHOLE_MESSAGES
     const asks: readonly (readonly Stream[])[] = isShort ? [['stdout', 'stderr']] : [['stdout'], ['stderr']]
     try {
@@ -89,7 +89,7 @@ export function logOf(api: Api, exec: string): Log {
       }
     } catch (error) {
       if (signal.aborted) throw givenUp(signal)
-      if (late.aborted) return yield tooMuch(`more than can be read in ${REST_MS / 1000} s`)
+      if (late.aborted) return yield tooMuch('more than could be read in its time')
       if (error instanceof TransportError || error instanceof NotFrames)
         throw brokenStream('The command ended, but what it wrote could not be read to its end.', error)
       throw error

@@ -32,7 +32,8 @@ const ASK_MS = 10_000
 const LOOK_MS = 2_000
 /** What is done after the command’s own time: ending it, reading its log, removing. */
 const AFTER_MS = 120_000
-const LONGEST_MS = 24 * 3_600_000
+/** No command lasts longer. */
+export const LONGEST_MS = 24 * 3_600_000
 
 const SOCKET = '/var/run/docker.sock'
 
@@ -178,14 +179,15 @@ export async function neverBegan(api: Api, task: string, signal: AbortSignal): P
 
 /** Also after the deadline of the rest. What cannot be removed now the sweep removes. */
 export async function remove(api: Api, name: string): Promise<void> {
-  for (let tries = 0; tries < 3; tries += 1) {
+  const late = AbortSignal.timeout(ASK_MS)
+  for (let waitMs = 500; !late.aborted; waitMs *= 2) {
     try {
-      const { status } = await api.request({ method: 'DELETE', path: `/services/${name}`, signal: AbortSignal.timeout(ASK_MS) })
+      const { status } = await api.request({ method: 'DELETE', path: `/services/${name}`, signal: late })
       if (status < 300 || status === 404) return
     } catch {
       // Tried again.
     }
-    await pause(500 * (tries + 1), AbortSignal.timeout(ASK_MS))
+    await pause(waitMs, late)
   }
 }
 

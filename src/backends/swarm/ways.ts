@@ -14,13 +14,14 @@ export type Way =
 
 export type Ways = {
   /** Throws BackendError where there is none. `by`: what began by this way ends by it, as long as it is allowed. */
-  to(node: string, signal: AbortSignal, by?: string): Promise<Way>
+  to(node: string, by?: string): Promise<Way>
   /** Of all nodes, for a check. */
-  all(signal: AbortSignal): Promise<readonly { readonly node: Node; readonly way: Way | BackendError }[]>
+  all(): Promise<readonly { readonly node: Node; readonly way: Way | BackendError }[]>
 }
 
 /** How long what a manager said of its nodes is good for: a fan-out asks for each of its targets. */
 const RECENT_MS = 5_000
+const ASK_MS = 10_000
 
 export function createWays(manager: Engine, map: ReadonlyMap<string, Engine>, options: { readonly hasTemporary: boolean }): Ways {
   const recent = createRecent(async (signal) => {
@@ -55,15 +56,15 @@ export function createWays(manager: Engine, map: ReadonlyMap<string, Engine>, op
   }
 
   return {
-    async to(id, signal, by) {
-      const known = await recent(signal)
+    async to(id, by) {
+      const known = await recent()
       const node = known.nodes.find(({ ID }) => ID === id)
       if (node === undefined)
         throw no('backend_not_found', `The node ${id} is not in the swarm any more.`, 'Ask again: its tasks have moved.')
       return way(node, known, by)
     },
-    async all(signal) {
-      const known = await recent(signal)
+    async all() {
+      const known = await recent()
       return known.nodes.map((node) => {
         try {
           return { node, way: way(node, known) }
@@ -90,11 +91,17 @@ function byName(node: Node, nodes: readonly Node[], map: ReadonlyMap<string, Eng
   )
 }
 
-function createRecent<T>(ask: (signal: AbortSignal) => Promise<T>): (signal: AbortSignal) => Promise<T> {
-  let last: { readonly at: number; readonly value: T } | undefined
-  return async (signal) => {
-    if (last === undefined || Date.now() - last.at > RECENT_MS) last = { value: await ask(signal), at: Date.now() }
-    return last.value
+/** One question for all who ask at a time, so none of them may end it for the others. */
+function createRecent<T>(ask: (signal: AbortSignal) => Promise<T>): () => Promise<T> {
+  let last: { readonly at: number; readonly value: Promise<T> } | undefined
+  return () => {
+    if (last && Date.now() - last.at <= RECENT_MS) return last.value
+    const one = { at: Date.now(), value: ask(AbortSignal.timeout(ASK_MS)) }
+    last = one
+    one.value.catch(() => {
+      if (last === one) last = undefined
+    })
+    return one.value
   }
 }
 
