@@ -2,7 +2,9 @@
 
 import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
+import type { Engine } from '../../src/backends/containerd/engine.ts'
 import { chainOf, type ImageConfig, namesOf, partsOf } from '../../src/backends/containerd/image.ts'
+import { swept } from '../../src/backends/containerd/new-container.ts'
 import { seccompFor } from '../../src/backends/containerd/seccomp.ts'
 import { type Confinement, confinementOf, specOfNew } from '../../src/backends/containerd/spec.ts'
 
@@ -135,4 +137,23 @@ test('swap is limited where the kernel counts it, and the host’s files are bro
   expect(await swap(`${memory}/memory.limit_in_bytes`, `${memory}/memory.memsw.limit_in_bytes`)).toBe(true)
   expect((await confinementOf(machine('/etc/hosts'), 'host')).hostFiles).toEqual(['/etc/hosts'])
   expect((await confinementOf(machine('/etc/hosts'), 'none')).hostFiles).toEqual([])
+})
+
+test('what only bears drover’s label and no time is swept by nobody: an image’s labels may come to be a container’s', async () => {
+  const removed: string[] = []
+  const found = [
+    { id: 'late', labels: { 'drover.helper': 'new', 'drover.deadline': '1' } },
+    { id: 'mine', labels: { 'drover.helper': 'new' } },
+    { id: 'odd', labels: { 'drover.helper': 'new', 'drover.deadline': 'soon' } },
+    { id: 'young', labels: { 'drover.helper': 'new', 'drover.deadline': String(Date.now() + 60_000) } },
+  ]
+  const engine = {
+    containers: async () => found,
+    removeTask: async () => {},
+    removeContainer: async (id: string) => void removed.push(id),
+    removeSnapshot: async () => {},
+    endLease: async () => {},
+  } as unknown as Engine
+  await swept(engine, '/run/containerd.sock', AbortSignal.timeout(5_000))
+  expect(removed).toEqual(['late'])
 })

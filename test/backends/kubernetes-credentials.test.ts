@@ -14,6 +14,7 @@ import type { Reach } from '../../src/backends/transport.ts'
 import { parseConfig } from '../../src/config.ts'
 import { type BackendError, DroverError } from '../../src/core/errors.ts'
 import type { ExecEvent } from '../../src/core/model.ts'
+import { createRedactor } from '../../src/core/redact.ts'
 import { Secret } from '../../src/core/secret.ts'
 import { tokenFor } from '../../src/playground/kubernetes/access.ts'
 import type { KubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
@@ -365,6 +366,19 @@ describe('OIDC', () => {
     const backend = backendWith({ kubeconfig: kubeconfig(peer, { user: provider(over) }) })
     for (let i = 0; i < 2; i += 1) expect(await namesOf(backend)).toEqual(['web-1'])
     expect(asked).toEqual([`refresh_token r1 Basic ${btoa('drover:s%201')}`])
+  })
+
+  test('[no-secret-shown] S33 what the kubeconfig holds, and what the issuer gives in its place, is known to the redactor', async () => {
+    const good = jwt({ exp: inSeconds(3600) })
+    const peer = await peerWith({ pods: POD, people: [{ name: 'me', token: good, rules: [{ verbs: ['*'], resources: ['*'] }] }] })
+    const url = await issuer(() => ({ status: 200, body: { id_token: good, refresh_token: 'refresh-token-of-today' } }))
+    const config = { 'refresh-token': 'refresh-token-of-old', 'client-secret': 'secret-of-the-client', 'idp-issuer-url': url }
+    const redactor = createRedactor([])
+    const file = kubeconfig(peer, { user: provider({ 'id-token': jwt({ exp: inSeconds(-5) }), ...config }) })
+    const ways = { transport: nodeTransport, files: filesOf(machine, redactor.learn) }
+    await kubernetes('kube', { impersonate: 'none', kubeconfig: file }, ways).list({}, soon())
+    for (const secret of ['refresh-token-of-old', 'secret-of-the-client', 'refresh-token-of-today', good])
+      expect(redactor.text(`said ${secret}!`).text).toBe('said [masked: known secret]!')
   })
 
   test('an issuer that refuses is told, and no token with it', async () => {

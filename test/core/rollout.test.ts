@@ -365,12 +365,14 @@ describe('what became of a rollout', () => {
   /** One ledger for all of it; `told`: each message that was shown after its run had ended. */
   async function shop(verbs?: NonNullable<Backend['workloads']>['verbs']) {
     const told: RunState[] = []
+    const shown: RunState[] = []
     const here = shelf([workload('api', { uid: 'u-1' })], verbs)
     const { house: it, real } = await house({
       backends: [here.backend],
       rules: [both],
       reporter: {
         progress: async (state) => {
+          shown.push(state)
           if (state.delivered) told.push(state)
           return state.posted.parent === undefined ? [{ part: 'parent', ref: `C1:${state.request.id}` }] : []
         },
@@ -383,7 +385,7 @@ describe('what became of a rollout', () => {
       return request.id
     }
     const settledOf = async (id: RunId) => (await stateOf(real, id)).executions[0]?.settled
-    return { here, it, real, run, settledOf, told }
+    return { here, it, real, run, settledOf, told, shown }
   }
   const drawn = { on: 'kube', id: 'shop:api' }
 
@@ -427,12 +429,32 @@ describe('what became of a rollout', () => {
     expect(await settledOf(first)).toMatchObject({ verb: 'finish', run: finish })
   })
 
+  it('what was undone once stays undone by that run', async () => {
+    const { run, settledOf } = await shop()
+    const first = await run(image)
+    const undo = await run({ verb: 'undo', to: '1' })
+    await run({ verb: 'undo', to: '1' })
+    expect((await settledOf(first))?.run).toBe(undo)
+  })
+
+  it('a run whose own answer is still owed is left to it: that shows what became of it', async () => {
+    const { run, settledOf, it: here, shown } = await shop()
+    const { reporter } = here
+    const deliver = () => Promise.reject(new Error('Slack is away'))
+    Object.assign(here, { reporter: (request: RunRequest) => ({ ...reporter(request), deliver }) })
+    const first = await run(image)
+    Object.assign(here, { reporter })
+    const undo = await run({ verb: 'undo', to: '1' })
+    expect((await settledOf(first))?.run).toBe(undo)
+    expect(shown.filter(({ request, executions }) => request.id === first && executions[0]?.settled)).toEqual([])
+  })
+
   it('a workload that was made anew has nothing to do with what came before it', async () => {
-    const { run, settledOf, here } = await shop()
+    const { run, settledOf, here, real } = await shop()
     const first = await run(image)
     Object.assign(here.workloads[0]!, workload('api', { uid: 'u-2' }))
-    await run({ ...image, image: 'repo/app:3' })
-    await run({ verb: 'undo', to: '1' })
+    // Its first revisions are somebody else's.
+    expect((await stateOf(real, await run({ verb: 'undo', to: '1' }))).executions[0]?.ending).toMatchObject({ code: 0 })
     expect(await settledOf(first)).toBeUndefined()
   })
 
