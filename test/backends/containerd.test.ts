@@ -162,6 +162,12 @@ test('only what means the same to containerd is asked of it', () => {
   expect(filtersOf({ labels, id: 'ab1' }, 'default')).toEqual(['id~="^ab1",labels."app"=="web",labels."io.x/y"'])
   expect(filtersOf({ name: 'web-*', id: 'a.c' }, 'default')).toEqual([])
   expect(filtersOf({ labels }, 'k8s.io')).toEqual([])
+  // A whole name is the id, or what nerdctl has given.
+  expect(filtersOf({ name: 'web-1', labels: labels.slice(0, 1) }, 'default')).toEqual([
+    'id=="web-1",labels."app"=="web"',
+    'labels."nerdctl/name"=="web-1",labels."app"=="web"',
+  ])
+  for (const name of ['web-?', 'pod/main', 'a"b', 'a,b', '']) expect(filtersOf({ name }, 'default')).toEqual([])
 })
 
 // ---- process documents -----------------------------------------------------------------------

@@ -95,6 +95,19 @@ describe('containerd: what is found', () => {
     expect((await backend.list({ id: 'web-1' }, soon())).map(({ name }) => name).sort()).toEqual(['web-1', 'web-10'])
   })
 
+  test('a whole name finds what has it as its id or from nerdctl, and runs', async () => {
+    const named = async (name: string) => (await backend.list({ name }, soon())).map(({ native }) => native)
+    startContainer(ctr, 'by-nerdctl', { labels: { 'nerdctl/name': 'shop-web' } })
+    expect(await named('web-1')).toEqual(['web-1'])
+    expect(await named('shop-web')).toEqual(['by-nerdctl'])
+    ctr('tasks', 'pause', 'by-nerdctl')
+    expect(await named('shop-web')).toEqual([])
+    ctr('tasks', 'resume', 'by-nerdctl')
+    ctr('tasks', 'rm', '-f', 'by-nerdctl')
+    expect(await named('shop-web')).toEqual([])
+    ctr('containers', 'rm', 'by-nerdctl')
+  })
+
   test('S45 what is as good as root on its host is told, and nothing else is', async () => {
     startContainer(ctr, 'strong', { flags: ['--privileged'] })
     startContainer(ctr, 'host-net', { flags: ['--net-host'] })

@@ -8,7 +8,7 @@ import { newTarget } from '../wire/new-container.ts'
 import { check } from './check.ts'
 import { filtersOf, targetsOf } from './container.ts'
 import { criBackend } from './cri.ts'
-import { type Engine, engineOf } from './engine.ts'
+import { type Container, type Engine, engineOf } from './engine.ts'
 import { refusal } from './errors.ts'
 import { type Connection, execute } from './exec.ts'
 import { imagesOf } from './image.ts'
@@ -105,12 +105,20 @@ async function list(
   signal: AbortSignal,
 ): Promise<readonly Target[]> {
   try {
-    const [containers, running] = await Promise.all([
-      engine.containers(filtersOf(selector, namespace), signal),
-      engine.running(signal),
-    ])
-    return targetsOf(containers, running, name)
+    const filters = filtersOf(selector, namespace)
+    const everything = filters.length === 0 ? engine.running(signal) : undefined
+    everything?.catch(() => {})
+    const containers = await engine.containers(filters, signal)
+    return targetsOf(containers, await (everything ?? runningOf(engine, containers, signal)), name)
   } catch (error) {
     throw refusal(error, { address, about: `the containers in ${namespace}` })
   }
 }
+
+/** Of a few it is asked one by one: the list asks the shim of every container there is. */
+async function runningOf(engine: Engine, containers: readonly Container[], signal: AbortSignal): Promise<ReadonlySet<string>> {
+  if (containers.length > FEW) return await engine.running(signal)
+  const states = await Promise.all(containers.map(({ id }) => engine.isRunning(id, signal)))
+  return new Set(containers.filter((_, at) => states[at]).map(({ id }) => id))
+}
+const FEW = 8

@@ -110,6 +110,8 @@ function hasOwn(spec: Spec | undefined, type: string, sandboxes: readonly (Spec 
 
 /** What needs no quoting in a filter, and no escape in a quoted one. */
 const PLAIN = /^[A-Za-z0-9._/-]+$/
+/** Of one container, and no glob; those with a slash are of pods. */
+const NAME = /^[A-Za-z0-9._-]+$/
 
 /**
  * Less to read; the caller matches again. In the CRI's namespace nothing is asked for: there labels are the sandbox's.
@@ -121,6 +123,9 @@ export function filtersOf(selector: Selector, namespace: string): readonly strin
   // Ids of people who type are prefixes; `~=` is a regular expression.
   const id = selector.id !== undefined && /^[A-Za-z0-9_-]+$/.test(selector.id) ? [`id~="^${selector.id}"`] : []
   const all = [...id, ...terms]
+  const { name = '' } = selector
+  // Alternatives: what a container is called here is one or the other.
+  if (NAME.test(name)) return ['id', 'labels."nerdctl/name"'].map((field) => [`${field}=="${name}"`, ...all].join(','))
   return all.length === 0 ? [] : [all.join(',')]
 }
 

@@ -105,7 +105,17 @@ export function engineOf(address: string, namespace: string) {
     async container(id: string, signal: AbortSignal): Promise<Container> {
       return (await call('Containers.Get', { id }, OneContainer, { signal, ms: ms.ask })).container
     },
-    /** Ids of the containers whose main process runs now. */
+    /** Whether the main process of this one runs now. */
+    async isRunning(containerId: string, signal: AbortSignal): Promise<boolean> {
+      try {
+        const { process } = await call('Tasks.Get', { containerId, execId: '' }, GotProcess, { signal, ms: ms.ask })
+        return process.status === taskStatus.running
+      } catch (error) {
+        if (error instanceof EngineError && error.code === 'NOT_FOUND') return false
+        throw error
+      }
+    },
+    /** Ids of the containers whose main process runs now. containerd asks the shim of each. */
     async running(signal: AbortSignal): Promise<ReadonlySet<string>> {
       const { tasks } = await call('Tasks.List', {}, ListedTasks, { signal, ms: ms.list })
       return new Set(tasks.filter(({ status }) => status === taskStatus.running).map(({ id, containerId }) => containerId || id))
