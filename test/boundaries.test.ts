@@ -66,7 +66,7 @@ const rooms: readonly Room[] = [
   { files: /^src\/frontends\/body\.ts$/, may: [] },
   {
     files: /^src\/frontends\/slack\//,
-    may: ['src/core/', 'src/frontends/body.ts', 'own', 'hono', 'zod', '@slack/bolt', '@slack/types'],
+    may: ['src/core/', 'src/frontends/body.ts', 'own', 'hono', 'zod', '@slack/bolt', '@slack/types', 'node:crypto'],
   },
   { files: /^src\/frontends\/[a-z]+\//, may: ['src/core/', 'src/frontends/body.ts', 'own', 'hono', 'zod'] },
   {

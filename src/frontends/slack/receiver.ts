@@ -31,7 +31,7 @@ export function createReceiver(options: ReceiverOptions): (request: Request) => 
   return async (request) => {
     const bytes = await readRequest(request, MAX_BODY_BYTES)
     if (bytes === 'too_large') return status(413)
-    const verdict = await options.verify({ headers: request.headers, body: bytes }, now())
+    const verdict = options.verify({ headers: request.headers, body: bytes }, now())
     if (verdict !== 'genuine') {
       log({ event: 'slack.request-refused', reason: verdict })
       return status(401)
