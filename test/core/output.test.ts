@@ -245,6 +245,35 @@ describe('[no-secret-shown] S33 where what nobody looked at ends and the tail be
     }
   })
 
+  it('nor where so little of the tail is left to show that it begins at the border', () => {
+    const unit = `${secret}${'\u001b[38;5;200m'.repeat(20)}, `
+    for (const size of [3_001, 4_096, 65_536]) {
+      for (let shift = 0; shift < secret.length; shift += 2) {
+        const { text: got } = shown('x'.repeat(shift) + unit.repeat(2_500), size)
+        expect(got.slice(shift), `${size}, ${shift}`).not.toMatch(/hunt|two|more|f-it/)
+        expect(got.length).toBeLessThanOrEqual(cap + 100)
+      }
+    }
+  })
+
+  it('what is hidden stays hidden, in pieces of any size, and nothing else is', () => {
+    const text = Array.from({ length: 40 }, (_, i) => `line ${i} password=secret${i}\n`).join('')
+    for (let at = 0; at < text.length; at += 5) {
+      for (const size of [1, 9, 300]) {
+        const stream = createRedactor(values).stream()
+        stream.write(text.slice(0, at))
+        stream.hide()
+        let got = ''
+        for (let from = at; from < text.length; from += size) got += stream.write(text.slice(from, from + size))
+        got += stream.end()
+        // A value that was begun in what is hidden is masked whole.
+        const lines = got.slice(got.indexOf('\n') + 1)
+        const rest = text.slice(text.indexOf('\n', at) + 1)
+        expect(lines, `${at}, ${size}`).toBe(createRedactor(values).text(rest).text)
+      }
+    }
+  })
+
   it('a key that began in what was dropped is masked up to its end, or for good', () => {
     const key = `-----BEGIN PRIVATE KEY-----\n${'MIIEowIBAAKCAQEA0123456789\n'.repeat(16_000)}`
     for (const size of sizes) {

@@ -51,6 +51,15 @@ describe('[bounded] the tail', () => {
     }
   })
 
+  it('S33 a key is known that begins where what is forgotten ends', () => {
+    const begin = '-----BEGIN PRIVATE KEY-----'
+    for (let cut = 0; cut <= begin.length; cut++) {
+      const tail = createRawTail(1_000, () => 100)
+      tail.write('stdout', new TextEncoder().encode(`${'x'.repeat(65_536 - cut)}${begin}${'y'.repeat(100_000)}`))
+      expect(tail.gap('stdout'), `cut at ${cut}`).toMatchObject({ forgotten: 65_536, isInKey: true })
+    }
+  })
+
   it('what fits has no gap', () => {
     const tail = createRawTail(10, () => 10)
     tail.write('stdout', Uint8Array.of(1, 2, 3))
