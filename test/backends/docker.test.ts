@@ -8,7 +8,7 @@ import { dockerFrames, NotFrames } from '../../src/backends/docker/frames.ts'
 import { handleText, readHandle } from '../../src/backends/docker/handle.ts'
 import { readHost } from '../../src/backends/docker/host.ts'
 import { mayBeEngine, startFailure } from '../../src/backends/docker/start-failure.ts'
-import { isStrong } from '../../src/backends/wire/mounts.ts'
+import { givesHost, isStrong } from '../../src/backends/wire/mounts.ts'
 import { parseConfig } from '../../src/config.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
 
@@ -157,6 +157,29 @@ describe('mounts', () => {
     'S45 %s does not',
     (source) => {
       expect(isStrong({ source, target: '/x' })).toBe(false)
+    },
+  )
+})
+
+describe('folders of the host in a container that is there', () => {
+  test.each([
+    '/',
+    '//',
+    '/etc',
+    '/var',
+    '/var/lib',
+    '/var/lib/docker/',
+    '/boot',
+    '/srv/docker.sock',
+    '//run//containerd/containerd.sock',
+  ])('S45 %s gives the host away', (path) => {
+    expect(givesHost(path)).toBe(true)
+  })
+
+  test.each(['/etc/localtime', '/var/log', '/srv/app', '/home/me', 'a-volume', '/data/etc', '/usr/share/zoneinfo'])(
+    'S45 %s does not',
+    (path) => {
+      expect(givesHost(path)).toBe(false)
     },
   )
 })

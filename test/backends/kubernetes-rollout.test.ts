@@ -366,6 +366,19 @@ test('S45 a workload with privileged containers, and one of the cluster’s own,
   expect((await list()).privileged).toBe(true)
 })
 
+test('S45 a workload that mounts the host’s socket or root counts as privileged; one that only declares it does not', async () => {
+  const volumes = [
+    { name: 'sock', hostPath: { path: '/var/run/docker.sock' } },
+    { name: 'logs', hostPath: { path: '/var/log' } },
+  ]
+  const mounting = (name: string) => ({
+    volumes,
+    containers: [{ name: 'main', image: images.before, volumeMounts: [{ name, mountPath: '/x' }] }],
+  })
+  expect((await (await setUp({ pod: mounting('sock') })).list()).privileged).toBe(true)
+  expect((await (await setUp({ pod: mounting('logs') })).list()).privileged).toBeUndefined()
+})
+
 test('in the name of a person, the change goes out as them and the cluster decides for them; looking stays drover’s own', async () => {
   const impersonate: Rule = { verbs: ['impersonate'], resources: ['users'] }
   const { run, peer } = await setUp({

@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
+import { isStrong } from '../../src/backends/rancher1/service.ts'
 import type { HttpRequest, HttpResponse, Transport } from '../../src/backends/transport.ts'
 import type { ExecEvent, Rollout, Target } from '../../src/core/model.ts'
 import { decide, type Rule } from '../../src/core/policy.ts'
@@ -331,4 +332,23 @@ test('an undo of Rancher 1.x with sidekicks takes the revision that status shows
   expect((await plan({ verb: 'undo', to: undo!.to })).facts).toEqual([
     { name: 'image web', before: 'shop/web:2', after: 'shop/web:1' },
   ])
+})
+
+test.each<[Record<string, unknown>, boolean]>([
+  [{ privileged: true }, true],
+  [{ pidMode: 'host' }, true],
+  [{ ipcMode: 'host' }, true],
+  [{ networkMode: 'host' }, true],
+  [{ capAdd: ['CAP_SYS_ADMIN'] }, true],
+  [{ devices: ['/dev/sda:/dev/sda:rwm'] }, true],
+  [{ dataVolumes: ['/var/run/docker.sock:/var/run/docker.sock'] }, true],
+  [{ dataVolumes: ['/:/host:ro'] }, true],
+  [{ privileged: 'yes' }, true],
+  [
+    { networkMode: 'managed', dataVolumes: ['/var/log:/logs', 'data:/var/lib/docker'], capAdd: ['NET_ADMIN'], devices: [] },
+    false,
+  ],
+  [{}, false],
+])('S45 a container with %j counts as privileged: %j', (config, wanted) => {
+  expect(isStrong(config)).toBe(wanted)
 })

@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import type { BackendKind, Facet, Selector, Target, TargetId } from '../../core/model.ts'
+import { givesHost } from '../wire/mounts.ts'
 import { HELPER_LABEL } from '../wire/new-container.ts'
 
 export { DEADLINE_LABEL, HELPER_LABEL } from '../wire/new-container.ts'
@@ -35,10 +36,6 @@ export type Inspected = z.infer<typeof Inspected>
 
 /** With these a container is as good as root on its host. */
 const STRONG_CAPABILITIES = ['ALL', 'SYS_ADMIN', 'SYS_MODULE', 'SYS_RAWIO', 'SYS_PTRACE', 'DAC_READ_SEARCH', 'BPF']
-/** Who may write to one of these starts what it likes on the host. */
-const ENGINE_SOCKET =
-  /\/(docker|containerd|podman|crio|cri-dockerd)\.sock$|^\/$|^\/(run|var|var\/run|var\/lib|var\/lib\/(docker|containerd|containers|kubelet)|etc|root|proc|sys|dev|boot|usr|bin|sbin|lib)\/?$/
-
 export function targetOf(
   listed: Listed,
   about: { readonly backend: string; readonly kind: BackendKind; readonly host?: string },
@@ -84,7 +81,7 @@ export function isPrivileged({ HostConfig: host, Mounts }: Inspected): boolean {
     (host?.Devices ?? []).length > 0 ||
     // With CAP_MKNOD, which is given by default, they are as good as the devices.
     (host?.DeviceCgroupRules ?? []).length > 0 ||
-    (Mounts ?? []).some(({ Type, Source }) => Type === 'bind' && ENGINE_SOCKET.test(Source ?? ''))
+    (Mounts ?? []).some(({ Type, Source }) => Type === 'bind' && givesHost(Source ?? ''))
   )
 }
 

@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import type { BackendKind, Facet, LabelTerm, Selector, Target, TargetId } from '../../core/model.ts'
 import { matchesGlob } from '../../core/selector.ts'
+import { givesHost } from '../wire/mounts.ts'
 import type { Query } from './api.ts'
 
 const Container = z.object({
@@ -15,6 +16,7 @@ const Container = z.object({
       windowsOptions: z.object({ hostProcess: z.boolean().nullish() }).nullish(),
     })
     .nullish(),
+  volumeMounts: z.array(z.object({ name: z.string() })).nullish(),
 })
 
 const ContainerStatus = z.object({
@@ -39,6 +41,7 @@ export const Pod = z.object({
     hostPID: z.boolean().nullish(),
     hostIPC: z.boolean().nullish(),
     hostNetwork: z.boolean().nullish(),
+    volumes: z.array(z.object({ name: z.string(), hostPath: z.object({ path: z.string() }).nullish() })).nullish(),
     containers: z.array(Container),
     initContainers: z.array(Container).nullish(),
     ephemeralContainers: z.array(Container).nullish(),
@@ -138,7 +141,9 @@ function targetOf(
 
 export function isPrivileged({ spec }: Pick<Pod, 'spec'>, container: z.infer<typeof Container> | undefined): boolean {
   const security = container?.securityContext
+  const strong = (spec.volumes ?? []).filter(({ hostPath }) => hostPath && givesHost(hostPath.path)).map(({ name }) => name)
   return (
+    (container?.volumeMounts ?? []).some(({ name }) => strong.includes(name)) ||
     spec.hostPID === true ||
     spec.hostIPC === true ||
     spec.hostNetwork === true ||

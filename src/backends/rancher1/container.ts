@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import type { Facet, Selector, Target, TargetId } from '../../core/model.ts'
+import { givesHost } from '../wire/mounts.ts'
 
 export const Container = z.object({
   id: z.string(),
@@ -15,6 +16,11 @@ export const Container = z.object({
   privileged: z.boolean().nullish(),
   capAdd: z.array(z.string()).nullish(),
   pidMode: z.string().nullish(),
+  ipcMode: z.string().nullish(),
+  networkMode: z.string().nullish(),
+  devices: z.array(z.string()).nullish(),
+  /** `/path/of/the/host:/inside:ro`, or the name of a volume before the first colon. */
+  dataVolumes: z.array(z.string()).nullish(),
   actions: z.record(z.string(), z.unknown()).nullish(),
 })
 export type Container = z.infer<typeof Container>
@@ -65,13 +71,28 @@ export function targetOf(container: Container, backend: string, hosts: ReadonlyM
   }
 }
 
-export function isPrivileged({ privileged, capAdd, pidMode }: Pick<Container, 'privileged' | 'capAdd' | 'pidMode'>): boolean {
+/** Of the host: privileges, namespaces, devices, and folders or sockets that lead back to it (S45). */
+export function isPrivileged(one: Strength): boolean {
   return (
-    privileged === true ||
-    pidMode === 'host' ||
-    (capAdd ?? []).some((one) => STRONG_CAPABILITIES.includes(one.replace(/^CAP_/, '')))
+    one.privileged === true ||
+    [one.pidMode, one.ipcMode, one.networkMode].includes('host') ||
+    (one.capAdd ?? []).some((each) => STRONG_CAPABILITIES.includes(each.replace(/^CAP_/, ''))) ||
+    (one.devices ?? []).length > 0 ||
+    (one.dataVolumes ?? []).some((each) => givesHost(each.split(':', 1)[0] ?? ''))
   )
 }
+
+/** What tells it, for schemas that pick. */
+export const strength = {
+  privileged: true,
+  capAdd: true,
+  pidMode: true,
+  ipcMode: true,
+  networkMode: true,
+  devices: true,
+  dataVolumes: true,
+} as const
+type Strength = Pick<Container, keyof typeof strength>
 
 /**
  * What the server can narrow. Labels, host and image it cannot: those are no columns, and a filter it does not know it ignores [CT ParseCollectionAttributes].

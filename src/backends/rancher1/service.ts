@@ -3,7 +3,7 @@
 import * as z from 'zod'
 import type { Facet, Part, Target, TargetId } from '../../core/model.ts'
 import { type Look, oneLine, type Trouble } from '../wire/rollout.ts'
-import { Container, isPrivileged } from './container.ts'
+import { Container, isPrivileged, strength } from './container.ts'
 
 /** Sent back whole, so it is kept as it came. */
 const LaunchConfig = z.record(z.string(), z.unknown())
@@ -130,7 +130,7 @@ function labelsOf(config: LaunchConfig | null | undefined): Readonly<Record<stri
   return Object.fromEntries(Object.entries(given).map(([key, value]) => [key, String(value)]))
 }
 
-const Strong = Container.pick({ privileged: true, capAdd: true, pidMode: true })
+const Strong = Container.pick(strength)
 
 /** What cannot be read is taken for the worst. */
 export function isStrong(config: LaunchConfig): boolean {

@@ -57,3 +57,11 @@ export function isStrong({ source }: Mounts[string]): boolean {
   const isWithin = (inner: string, outer: string) => inner === outer || inner.startsWith(`${outer}/`)
   return path.endsWith('.sock') || STRONG.some((strong) => isWithin(path, strong) || isWithin(strong, path))
 }
+
+/** Of a container that is there: a folder or socket of the host by which whoever is in it is as good as the host (S45). */
+export function givesHost(path: string): boolean {
+  return HOST.test(path.replaceAll(/\/+/g, '/'))
+}
+
+const HOST =
+  /\/(docker|containerd|podman|crio|cri-dockerd)\.sock$|^\/$|^\/(run|var|var\/run|var\/lib|var\/lib\/(docker|containerd|containers|kubelet)|etc|root|proc|sys|dev|boot|usr|bin|sbin|lib)\/?$/
