@@ -7,7 +7,8 @@ import { boundsSchema } from '../wire/new-container.ts'
 /** sockaddr_un's path, unix(7). */
 const LONGEST_SOCKET_PATH = 107
 const ONE_NAMESPACE = 'one namespace as `ctr namespaces list` shows them, for example k8s.io or default'
-const NETWORKS = 'none or host: others are made by programs that containerd does not run'
+/** Others are made by programs that containerd does not run. */
+const NETWORKS = 'none or host'
 const path = z.string().regex(/^\/[^\0\n]+$/, 'an absolute path')
 
 export const containerdSettings = () =>
@@ -53,10 +54,8 @@ export const containerdSettings = () =>
     .superRefine((value, context) => {
       const say = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
       if (value.api === undefined) return value.namespace === undefined ? say('namespace', ONE_NAMESPACE) : undefined
-      if (value.namespace !== undefined && value.namespace !== 'k8s.io')
-        say('namespace', 'not with api: cri, which has one of its own')
-      if (value.fifoDirectory !== undefined) say('fifoDirectory', 'not with api: cri, which makes no named pipes')
-      if (value.newContainers !== undefined) say('newContainers', 'not with api: cri; use a second backend without it')
+      for (const key of ['namespace', 'fifoDirectory', 'newContainers'] as const)
+        if (value[key] !== undefined) say(key, 'not with api: cri')
       return undefined
     })
 
