@@ -21,7 +21,11 @@ const way = (appToken: string | undefined, signingSecret = false) =>
 test('without an app token the way in is HTTP, with its request URL and the other way named', async () => {
   const lines = await way(undefined, true)
   expect(lines).toMatchObject([
-    { ok: true, what: 'how Slack reaches drover', detail: expect.stringMatching(/\/slack\/events.*\/exec and \/rollout.*Socket Mode/) },
+    {
+      ok: true,
+      what: 'how Slack reaches drover',
+      detail: expect.stringMatching(/\/slack\/events.*\/exec and \/rollout.*Socket Mode/),
+    },
   ])
   expect(peer.calls).toEqual([])
 })
