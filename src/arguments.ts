@@ -46,6 +46,7 @@ Options
                                     a Rancher 1.x server instead of a file; default $CATTLE_URL, $CATTLE_ACCESS_KEY, $CATTLE_SECRET_KEY
   --ledger FILE                     for runs and verify: this file, and no configuration
   --out FILE                        for trust: where the CA goes; default ./<host>-ca.pem
+  --gateway URL                     for check: the gateway that agents connect to; default as listen: says
   --json                            one JSON value on stdout
   -name -id -label -cmd             as in RGoN-Exec; several of them narrow, they do not add up
   -debug -v --help --version
@@ -73,7 +74,7 @@ export type CommandLine = Extract<ParsedLine, { verb: 'exec' | 'why' | 'rollout'
 export type LookLine = Extract<ParsedLine, { verb: 'targets' }>
 
 /** Flags that take a value, in the long form and as Go's flag package takes them (`-name=x`, `-name x`). */
-const valued = ['config', 'ledger', 'out', 'url', 'access-key', 'secret-key', 'project', 'name', 'id', 'label', 'cmd']
+const valued = ['config', 'ledger', 'out', 'gateway', 'url', 'access-key', 'secret-key', 'project', 'name', 'id', 'label', 'cmd']
 /** Only before the first word: `cmd=df -h` is a forgotten quote, not a question. */
 const asks = ['help', 'h', 'version', 'v']
 const plain = ['json', 'help', 'version', 'debug', 'v', 'h']

@@ -225,7 +225,12 @@ async function check(flags: Flags): Promise<number> {
   if (Object.keys(config.agents).length > 0) {
     const { checkAgents } = await import('./agent/check.ts')
     const { host, port } = config.listen
-    lines.push(...(await checkAgents(config, flags.url ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`)))
+    lines.push(
+      ...(await checkAgents(
+        config,
+        flags.gateway?.replace(/\/+$/, '') ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+      )),
+    )
   }
   if (config.slack) {
     const { checkSlack, checkSlackWay } = await import('./frontends/slack/check.ts')

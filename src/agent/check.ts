@@ -49,7 +49,7 @@ export async function checkAgents(
         if (response.status !== 200) throw new Error(`HTTP ${response.status}`)
         return [...lineOf(what, State.parse(await response.json())), ...idle]
       } catch {
-        const next = `Start it with: drover serve. It was asked at ${gateway}; on Workers, and behind another address, name it with --url.`
+        const next = `Start it with: drover serve. It was asked at ${gateway}; on Workers, and behind another address, name it with --gateway.`
         return [{ ok: 'warn', what, detail: 'the gateway that it connects to does not answer', next }, ...idle]
       }
     }),

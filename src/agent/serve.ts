@@ -24,38 +24,37 @@ export type Serving = {
 }
 
 const MOST_BODY_BYTES = 8 * 1024 * 1024
-/** Of all requests that are being received. */
+/** Of all requests that are going on. */
 const MOST_BODIES_BYTES = 64 * 1024 * 1024
 /** What the list has to see whole before it lets it go. */
 const MOST_ANSWER_BYTES = 64 * 1024 * 1024
 const ENGINE_PING_MS = 15_000
 
-/** Headers that mean something to an engine and give nothing away. */
-const TO_ENGINE = ['accept', 'content-type', 'user-agent', 'x-api-no-challenge', 'authorization']
+/** Headers that mean something to an engine. Credentials are the agent's own. */
+const TO_ENGINE = ['accept', 'content-type', 'user-agent', 'x-api-no-challenge']
 const FROM_ENGINE = ['api-version', 'content-type', 'server', 'retry-after', 'location', 'x-api-schemas', 'warning']
 
 export function createServer(serving: Serving): (stream: Stream, request: unknown) => void {
-  let receiving = 0
+  let held = 0
 
-  async function bodyOf(stream: Stream): Promise<string> {
+  async function bodyOf(stream: Stream, own: { bytes: number }): Promise<string> {
     const decoder = new TextDecoder('utf-8', { fatal: true })
     let text = ''
-    let bytes = 0
-    try {
-      for await (const { data } of stream.incoming) {
-        bytes += data.byteLength
-        receiving += data.byteLength
-        if (bytes > MOST_BODY_BYTES || receiving > MOST_BODIES_BYTES)
-          throw new TransportError('too_large', 'the request is larger than an agent takes')
-        text += decoder.decode(data, { stream: true })
+    for await (const { data } of stream.incoming) {
+      own.bytes += data.byteLength
+      held += data.byteLength
+      if (own.bytes > MOST_BODY_BYTES || held > MOST_BODIES_BYTES) {
+        const error = new TransportError('too_large', 'the request is larger than an agent takes')
+        // Before the loop is left, which would say less.
+        stream.reset({ reason: 'too_large', message: error.message })
+        throw error
       }
-      return text + decoder.decode()
-    } finally {
-      receiving -= bytes
+      text += decoder.decode(data, { stream: true })
     }
+    return text + decoder.decode()
   }
 
-  async function serve(stream: Stream, request: unknown): Promise<void> {
+  async function serve(stream: Stream, request: unknown, own: { bytes: number }): Promise<void> {
     const asked = readAsked(request)
     if (!asked) throw new TransportError('other', 'this agent does not know what was asked; is it older than the gateway?')
     const call: Call = {
@@ -63,7 +62,7 @@ export function createServer(serving: Serving): (stream: Stream, request: unknow
       method: asked.method,
       path: asked.path,
       headers: lowered(asked.headers),
-      body: asked.kind === 'upgrade' ? asked.body : asked.kind === 'http' ? await bodyOf(stream) : '',
+      body: asked.kind === 'upgrade' ? asked.body : asked.kind === 'http' ? await bodyOf(stream, own) : '',
     }
     const signal = stream.over
     let passed: Passed
@@ -94,7 +93,11 @@ export function createServer(serving: Serving): (stream: Stream, request: unknow
   }
 
   return (stream, request) => {
-    serve(stream, request).catch((error: unknown) => {
+    const own = { bytes: 0 }
+    const served = serve(stream, request, own).finally(() => {
+      held -= own.bytes
+    })
+    served.catch((error: unknown) => {
       if (error instanceof UpgradeRefused) {
         stream.sendHead({ status: error.status === 101 ? 502 : error.status, headers: [] })
         void stream.write(new TextEncoder().encode(error.body)).catch(() => undefined)
@@ -195,6 +198,7 @@ async function websocket(
       if (more) continue
       const whole = joined(parts)
       socket.send(text ? new TextDecoder().decode(whole) : whole)
+      await socket.drained?.()
       parts = []
       bytes = 0
     }

@@ -24,6 +24,7 @@ export async function startEngine(): Promise<PlainEngine> {
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? '', 'http://engine')
     if (url.pathname === '/echo') return void request.pipe(response.writeHead(200, { 'content-type': 'text/plain' }))
+    if (url.pathname === '/headers') return void response.end(JSON.stringify(request.headers))
     if (url.pathname === '/late') return void setTimeout(() => response.end('late'), 300)
     if (url.pathname === '/never') return
     if (url.pathname === '/cut') return void response.write('half', () => response.socket?.destroy())

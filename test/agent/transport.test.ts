@@ -45,6 +45,27 @@ describe('the transport through an agent', () => {
     await idle()
   })
 
+  it('S46 of what the gateway sends only what an engine needs reaches it: no credentials, no cookies, nothing that a proxy believes', async () => {
+    const headers = {
+      accept: 'application/json',
+      authorization: 'Bearer x',
+      cookie: 'a=b',
+      'x-forwarded-for': '127.0.0.1',
+      host: 'evil',
+    }
+    const { body } = await transport.http({ method: 'GET', url: at('/headers'), headers, signal: soon() })
+    const told = JSON.parse(body) as Record<string, string>
+    expect(told.accept).toBe('application/json')
+    expect(Object.keys(told).filter((name) => /auth|cookie|forwarded/.test(name))).toEqual([])
+    expect(told.host).not.toBe('evil')
+  })
+
+  it('[bounded] a request that is larger than an agent takes is refused, and the next one is not', async () => {
+    const post = (bytes: number) => transport.http({ method: 'POST', url: at('/echo'), body: 'x'.repeat(bytes), signal: soon() })
+    for (let n = 0; n < 3; n += 1) expect(await failureOf(post(9 * 1024 * 1024))).toMatchObject({ reason: 'too_large' })
+    for (let n = 0; n < 9; n += 1) expect((await post(7 * 1024 * 1024)).body).toHaveLength(7 * 1024 * 1024)
+  }, 60_000)
+
   it('raw bytes go both ways, and the end of one way is not the end of the other', async () => {
     const duplex = await transport.upgrade!({ method: 'POST', url: at('/raw'), protocol: 'tcp', signal: soon() })
     for (let n = 0; n < 30; n += 1) await duplex.write(new Uint8Array(100_000))

@@ -9,7 +9,12 @@ import { makeKeyPair } from '../../src/agent/keys.ts'
 import { end, said } from './process.ts'
 import type { Running, StartDrover } from './scenario.ts'
 
-const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
+const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+const cli = root('src/cli.ts')
+export const deno = [
+  root('node_modules/.bin/deno'),
+  ...['run', '--no-prompt', '--cached-only', '-A', '--config', root('deno.json')],
+] as [string, ...string[]]
 const backend = /^ {2}play: \{ kind: rancher1, url: (\S+)\/v2-beta, .*$/m
 
 export type Agent = { readonly config: string; readonly publicKey: string; stop(): Promise<void> }
@@ -20,11 +25,12 @@ export async function startAgent(
   keys: Awaited<ReturnType<typeof makeKeyPair>>,
   engine: string,
   env: Readonly<Record<string, string>>,
+  runtime: readonly [string, ...string[]] = [process.execPath],
 ): Promise<ChildProcess & { readonly folder: string }> {
   const folder = mkdtempSync(join(tmpdir(), 'drover-agent-'))
   writeFileSync(join(folder, 'agent.key'), keys.privatePem, { mode: 0o600 })
   writeFileSync(join(folder, 'agent.yaml'), `name: lab\ngateway: ${gateway}\nkey: agent.key\n${engine}\n`)
-  const child = spawn(process.execPath, [cli, 'agent', '--config', join(folder, 'agent.yaml')], {
+  const child = spawn(runtime[0], [...runtime.slice(1), cli, 'agent', '--config', join(folder, 'agent.yaml')], {
     env: { PATH: process.env.PATH, HOME: folder, ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
   })

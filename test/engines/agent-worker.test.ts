@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { makeKeyPair } from '../../src/agent/keys.ts'
 import { type SlackPeer, startSlackPeer } from '../../src/playground/slack/peer.ts'
-import { startAgent } from '../e2e/agent.ts'
+import { deno, startAgent } from '../e2e/agent.ts'
 import { end } from '../e2e/process.ts'
 import { type Running, until } from '../e2e/scenario.ts'
 import { startWorker } from '../e2e/wrangler.ts'
@@ -96,7 +96,7 @@ rules:
 
   it('a new container is made from an image on the agent’s list, and is gone afterwards', async () => {
     expect(await run(`image=${image} cmd="echo made"`)).toMatch(/made[\s\S]*exit 0/)
-    expect(docker('ps', '-aq', '--filter', 'label=drover.helper')).toBe('')
+    await until(() => (docker('ps', '-aq', '--filter', 'label=drover.helper') === '' ? true : undefined), 20_000)
   })
 
   it('[default-deny] what the agent’s list does not name is not there, whatever drover.yaml allows', async () => {
@@ -122,9 +122,17 @@ rules:
     expect((await slack.slash('U0ALEX', 'C0OPS', `name=${web} cmd="true"`)).status).toBe(200)
     const told = () => JSON.stringify([...slack.ephemerals('U0ALEX'), ...slack.messages('C0OPS')])
     await until(() => (/The agent lab is not connected since 2/.test(told()) ? true : undefined), 30_000)
-    agent = await startAgent(drover.url, keys, engine(), {})
+    rmSync(agent.folder, { recursive: true, force: true })
+    agent = await startAgent(drover.url, keys, engine(), {}, deno)
     expect(await run(`name=${web} cmd="echo again"`)).toMatch(/again[\s\S]*exit 0/)
-  })
+  }, 120_000)
+
+  it('an agent on Deno does the same, and is there at once after a time in which nothing ran', async () => {
+    // Longer than workerd keeps an object awake that has nothing to do.
+    await new Promise((resolve) => setTimeout(resolve, 20_000))
+    expect(await run(`name=${web} stdin="one two" cmd="wc -w"`)).toMatch(/2[\s\S]*exit 0/)
+    expect(await run(`name=${web} cmd='exit 7'`)).toContain('exit 7')
+  }, 120_000)
 
   it('the gateway is asked how an agent stands by who knows its key, and by nobody else', async () => {
     const ask = async (key: string, name = 'lab') =>
