@@ -108,3 +108,21 @@ export function processesIn(target: Target, needle: string): readonly string[] {
     .split('\n')
     .filter((line) => line.includes(needle) && !/^\s*\d+\s+Z/.test(line))
 }
+
+export const soon = (): AbortSignal => AbortSignal.timeout(90_000)
+/** A number of seconds to sleep that no other test uses. */
+export const mark = (): string => `${600_000 + Math.floor(Math.random() * 300_000)}`
+export const sleepMs = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+export async function drained(events: AsyncIterator<unknown>): Promise<void> {
+  for (;;) if ((await events.next()).done) return
+}
+
+/** A service with a task on each node, and its task on the worker. */
+export async function shopOf(world: World): Promise<{ readonly shop: string; readonly web: Target }> {
+  const service = ['--label', 'tier=front', '--label', 'k=service']
+  const shop = await world.serve('shop', 'both', [...service, '--container-label', 'app=web', '--container-label', 'k=container'])
+  const web = (await tasksOf(byMap(), shop)).find(({ facets }) => facets.host === 'drover-worker')
+  if (!web) throw new Error(`${shop} has no task on the worker`)
+  return { shop, web }
+}
