@@ -120,6 +120,13 @@ test('S45 the host’s namespaces, strong capabilities, and a spec that cannot b
   // Whose process that is, nothing here says.
   expect(isPrivileged(shared('/proc/4711/ns/pid'))).toBe(true)
   expect(isPrivileged(shared('/var/run/netns/one'))).toBe(false)
+  const mounting = (source: string) => isPrivileged({ linux: { namespaces }, mounts: [{ source: 'proc' }, { source }] })
+  for (const source of ['/', '/etc', '/run/containerd/containerd.sock', '/var//lib/kubelet/'])
+    expect([source, mounting(source)]).toEqual([source, true])
+  for (const source of ['/srv/data', '/etc/hosts', '/var/lib/kubelet/pods/1/etc-hosts', 'sysfs'])
+    expect([source, mounting(source)]).toEqual([source, false])
+  expect(isPrivileged({ linux: { namespaces, devices: [{ path: '/dev/sda' }] } })).toBe(true)
+  expect(isPrivileged({ linux: { namespaces, devices: [] }, mounts: null })).toBe(false)
   expect(isPrivileged({ windows: {} })).toBe(true)
   expect(isPrivileged(null)).toBe(true)
 })

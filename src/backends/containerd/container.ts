@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import type { Facet, LabelTerm, Selector, Target, TargetId } from '../../core/model.ts'
 import { SYSTEM } from '../kubernetes/pod.ts'
+import { givesHost } from '../wire/mounts.ts'
 import { HELPER_LABEL } from '../wire/new-container.ts'
 import type { Container } from './engine.ts'
 
@@ -16,7 +17,13 @@ export const Spec = z.object({
       capabilities: z.object({ bounding: z.array(z.string()).nullish() }).nullish(),
     })
     .optional(),
-  linux: z.object({ namespaces: z.array(z.object({ type: z.string(), path: z.string().nullish() })).nullish() }).nullish(),
+  mounts: z.array(z.object({ source: z.string().nullish() })).nullish(),
+  linux: z
+    .object({
+      namespaces: z.array(z.object({ type: z.string(), path: z.string().nullish() })).nullish(),
+      devices: z.array(z.unknown()).nullish(),
+    })
+    .nullish(),
 })
 export type Spec = z.infer<typeof Spec>
 
@@ -91,7 +98,10 @@ function isPrivileged(spec: Spec | undefined, sandboxes: readonly (Spec | undefi
   if (spec?.linux === undefined || spec.linux === null) return true
   return (
     (spec.process?.capabilities?.bounding ?? []).some((one) => STRONG_CAPABILITIES.includes(one)) ||
-    OWN_NAMESPACES.some((type) => !hasOwn(spec, type, sandboxes))
+    OWN_NAMESPACES.some((type) => !hasOwn(spec, type, sandboxes)) ||
+    // Those that every container has are in no spec.
+    (spec.linux.devices ?? []).length > 0 ||
+    (spec.mounts ?? []).some(({ source }) => givesHost(source ?? ''))
   )
 }
 
