@@ -247,9 +247,9 @@ describe('[no-secret-shown] S33 where what nobody looked at ends and the tail be
 
   it('nor where so little of the tail is left to show that it begins at the border', () => {
     const unit = `${secret}${'\u001b[38;5;200m'.repeat(20)}, `
-    for (const size of [3_001, 4_096, 65_536]) {
-      for (let shift = 0; shift < secret.length; shift += 2) {
-        const { text: got } = shown('x'.repeat(shift) + unit.repeat(2_500), size)
+    for (const size of [4_096, 65_536]) {
+      for (let shift = 0; shift < unit.length; shift += 11) {
+        const { text: got } = shown('x'.repeat(shift) + unit.repeat(5_000), size)
         expect(got.slice(shift), `${size}, ${shift}`).not.toMatch(/hunt|two|more|f-it/)
         expect(got.length).toBeLessThanOrEqual(cap + 100)
       }
