@@ -149,14 +149,10 @@ async function raw(
   }
   // A command that reads nothing may close its end first; that is no failure, and what it writes still comes.
   void inwards().catch(() => undefined)
-  try {
-    for await (const data of duplex.incoming) await stream.write(data)
-    stream.end()
-    // What the engine has ended is over, whatever the gateway would still send.
-    if (!stream.over.aborted) await drained(stream)
-  } finally {
-    duplex.close()
-  }
+  for await (const data of duplex.incoming) await stream.write(data)
+  stream.end()
+  // What the engine has ended is over, whatever the gateway would still send.
+  if (!stream.over.aborted) await drained(stream)
 }
 
 /** A moment for the gateway to end its side as well. */

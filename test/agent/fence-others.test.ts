@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type Call, type Fence, Refusal } from '../../src/agent/fence.ts'
+import { type Call, type Fence, partsOf, Refusal } from '../../src/agent/fence.ts'
 import { kubernetesFence } from '../../src/agent/fence-kubernetes.ts'
 import { rancher1Fence } from '../../src/agent/fence-rancher1.ts'
 import { rancher2Fence } from '../../src/agent/fence-rancher2.ts'
@@ -16,6 +16,63 @@ async function refusal(work: Promise<unknown>): Promise<string> {
   )
   if (error instanceof Refusal) return error.message
   throw error instanceof Error ? error : new Error(String(error))
+}
+
+describe('a path', () => {
+  it('is taken apart only where it is written plainly', () => {
+    expect(partsOf('/v1.41/containers/web-1/json?all=1').segments).toEqual(['v1.41', 'containers', 'web-1', 'json'])
+    const tricks = [
+      ...[
+        '',
+        '/',
+        'a',
+        '//a',
+        '/a/',
+        '/a//b',
+        '/.',
+        '/..',
+        '/a/..',
+        '/a/../b',
+        '/a/./b',
+        '/a/.../b',
+        '/%2e%2e/a',
+        '/a%2fb',
+        '/a%2Fb',
+        '/a%00',
+      ],
+      ...[
+        '/a\\b',
+        '/a;b',
+        '/a b',
+        '/a\n',
+        '/ä',
+        '/a#b',
+        '/a*',
+        "/a'",
+        'http://x/a',
+        '@x/a',
+        '/a,b',
+        '/a&b',
+        '/a=b',
+        '/a+b',
+        '/$a',
+      ],
+    ]
+    for (const path of tricks)
+      expect([path, refusedBy(() => partsOf(path))]).toEqual([path, expect.stringContaining('not written plainly')])
+    expect(refusedBy(() => partsOf('/a?x=1&x=2'))).toContain('stands twice')
+    expect(partsOf('/a?command=x&command=y', ['command']).query.getAll('command')).toEqual(['x', 'y'])
+  })
+})
+
+function refusedBy(work: () => unknown): string {
+  try {
+    work()
+  } catch (error) {
+    if (error instanceof Refusal) return error.message
+    throw error
+  }
+  return 'it passed'
 }
 
 describe('the list of an agent beside Kubernetes', () => {
