@@ -1,6 +1,6 @@
 /** Where everything meets: configuration and what a runtime offers become a gateway, and its HTTP app. */
 
-import { Hono } from 'hono'
+import { Hono } from 'hono/tiny'
 import type { ContainerdSettings } from './backends/containerd/settings.ts'
 import { docker } from './backends/docker/backend.ts'
 import { type Files, kubernetes } from './backends/kubernetes/connect.ts'

@@ -1,7 +1,7 @@
 /** The Slack frontend: commands, clicks and mentions, over HTTP or Socket Mode, become requests to the gateway. */
 
 import { App, type Logger, LogLevel } from '@slack/bolt'
-import { Hono } from 'hono'
+import { Hono } from 'hono/tiny'
 import { DroverError } from '../../core/errors.ts'
 import type { Gateway } from '../../core/ports.ts'
 import { createRedactor, type Redactor } from '../../core/redact.ts'

@@ -1,6 +1,6 @@
 /** Signed webhooks: a monitoring system asks for the one request that the configuration ties to its hook. */
 
-import { Hono } from 'hono'
+import { Hono } from 'hono/tiny'
 import { parseCommandLine, wantedOf } from '../../core/command-line.ts'
 import { DroverError } from '../../core/errors.ts'
 import type { Argv, Command, Place, Rollout, RunRequest } from '../../core/model.ts'
