@@ -172,7 +172,7 @@ test('S02: any text that Slack escapes comes back as it was typed', () => {
     }),
     { numRuns: runs },
   )
-})
+}, 90_000)
 
 const host = fc.stringMatching(/^[A-Za-z][A-Za-z0-9-]{0,8}[a-z]\.(com|dev|sh|de)$/)
 const url = fc
