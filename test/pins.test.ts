@@ -119,7 +119,7 @@ describe('pinned', () => {
   })
 
   it('facets, rights and the cap of one output', () => {
-    expect(facetNames).toEqual(['stack', 'service', 'namespace', 'workload', 'pod', 'container', 'image', 'host'])
+    expect(facetNames).toEqual(['stack', 'service', 'task', 'namespace', 'workload', 'pod', 'container', 'image', 'host'])
     expect(rights).toEqual(['shell', 'env', 'all', 'system', 'privileged', 'user'])
     expect(defaultMaxBytes).toBe(2_097_152)
   })
