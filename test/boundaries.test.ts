@@ -164,7 +164,7 @@ describe('rooms', () => {
         )
         .filter(
           (target) =>
-            !/^src\/(node|deno|worker|run-object|cli|local|playground)\.ts$/.test(path) ||
+            !/^src\/(node|deno|worker|run-object|agent-object|cli|local|playground)\.ts$/.test(path) ||
             (target.startsWith('src/playground/') && path !== 'src/cli.ts' && path !== 'src/playground.ts'),
         )
         .map((target) => `${path} → ${target}`),

@@ -70,6 +70,7 @@ describe('pinned', () => {
       'ended',
       'cancel-asked',
       'killed',
+      'settled',
       'finished',
       'posted',
       'delivered',
