@@ -48,7 +48,18 @@ beforeAll(async () => {
   await apply(pod('cri-main'), bareName('cri-bare'), pod('cri-stopped'), pod('cri-host', { hostNetwork: true }), pod('cri-going'))
 }, 120_000)
 afterAll(async () => {
-  await kubectl('delete', 'pod', 'cri-main', 'cri-bare', 'cri-stopped', 'cri-host', 'cri-going', '--now', '--ignore-not-found')
+  await kubectl(
+    'delete',
+    'pod',
+    'cri-main',
+    'cri-bare',
+    'cri-stopped',
+    'cri-host',
+    'cri-going',
+    '--now',
+    '--ignore-not-found',
+    '--wait=false',
+  )
   await door?.close()
 }, 60_000)
 
