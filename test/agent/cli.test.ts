@@ -43,7 +43,7 @@ const wrong = (work: () => unknown): string => {
   return 'it is in order'
 }
 
-describe('drover agent', () => {
+describe('drover agent', { timeout: 120_000 }, () => {
   it('makes a key that its owner alone may read, never over another, and shows the public half only', async () => {
     const { code, out } = await drover('agent', 'keygen', '--out', 'a.key')
     expect(code).toBe(0)

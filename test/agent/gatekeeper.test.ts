@@ -50,7 +50,7 @@ async function caller(port: number, path = '/agents/connect?agent=lab', headers:
 
 const stranger = async (): Promise<PrivateKey> => readPrivateKey((await makeKeyPair()).privatePem, 'a stranger')
 
-describe('the handshake', () => {
+describe('the handshake', { timeout: 60_000 }, () => {
   const enter = async (
     link: Link,
     key: PrivateKey,
@@ -167,7 +167,7 @@ describe('the handshake', () => {
   })
 })
 
-describe('an agent that does not keep to the protocol', () => {
+describe('an agent that does not keep to the protocol', { timeout: 60_000 }, () => {
   /** Proves who it is, and then sends what it likes. */
   async function rogue(link: Link) {
     const one = await caller(link.port)
@@ -254,7 +254,7 @@ describe('an agent that does not keep to the protocol', () => {
   })
 })
 
-describe('a gateway that does not keep to the protocol', () => {
+describe('a gateway that does not keep to the protocol', { timeout: 60_000 }, () => {
   /** Says welcome to anybody, and then sends what it likes. */
   async function rogueGateway(engine: PlainEngine, pace: { readonly stallMs?: number } = {}) {
     const server = createServer()

@@ -17,7 +17,7 @@ const failureOf = async (work: Promise<unknown>): Promise<unknown> => {
   return failed
 }
 
-describe('the transport through an agent', () => {
+describe('the transport through an agent', { timeout: 60_000 }, () => {
   let engine: PlainEngine
   let link: Link
   let transport: Transport
@@ -184,7 +184,7 @@ describe('the transport through an agent', () => {
   }, 60_000)
 })
 
-describe('a link that is lost', () => {
+describe('a link that is lost', { timeout: 60_000 }, () => {
   it('[true-ending] ends all that is on it with an error, at once; the agent comes back, and the next request goes through', async () => {
     const engine = await startEngine()
     const link = await startLink({ beside: engine.beside })
