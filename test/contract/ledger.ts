@@ -200,6 +200,16 @@ export function ledgerContract(name: string, open: () => Promise<LedgerBench>): 
     })
 
     describe('output', () => {
+      test('payloads of any size come back as they were', async () => {
+        const bench = await opened()
+        const run = 'r3' as RunId
+        await bench.ledger.accept(request(run))
+        const sizes = [4_000, 16_000, 40_000, 65_500, 65_536, 66_000, 131_100, 200_000, 600_000]
+        for (const [index, size] of sizes.entries()) await bench.ledger.append(run, output('1i1', index, 'x'.repeat(size)))
+        const chunks = await bench.ledger.output(run, target('1i1').id)
+        expect(chunks.map(({ text }) => text.length)).toEqual(sizes)
+      })
+
       test('[stored-once] what a target wrote comes back in order, character for character, after a restart', async () => {
         const bench = await opened()
         const { done } = await story(bench.ledger)
