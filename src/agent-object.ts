@@ -20,7 +20,7 @@ import { FAULT } from './agent/session.ts'
 import { createSwitch } from './agent/switch.ts'
 import type { AgentState } from './agent/through.ts'
 import { STREAMS_PATH } from './agent/through-object.ts'
-import { maskedLog } from './gateway.ts'
+import { maskedLog } from './rooms.ts'
 import { configOf, type Env, workerLog } from './run-object.ts'
 
 /** Kept with the agent's socket while the object sleeps. */

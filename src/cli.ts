@@ -206,7 +206,7 @@ function planOf({ plans }: Extract<Judgement, { ok: true }>, target: TargetId) {
 
 async function check(flags: Flags): Promise<number> {
   const config = await loadConfig(flags)
-  const [{ createBackends }, { outside, agentsElsewhere }] = await Promise.all([import('./gateway.ts'), loadLocal()])
+  const [{ createBackends }, { outside, agentsElsewhere }] = await Promise.all([import('./rooms.ts'), loadLocal()])
   const lines: CheckLine[] = [
     { ok: true, what: 'configuration', detail: configFile(flags) ?? 'from the command line and environment' },
   ]

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
 import { createHub, type Hub } from './agent/hub.ts'
+import { type AppServices, createApp, createSlackSocket } from './app.ts'
 import { containerd } from './backends/containerd/backend.ts'
 import { filesOf } from './backends/kubernetes/files.ts'
 import { swarm } from './backends/swarm/backend.ts'
@@ -13,19 +14,10 @@ import type { CheckLine, Reporter } from './core/ports.ts'
 import type { Learn } from './core/redact.ts'
 import { startSweeping } from './core/sweep.ts'
 import type { SlackSocket } from './frontends/slack/socket.ts'
-import {
-  type AppServices,
-  createApp,
-  createGateway,
-  createHouse,
-  createSlackSocket,
-  type LocalGateway,
-  type Log,
-  type Outside,
-  redactorOf,
-} from './gateway.ts'
+import { createGateway, type LocalGateway } from './gateway.ts'
 import { openSqlite } from './ledger/db-sqlite.ts'
 import { createLedger } from './ledger/ledger.ts'
+import { createHouse, type Log, type Outside, redactorOf } from './rooms.ts'
 import { telling } from './runtime/credentials.ts'
 import { readCgroups } from './runtime/host-processes.ts'
 import { nodeMachine } from './runtime/machine-node.ts'

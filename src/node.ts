@@ -6,8 +6,8 @@ import { serve } from '@hono/node-server'
 import { entranceOf } from './agent/hub.ts'
 import type { Config } from './config.ts'
 import { DroverError } from './core/errors.ts'
-import type { Log } from './gateway.ts'
 import { drainMs, exitWith, jsonLog, readConfig, startLocal, stopOnSignal } from './local.ts'
+import type { Log } from './rooms.ts'
 import { takeAgents } from './runtime/agent-node.ts'
 
 export type Served = {

@@ -1,11 +1,12 @@
 /** The Workers door: requests come in here; every run, and the memory of deliveries, lives in a Durable Object. */
 
 import { CONNECT_PATH } from './agent/handshake.ts'
+import { createApp } from './app.ts'
 import { DroverError } from './core/errors.ts'
 import type { RunId } from './core/model.ts'
 import type { Gateway } from './core/ports.ts'
 import { isRunId } from './core/run-id.ts'
-import { createApp, maskedLog } from './gateway.ts'
+import { maskedLog } from './rooms.ts'
 import { agentStub, ask, configOf, type Env, HUB, hub, workerLog } from './run-object.ts'
 
 export { AgentObject } from './agent-object.ts'

@@ -25,7 +25,10 @@ const settingsOf = ['rancher1', 'rancher2', 'kubernetes', 'docker', 'swarm', 'co
 
 /** First match wins. The room of a file is always open to itself, except where `files` names one backend or frontend of several. */
 const rooms: readonly Room[] = [
-  { files: /^src\/(node|deno|worker|run-object|cli|local|playground|gateway|trust|agent|agent-object)\.ts$/, may: ['*'] },
+  {
+    files: /^src\/(node|deno|worker|run-object|cli|local|playground|gateway|rooms|app|trust|agent|agent-object)\.ts$/,
+    may: ['*'],
+  },
   { files: /^src\/arguments\.ts$/, may: ['src/core/'] },
   {
     files: /^src\/config\.ts$/,
@@ -160,11 +163,12 @@ describe('rooms', () => {
         .map((specifier) => resolved(path, specifier))
         .filter(
           (target) =>
-            target === 'src/gateway.ts' || (target.startsWith('src/playground/') && !path.startsWith('src/playground/')),
+            /^src\/(gateway|rooms|app)\.ts$/.test(target) ||
+            (target.startsWith('src/playground/') && !path.startsWith('src/playground/')),
         )
         .filter(
           (target) =>
-            !/^src\/(node|deno|worker|run-object|agent-object|cli|local|playground)\.ts$/.test(path) ||
+            !/^src\/(node|deno|worker|run-object|agent-object|cli|local|playground|gateway|rooms|app)\.ts$/.test(path) ||
             (target.startsWith('src/playground/') && path !== 'src/cli.ts' && path !== 'src/playground.ts'),
         )
         .map((target) => `${path} → ${target}`),

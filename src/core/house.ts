@@ -1,4 +1,4 @@
-/** Everything a run needs, put together by `gateway.ts`, and what may be shown of what goes wrong in it. */
+/** Everything a run needs, put together by `rooms.ts`, and what may be shown of what goes wrong in it. */
 
 import { DroverError, type Failure, failureOf } from './errors.ts'
 import type { Gate } from './fan-out.ts'

@@ -16,7 +16,7 @@ import { createSlots } from '../../src/backends/containerd/slots.ts'
 import { parseConfig } from '../../src/config.ts'
 import { BackendError } from '../../src/core/errors.ts'
 import type { Command, ExecEvent } from '../../src/core/model.ts'
-import { createBackends } from '../../src/gateway.ts'
+import { createBackends } from '../../src/rooms.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
 
 const settings = containerdSettings()

@@ -6,8 +6,8 @@ import { certificatesIn, fingerprintOf, parseFingerprint } from '../../src/backe
 import { parseConfig, secretsOf } from '../../src/config.ts'
 import { DroverError } from '../../src/core/errors.ts'
 import { createRedactor } from '../../src/core/redact.ts'
-import { createBackends } from '../../src/gateway.ts'
 import { outside } from '../../src/local.ts'
+import { createBackends } from '../../src/rooms.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
 import { privateCa } from '../peers/private-ca.ts'
 

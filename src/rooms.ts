@@ -1,0 +1,186 @@
+/** Configuration and what a runtime offers become the rooms of a house: backends, policy, redactor, the reporter of each place. */
+
+import type { ContainerdSettings } from './backends/containerd/settings.ts'
+import { docker } from './backends/docker/backend.ts'
+import { type Files, kubernetes } from './backends/kubernetes/connect.ts'
+import type { Machine } from './backends/machine.ts'
+import { rancher1 } from './backends/rancher1/backend.ts'
+import { rancher2 } from './backends/rancher2/backend.ts'
+import type { SwarmSettings } from './backends/swarm/settings.ts'
+import type { Transport, Transports } from './backends/transport.ts'
+import { type BackendConfig, type Config, policyOf, secretsOf } from './config.ts'
+import { DroverError } from './core/errors.ts'
+import { createGate } from './core/fan-out.ts'
+import type { House } from './core/house.ts'
+import type { Owner } from './core/model.ts'
+import type { Backend, Directory, Ledger, Reporter, Wake } from './core/ports.ts'
+import { createRedactor, type Redactor } from './core/redact.ts'
+import type { Earlier } from './core/settle.ts'
+import { createTurns, type Turns } from './core/turns.ts'
+import { createSlackClient } from './frontends/slack/client.ts'
+import { createSlackDirectory } from './frontends/slack/directory.ts'
+import { createSlackReporter } from './frontends/slack/reporter.ts'
+
+export type Log = (event: Readonly<Record<string, unknown>>) => void
+
+/** The ways out of a runtime. */
+export type Outside = {
+  readonly transport: Transports
+  /** Absent on Workers. */
+  readonly machine?: Machine
+  /** Brought from outside, so that gRPC is in no bundle for Workers. */
+  containerd?(name: string, settings: ContainerdSettings): Backend
+  /** Absent on Workers, for its size. */
+  swarm?(name: string, settings: SwarmSettings, ways: Pick<Outside, 'transport' | 'machine'>): Backend
+  /** The ways through agents, by name. */
+  readonly agents?: ((name: string) => Transport) | undefined
+  /** Kubeconfigs, service accounts and CAs in files; absent on Workers. */
+  readonly kubernetesFiles?: Files
+}
+
+/** What a runtime brings. */
+export type Runtime = Outside & {
+  readonly ledger: Ledger
+  readonly wake: Wake
+  readonly log: Log
+  /** What a whole run may take here at most. */
+  readonly runMs?: number
+  /** Answers for requests that came from a terminal. */
+  readonly terminal?: Reporter
+  now?(): number
+  /** Where not all runs are in this process. */
+  readonly turns?: Turns
+  /** Where each run has a ledger of its own. */
+  readonly earlier?: Earlier
+}
+
+/** Puts the rooms together. */
+export async function createHouse(config: Config, runtime: Runtime): Promise<House> {
+  const redactor = redactorOf(config)
+  const log: Log = (event) => runtime.log(maskLog(event, redactor))
+  const slack = config.slack && createSlackSide(config.slack, redactor, log)
+  return {
+    ledger: runtime.ledger,
+    backends: createBackends(config, runtime),
+    policy: await policyOf(config),
+    directory: slack ? whereSlackKnows(slack.directory) : nobodyKnown,
+    reporter: ({ place }) => {
+      const reporter = place.kind === 'slack' ? slack?.reporter : runtime.terminal
+      if (!reporter)
+        throw new DroverError({
+          code: 'config',
+          message: `Nothing answers at a ${place.kind}.`,
+          next: 'Configure slack: in drover.yaml.',
+        })
+      return reporter
+    },
+    redactor,
+    owner: crypto.randomUUID() as Owner,
+    since: (runtime.now ?? Date.now)(),
+    limits: {
+      targets: config.limits.targets,
+      timeoutMs: config.limits.timeout,
+      maxTimeoutMs: config.limits.maxTimeout,
+      parallel: config.limits.parallel,
+      outputBytes: config.limits.outputBytes,
+      runOutputBytes: config.limits.runOutputBytes,
+      ...(runtime.runMs === undefined ? {} : { runMs: runtime.runMs }),
+    },
+    handshake: createGate(config.limits.handshakes),
+    turns: runtime.turns ?? createTurns(config.limits.runsPerActor),
+    now: runtime.now ?? Date.now,
+    ...(runtime.earlier ? { earlier: runtime.earlier } : {}),
+    log,
+  }
+}
+
+/** Throws DroverError `config` for what this runtime cannot reach. */
+export function createBackends(config: Config, outside: Outside): readonly Backend[] {
+  return Object.entries(config.backends).map(([name, settings]) =>
+    createBackend(name, settings, settings.through === undefined ? outside : throughAgent(settings.through, outside)),
+  )
+}
+
+/** One more transport, and nothing else. */
+function throughAgent(agent: string, outside: Outside): Outside {
+  const way = outside.agents?.(agent)
+  if (!way)
+    throw new DroverError({
+      code: 'config',
+      message: `Nothing here takes the connection of the agent ${agent}.`,
+      next: 'Agents connect to `drover serve` and to Workers: ask there.',
+    })
+  return { ...outside, transport: () => way }
+}
+
+function createBackend(
+  name: string,
+  settings: BackendConfig,
+  { transport, machine, containerd, swarm, kubernetesFiles }: Outside,
+): Backend {
+  switch (settings.kind) {
+    case 'rancher1': {
+      const { accessKey, secretKey, project, url } = settings
+      const keys = { accessKey: accessKey.reveal(), secretKey: secretKey.reveal() }
+      return rancher1({ name, url, ...keys, ...(project === undefined ? {} : { project }) }, transport({}))
+    }
+    case 'rancher2':
+      return rancher2({ name, ...settings, token: settings.token.reveal() }, { transport, machine })
+    case 'kubernetes':
+      return kubernetes(name, settings, { transport, files: kubernetesFiles })
+    case 'docker':
+      return docker({ name, ...settings }, { transport, machine })
+    case 'containerd':
+      if (!containerd)
+        throw new DroverError({
+          code: 'config',
+          message: `backends.${name}: containerd has to be on the same machine as drover, and Workers has none.`,
+          next: 'Run drover on Node or Deno beside it, or use a backend of kind kubernetes.',
+        })
+      return containerd(name, settings)
+    case 'swarm':
+      if (!swarm)
+        throw new DroverError({
+          code: 'config',
+          message: `backends.${name}: a swarm is not to be had on Workers.`,
+          next: 'Run drover on Node or Deno, or use a backend of kind docker for each engine.',
+        })
+      return swarm(name, settings, { transport, ...(machine ? { machine } : {}) })
+    default:
+      return settings satisfies never
+  }
+}
+
+function createSlackSide(slack: NonNullable<Config['slack']>, redactor: Redactor, log: Log) {
+  const client = createSlackClient({ token: slack.botToken.reveal(), apiUrl: slack.apiUrl })
+  return {
+    reporter: createSlackReporter(client, { shareTo: slack.shareTo, redactor, log: (event) => log({ ...event }) }),
+    directory: createSlackDirectory(client, { teamId: slack.team, allowGuests: slack.allowGuests, allowTeams: slack.allowTeams }),
+  }
+}
+
+const redactors = new WeakMap<Config, Redactor>()
+
+/** Made once for a configuration: on Workers an app is made for every request. */
+export function redactorOf(config: Config): Redactor {
+  const redactor = redactors.get(config) ?? createRedactor(secretsOf(config))
+  redactors.set(config, redactor)
+  return redactor
+}
+
+/** A log without the secrets of the configuration. */
+export function maskedLog(config: Config, log: Log): Log {
+  return (event) => log(maskLog(event, redactorOf(config)))
+}
+
+/** Masks every text in a log line, and keeps it a line of data. */
+function maskLog(event: Readonly<Record<string, unknown>>, redactor: Redactor): Readonly<Record<string, unknown>> {
+  return JSON.parse(JSON.stringify(event), (_, value: unknown) => (typeof value === 'string' ? redactor.text(value).text : value))
+}
+
+const nobodyKnown: Directory = { facts: async () => ({ groups: [] }) }
+
+/** Terminals are in no group and no channel: no Slack call says anything about them. */
+function whereSlackKnows(slack: Directory): Directory {
+  return { facts: (actor, place, ...rest) => (place.kind === 'slack' ? slack : nobodyKnown).facts(actor, place, ...rest) }
+}
