@@ -1,17 +1,15 @@
 /** Who may import whom, and what no source may do, read from the sources themselves. */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
 const root = join(import.meta.dirname, '..')
 const list = (folder: string): string[] =>
-  existsSync(join(root, folder))
-    ? readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-        .filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts') && !path.includes('node_modules'))
-        .map((path) => join(folder, path))
-        .sort()
-    : []
+  // Wrangler's own folders come and go while the tests run.
+  globSync('**/*.ts', { cwd: join(root, folder), exclude: ['**/node_modules', '**/.wrangler', '**/*.d.ts'] })
+    .map((path) => join(folder, path))
+    .sort()
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
 /** What a room may import: `src/…` prefixes and packages. `*`: anything. */

@@ -1,6 +1,6 @@
 /** Every promise and every safety lesson is claimed by the name of a test. */
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { lessons, promises } from './promises.ts'
@@ -15,9 +15,8 @@ function namesIn(source: string): string[] {
   return [direct, each, rows].flatMap((pattern) => [...source.matchAll(pattern)].map((match) => match[2]!))
 }
 
-const files = readdirSync(here, { recursive: true, encoding: 'utf8' }).filter(
-  (path) => path.endsWith('.ts') && !path.includes('node_modules'),
-)
+// Wrangler's own folders come and go while the tests run.
+const files = globSync('**/*.ts', { cwd: here, exclude: ['**/node_modules', '**/.wrangler'] })
 const names = files
   .filter((path) => !path.startsWith('promises'))
   .flatMap((path) => namesIn(readFileSync(join(here, path), 'utf8')).map((name) => ({ path, name })))
