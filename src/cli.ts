@@ -35,7 +35,11 @@ function configFile(flags: Flags): string | undefined {
 /** From a file, or from flags and CATTLE_*: then the keys are the caller's own, and so are the rights. */
 async function loadConfig(flags: Flags): Promise<Config> {
   const file = configFile(flags)
-  if (file !== undefined) return (await loadLocal()).readConfig(file, process.env)
+  if (file !== undefined) {
+    if (flags.config === undefined && process.env.CATTLE_URL)
+      console.error(`${file} says where to run; CATTLE_URL does not count.`)
+    return (await loadLocal()).readConfig(file, process.env)
+  }
   const env: Record<string, string | undefined> = {
     CATTLE_ACCESS_KEY: flags['access-key'] ?? process.env.CATTLE_ACCESS_KEY,
     CATTLE_SECRET_KEY: flags['secret-key'] ?? process.env.CATTLE_SECRET_KEY,
@@ -144,7 +148,10 @@ function withFile(command: Command): Command {
     return { ...command, stdin: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes) }
   } catch (error) {
     if (error instanceof DroverError) throw error
-    throw usage(error instanceof TypeError ? `${path} is not UTF-8 text, and stdin= takes text.` : `${path} cannot be read.`)
+    const why = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : ''
+    throw usage(
+      error instanceof TypeError ? `${path} is not UTF-8 text, and stdin= takes text.` : `${path} cannot be read${why}.`,
+    )
   }
 }
 

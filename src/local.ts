@@ -116,8 +116,8 @@ export async function startLocal(
   options: { readonly log?: Log; readonly terminal?: Reporter; readonly listens?: boolean } = {},
 ): Promise<Local> {
   const log = options.log ?? jsonLog
-  const warn = (message: string, error: unknown) =>
-    log({ level: 'error', event: message, error: error instanceof Error ? error.message : String(error) })
+  const warn = (message: string, error: unknown, level: 'error' | 'info' = 'error') =>
+    log({ level, event: message, error: error instanceof Error ? error.message : String(error) })
   const ledger = await createLedger(openSqlite(config.ledger.path))
   const wake = createTimerWake((run) => gateway.work(run), { log: warn })
   const agents = createHub(config.agents, { log })
@@ -166,7 +166,11 @@ export async function startLocal(
     agents,
     async connect() {
       // A command of its own sweeps only where it makes something.
-      sweeping ??= startSweeping(house.backends, (backend, error) => warn(`what was left on ${backend} cannot be removed`, error))
+      sweeping ??= startSweeping(house.backends, (backend, error) => {
+        // The first sweep comes before any agent can have connected.
+        const level = config.backends[backend]?.through === undefined ? 'error' : 'info'
+        warn(`what was left on ${backend} cannot be removed`, error, level)
+      })
       const open = (url: string, signal: AbortSignal) => nodeTransport().socket(url, { signal, maxBufferedBytes: socketBytes })
       socket ??= createSlackSocket(config, gateway, services, open)
       if (socket === undefined) return

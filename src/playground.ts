@@ -131,7 +131,12 @@ type Play = Peers & { close(): Promise<void> }
 
 async function startPeers(args: readonly string[], requestUrl?: string): Promise<Play> {
   const docker = args.includes('--docker')
-    ? await (await import('./playground/rancher/engine-docker.ts')).dockerEngine()
+    ? await (await import('./playground/rancher/engine-docker.ts')).dockerEngine().catch((error: unknown) => {
+        throw new DroverError(
+          { code: 'config', message: error instanceof Error ? error.message : String(error) },
+          { cause: error },
+        )
+      })
     : undefined
   const [rancher, kube, slack] = await Promise.all([
     startRancherPeer(docker ? { engine: docker } : {}),

@@ -46,7 +46,7 @@ export type Pace = {
 
 const USUAL: Pace = { pingMs: PING_MS, silenceMs: SILENCE_MS, firstWaitMs: 1_000, mostWaitMs: 60_000, stallMs: 10 * 60_000 }
 /** Connected for so long, the next loss is a new one. */
-const SETTLED_MS = 60_000
+const SETTLED_MS = 10_000
 /** Waiting to be read; frames are taken as they come, so this is never much. */
 const MOST_WAITING_BYTES = 8 * 1024 * 1024
 

@@ -329,7 +329,7 @@ function deny(
       ? 'It holds for everybody it names; whoever runs drover can change it.'
       : question.request.actor.kind === 'slack-user'
         ? 'Ask someone who may, or ask whoever runs drover for a rule.'
-        : `A rule in drover.yaml has to name this caller, this ${question.request.rollout ? 'rollout and these workloads' : 'command and these containers'}.`,
+        : `A rule in drover.yaml has to name this caller, this ${question.request.rollout ? 'rollout and these workloads' : 'command and these containers'}, and the rights, images and mounts that it takes.`,
   }
   return { effect: 'deny', failure, ...(said.rule === undefined ? {} : { rule: said.rule }) }
 }

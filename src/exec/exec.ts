@@ -190,7 +190,7 @@ class Execution implements Command {
       if (inputFailure) return inputFailure.error
       return code === 0 ? undefined : new ExitError(program, code, this.#lastWords.text())
     } catch (error) {
-      return inputFailure ? inputFailure.error : told(error)
+      return inputFailure ? inputFailure.error : told(error, this.#options)
     }
   }
 
@@ -288,9 +288,12 @@ class Execution implements Command {
   }
 }
 
-function told(error: unknown): unknown {
+function told(error: unknown, options: ExecOptions): unknown {
   if (!(error instanceof DroverError)) return error
-  const about = { code: error.code, next: error.next, cause: error.cause ?? error }
+  // What the backend says is meant for who has a drover.yaml.
+  const isImageMissing = 'image' in options && error.code === 'backend_not_found'
+  const next = isImageMissing ? 'Pull it there first, or let the command do so with pull: true.' : error.next
+  const about = { code: error.code, next, cause: error.cause ?? error }
   return error instanceof BackendError && error.ran === 'no'
     ? new StartError(error.message, about)
     : new UnknownError(error.message, about)

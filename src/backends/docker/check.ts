@@ -35,7 +35,11 @@ export async function check(
       z.array(Listed),
       'the list of containers',
     )
-    lines.push({ ok: listed.length > 0 ? true : 'warn', what: `${listed.length} running containers are visible` })
+    lines.push({
+      ok: listed.length > 0 ? true : 'warn',
+      what: `${listed.length} running containers are visible`,
+      ...(listed.length > 0 ? {} : { next: 'Is it the right engine? Through an agent, its own list (allow:) hides all others.' }),
+    })
     lines.push(await mayExec(api, signal))
     if (options.helperImage !== undefined) lines.push(await helper(api, options.helperImage, signal))
   } catch (error) {
