@@ -127,18 +127,21 @@ export function createSlackDirectory(client: SlackClient, options: SlackDirector
         const member = await Promise.all(groups.map(async (group) => ((await isMember(group, actor, signal)) ? [group] : [])))
         return { groups: member.flat() }
       } catch (cause) {
-        throw unavailable(cause)
+        throw unavailable(cause, actor)
       }
     },
   }
 }
 
-function unavailable(cause: unknown): DroverError {
+function unavailable(cause: unknown, actor: Actor): DroverError {
   const next = cause instanceof SlackCallError && cause.next !== WILL_RETRY ? cause.next : undefined
   return new DroverError(
     {
       code: 'facts_unavailable',
-      message: 'Slack did not say who you are, which groups you are in, or what this channel is.',
+      message:
+        actor.kind === 'slack-user'
+          ? 'Slack did not say who you are, which groups you are in, or what this channel is.'
+          : 'Slack did not say what the channel of this hook is.',
       next: next ?? 'Ask again in a moment.',
     },
     { cause },

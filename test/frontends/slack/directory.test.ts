@@ -81,6 +81,14 @@ test('S12: a private channel the bot is not in is refused, with the way out', as
   await expect(promise).rejects.toMatchObject({ code: 'facts_unavailable', next: 'Invite the bot to the channel.' })
 })
 
+test('a hook, which is nobody in Slack, hears of its channel only', async () => {
+  const hook: Actor = { kind: 'webhook', name: 'disk-alert' }
+  await expect(directoryOf().facts(hook, channel('C0NONE'), [], signal())).rejects.toMatchObject({
+    code: 'facts_unavailable',
+    message: expect.stringContaining('channel of this hook'),
+  })
+})
+
 test('S12: a direct message with the bot is a place like any other, told apart by its id', async () => {
   const client = createSlackClient({ token: peer.botToken, apiUrl: peer.apiUrl })
   const { channel: direct } = await client.call('conversations.open', { users: 'U0ALEX' })
