@@ -39,7 +39,7 @@ type Context = {
 declare const WebSocketPair: new () => { readonly 0: AgentSocket; readonly 1: AgentSocket }
 declare const WebSocketRequestResponsePair: new (request: string, response: string) => unknown
 
-/** Sockets that have not said who they are. */
+/** Sockets that have not said who they are. The oldest makes room, so that strangers who say nothing keep nobody out. */
 const MOST_PENDING = 8
 const LAST = 'last'
 
@@ -86,13 +86,15 @@ export class AgentObject extends DurableObject<Env> {
   // ---- the agent -------------------------------------------------------------------------------
 
   #challenge(url: URL): Response {
-    const pending = this.#context.getWebSockets().filter((one) => one.deserializeAttachment()?.is === 'asked')
-    for (const one of pending) {
-      const kept = one.deserializeAttachment()
-      if (kept?.is === 'asked' && Date.now() - kept.at > HANDSHAKE_MS)
-        one.close(REFUSED, 'it did not answer the challenge in time')
+    const pending = this.#context.getWebSockets().flatMap((socket) => {
+      const kept = socket.deserializeAttachment()
+      return kept?.is === 'asked' ? [{ socket, at: kept.at }] : []
+    })
+    pending.sort((a, b) => a.at - b.at)
+    for (const { socket } of pending.slice(0, Math.max(0, pending.length - MOST_PENDING + 1))) {
+      socket.serializeAttachment({ is: 'out' })
+      socket.close(REFUSED, 'too many are asking at a time')
     }
-    if (pending.length >= MOST_PENDING) return new Response(null, { status: 429 })
     const { 0: theirs, 1: ours } = new WebSocketPair()
     const challenge = newChallenge()
     this.#context.acceptWebSocket(ours)

@@ -39,14 +39,14 @@ export type Hub = {
   close(): void
 }
 
-/** Sockets that have not said who they are, for each agent. */
+/** Sockets that have not said who they are, for each agent. The oldest makes room, so that strangers who say nothing keep nobody out. */
 const MOST_PENDING = 8
 
 export function createHub(entries: AgentEntries, options: HubOptions): Hub {
   const now = options.now ?? Date.now
   const links = new Map<string, { readonly session: Session; readonly socket: Socket }>()
   const states = new Map<string, AgentState>()
-  const pending = new Map<string, number>()
+  const pending = new Map<string, Set<Socket>>()
 
   const refuse = (name: string, socket: Socket, why: string, code = REFUSED): void => {
     options.log({ level: 'warn', event: 'agent-refused', agent: name, why })
@@ -131,15 +131,19 @@ export function createHub(entries: AgentEntries, options: HubOptions): Hub {
     async accept(name, socket, host) {
       const entry = Object.hasOwn(entries, name) ? entries[name] : undefined
       if (!entry) return socket.close(REFUSED, 'there is no such agent here')
-      const waiting = pending.get(name) ?? 0
-      if (waiting >= MOST_PENDING) return socket.close(REFUSED, 'too many are asking at a time')
-      pending.set(name, waiting + 1)
+      const waiting = pending.get(name) ?? new Set<Socket>()
+      const [oldest] = waiting
+      if (oldest && waiting.size >= MOST_PENDING) {
+        waiting.delete(oldest)
+        oldest.close(REFUSED, 'too many are asking at a time')
+      }
+      pending.set(name, waiting.add(socket))
       const messages = socket.messages[Symbol.asyncIterator]()
       let says: string | undefined
       try {
         says = await shakeHands(name, entry, host, socket, messages)
       } finally {
-        pending.set(name, (pending.get(name) ?? 1) - 1)
+        waiting.delete(socket)
       }
       if (says !== undefined) await carry(name, says, socket, messages)
     },

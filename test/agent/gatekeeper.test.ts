@@ -146,6 +146,16 @@ describe('the handshake', { timeout: 60_000 }, () => {
     expect(link.hub.state('lab').connected).toBe(true)
   })
 
+  it('[bounded] strangers who say nothing keep the agent out no more than nobody would', async () => {
+    const link = await linked()
+    const silent = await Promise.all(Array.from({ length: 8 }, () => caller(link.port)))
+    const agent = await enter(link, link.key)
+    await until(() => agent.messages.length === 2)
+    expect(link.hub.state('lab')).toMatchObject({ connected: true, says: 'a caller' })
+    const gone = await Promise.race(silent.map(({ ended }) => ended))
+    expect(gone).toEqual({ code: 4003, reason: 'too many are asking at a time' })
+  })
+
   it('the newest connection of an agent takes the place of the one before, which ends and does not call again', async () => {
     const link = await linked()
     const other = await enter(link, link.key)
