@@ -26,7 +26,14 @@ import { configOf, type Env, workerLog } from './run-object.ts'
 /** Kept with the agent's socket while the object sleeps. */
 type Kept =
   | { readonly is: 'asked'; readonly name: string; readonly host: string; readonly nonce: string; readonly at: number }
-  | { readonly is: 'in'; readonly name: string; readonly since: number; readonly says: string }
+  | {
+      readonly is: 'in'
+      readonly name: string
+      readonly since: number
+      readonly says: string
+      /** The number of its last stream. */
+      readonly last?: number
+    }
   | { readonly is: 'out' }
 type AgentSocket = WebSocket & { accept(): void; serializeAttachment(value: Kept): void; deserializeAttachment(): Kept | null }
 type Context = {
@@ -45,7 +52,7 @@ const LAST = 'last'
 
 export class AgentObject extends DurableObject<Env> {
   readonly #context = this.ctx as unknown as Context
-  readonly #switch = createSwitch((message) => this.#agent()?.socket.send(message), FAULT)
+  readonly #switch = createSwitch((message) => this.#agent()?.socket.send(message), FAULT, this.#agent()?.kept.last)
   #heard = Date.now()
   #watch: ReturnType<typeof setInterval> | undefined
 
@@ -180,7 +187,11 @@ export class AgentObject extends DurableObject<Env> {
     this.#switch.add(client)
     const gone = () => {
       this.#switch.clientGone(client)
-      if (this.#switch.clients() === 0) clearInterval(this.#watch)
+      if (this.#switch.clients() > 0) return
+      clearInterval(this.#watch)
+      // Now it may sleep, and would begin to count anew.
+      const agent = this.#agent()
+      agent?.socket.serializeAttachment({ ...agent.kept, last: this.#switch.last() })
     }
     ours.addEventListener('message', ({ data }: MessageEvent<string | ArrayBuffer>) => {
       if (typeof data !== 'string') this.#switch.fromClient(client, new Uint8Array(data))

@@ -13,17 +13,19 @@ export type Switch = {
   clientGone(client: Client): void
   agentGone(): void
   readonly clients: () => number
+  /** The number of the stream that was opened last: the agent takes only higher ones. */
+  readonly last: () => number
   add(client: Client): void
 }
 
 type Lane = { readonly client: Client; readonly number: number; agentEnded: boolean; clientEnded: boolean }
 
-export function createSwitch(toAgent: (message: Bytes) => void, faultCode: number): Switch {
+/** `last`: the number that was used last on this connection, where it was switched before. */
+export function createSwitch(toAgent: (message: Bytes) => void, faultCode: number, last = 0): Switch {
   /** By the agent's number of a stream. */
   const lanes = new Map<number, Lane>()
   /** The agent's number by the client's. */
   const clients = new Map<Client, Map<number, number>>()
-  let last = 0
 
   const forget = (id: number, { client, number }: Lane): void => {
     lanes.delete(id)
@@ -37,6 +39,7 @@ export function createSwitch(toAgent: (message: Bytes) => void, faultCode: numbe
   return {
     add: (client) => void clients.set(client, new Map()),
     clients: () => clients.size,
+    last: () => last,
     fromAgent(message) {
       const frame = decodeFrame(message)
       if (!frame || frame.type === 'open') return 'what came is no frame of an agent'

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
-import { encodeFrame, jsonPayload } from '../../src/agent/frame.ts'
+import { decodeFrame, encodeFrame, jsonPayload } from '../../src/agent/frame.ts'
 import { answerOf, readChallenge } from '../../src/agent/handshake.ts'
 import { makeKeyPair, type PrivateKey, readPrivateKey } from '../../src/agent/keys.ts'
 import { until } from '../agent/link.ts'
@@ -18,7 +18,7 @@ describe('agents at workerd', { timeout: 60_000 }, () => {
     key = await readPrivateKey(pair.privatePem, 'the test')
     publicKey = pair.publicKey
     drover = await startWorker(
-      `agents: { lab: { key: '${publicKey}' } }\nbackends: { lab: { kind: docker, through: lab } }\nrules: []\n`,
+      `agents: { lab: { key: '${publicKey}' } }\nbackends: { lab: { kind: docker, through: lab, newContainers: {} } }\nrules: []\n`,
       {},
     )
   }, 90_000)
@@ -108,5 +108,30 @@ describe('agents at workerd', { timeout: 60_000 }, () => {
     expect(await state()).toMatchObject({ connected: true })
     two.ws.close()
     await two.ended
+  })
+
+  it('after a sleep of its object no stream has the number of an earlier one', async () => {
+    const agent = await caller()
+    const opened: number[] = []
+    agent.ws.on('message', (data: Buffer, isBinary) => {
+      const frame = isBinary ? decodeFrame(data) : undefined
+      if (frame?.type !== 'open') return
+      opened.push(frame.id)
+      agent.ws.send(encodeFrame('reset', frame.id, jsonPayload({ reason: 'denied', message: 'no' })))
+    })
+    agent.ws.send(JSON.stringify(await agent.hello(key)))
+    await until(() => agent.messages.length === 2)
+    // The sweep of each minute asks the engine behind the agent.
+    const sweep = async (more: number) => {
+      await fetch(`${drover.url}/cdn-cgi/handler/scheduled`)
+      await until(() => opened.length >= more)
+    }
+    await sweep(1)
+    // The hub keeps its connection for five seconds, and workerd an object that has nothing to do for ten.
+    await new Promise((resolve) => setTimeout(resolve, 25_000))
+    await sweep(opened.length + 1)
+    expect(opened).toEqual([...new Set(opened)].sort((a, b) => a - b))
+    agent.ws.close(1000)
+    await agent.ended
   })
 })
