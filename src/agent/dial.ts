@@ -2,6 +2,7 @@
 
 import type { Socket, Transport } from '../backends/transport.ts'
 import { TransportError, UpgradeRefused } from '../backends/transport.ts'
+import { pause } from '../core/pause.ts'
 import { VERSION } from './frame.ts'
 import {
   answerOf,
@@ -177,17 +178,4 @@ function refusedBy(error: unknown, { name, gateway }: Dialing): { readonly why: 
   }
   if (error instanceof TransportError) return { why: error.message }
   return { why: error instanceof Error ? error.message : String(error) }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done, { once: true })
-    if (signal.aborted) done()
-  })
 }

@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import { BackendError } from '../../core/errors.ts'
 import type { Command, ExecEvent, Target } from '../../core/model.ts'
+import { pause } from '../../core/pause.ts'
 import { TransportError, UpgradeRefused } from '../transport.ts'
 import { type Api, messageOf, parsed, protocol, refusal, unreachable } from './api.ts'
 import { drainable } from './drain.ts'
@@ -259,19 +260,6 @@ async function ended(
 export async function recordOf(api: Api, id: string, signal: AbortSignal): Promise<ExecRecord | undefined> {
   const response = await api.request({ method: 'GET', path: `/exec/${id}/json`, signal })
   return response.status === 404 ? undefined : parsed(response, ExecRecord, 'the record of an exec')
-}
-
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done, { once: true })
-    if (signal.aborted) done()
-  })
 }
 
 const unsupported = (message: string, next: string) => new BackendError({ code: 'unsupported', message, next }, { ran: 'no' })

@@ -3,11 +3,12 @@
 import * as z from 'zod'
 import { BackendError } from '../../core/errors.ts'
 import type { ExecHandle, Target } from '../../core/model.ts'
+import { pause } from '../../core/pause.ts'
 import type { KillResult } from '../../core/ports.ts'
 import { KILL_WORDS_BYTES, killCommand, killResult } from '../wire/kill.ts'
 import { type Api, parsed } from './api.ts'
 import { DEADLINE_LABEL, HELPER_LABEL, Inspected } from './container.ts'
-import { type Connection, type ExecRecord, execute, pause, recordOf } from './exec.ts'
+import { type Connection, type ExecRecord, execute, recordOf } from './exec.ts'
 import { dockerFrames } from './frames.ts'
 import { readHandle } from './handle.ts'
 

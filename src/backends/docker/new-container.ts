@@ -3,22 +3,14 @@
 import * as z from 'zod'
 import { BackendError } from '../../core/errors.ts'
 import type { Command, ExecEvent, ExecHandle, NewContainer } from '../../core/model.ts'
+import { pause } from '../../core/pause.ts'
 import type { KillResult } from '../../core/ports.ts'
 import { TransportError, UpgradeRefused } from '../transport.ts'
 import type { Mounts } from '../wire/mounts.ts'
 import { bytesOf, DEADLINE_LABEL, EXEC_LABEL, HELPER_LABEL, LONGEST_MS, noneMade } from '../wire/new-container.ts'
 import { type Api, messageOf, parsed, refusal } from './api.ts'
 import { drainable } from './drain.ts'
-import {
-  brokenStream,
-  type Connection,
-  givenUp,
-  MARKER,
-  outputOf,
-  pause,
-  type What as RunWhat,
-  refuseUnsupported,
-} from './exec.ts'
+import { brokenStream, type Connection, givenUp, MARKER, outputOf, type What as RunWhat, refuseUnsupported } from './exec.ts'
 import { remember } from './handle.ts'
 import { feed, inputOf } from './input.ts'
 import { remove, sweep } from './kill.ts'

@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import { BackendError, DroverError } from '../../core/errors.ts'
+import { pause } from '../../core/pause.ts'
 import type { Machine } from '../machine.ts'
 import { type HttpRequest, type HttpResponse, type Transport, TransportError, type Transports } from '../transport.ts'
 import { no, notRancher, redirected, unreachable } from './errors.ts'
@@ -125,13 +126,13 @@ const PAUSES_MS = [250, 1_000]
 function patient(transport: Transport): Transport {
   async function http(request: HttpRequest): Promise<HttpResponse> {
     if (request.method !== 'GET') return transport.http(request)
-    for (const pause of PAUSES_MS) {
+    for (const ms of PAUSES_MS) {
       const answer = await transport.http(request).catch((error: unknown) => {
         if (request.signal.aborted || !isPassing(error)) throw error
         return undefined
       })
       if (answer !== undefined && answer.status !== 502 && answer.status !== 503) return answer
-      await wait(pause, request.signal)
+      await pause(ms, request.signal)
     }
     return transport.http(request)
   }
@@ -140,18 +141,4 @@ function patient(transport: Transport): Transport {
 
 function isPassing(error: unknown): boolean {
   return error instanceof TransportError && ['refused', 'reset', 'dns', 'other'].includes(error.reason)
-}
-
-/** Ends early when there is no time left; the request then says so. */
-function wait(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done, { once: true })
-    if (signal.aborted) done()
-  })
 }

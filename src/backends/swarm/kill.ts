@@ -1,8 +1,8 @@
 /** Ends what a temporary service started, by another one with the same rights, and proves it: the service going is no proof. */
 
 import type { ExecHandle, Target } from '../../core/model.ts'
+import { pause } from '../../core/pause.ts'
 import type { KillResult } from '../../core/ports.ts'
-import { pause } from '../docker/exec.ts'
 import { KILL_WORDS_BYTES, killCommand, killResult } from '../wire/kill.ts'
 import { clientArgs, clientFailure } from './client.ts'
 import { type Node, nameOf } from './cluster.ts'
