@@ -69,9 +69,9 @@ function changed(change) {
 
 /** Opens the thread of the answer just waited for, and of an answer that only you can see: neither should go unnoticed. */
 function lookAt(message) {
-  const isAnswer = now.awaits && now.thread === undefined && message.botId
+  const isAnswer = now.thread === undefined && message.botId && Number(message.threadTs) > now.awaits
   if (!message.threadTs || message.threadTs === now.thread || !(isAnswer || message.onlyFor)) return
-  now.awaits = false
+  now.awaits = undefined
   now.thread = message.threadTs
   remember()
   drawThread()

@@ -1,6 +1,6 @@
 /** What you type, and what becomes of it. */
 
-import { api, failureText, now, toast } from './state.js'
+import { api, failureText, now, sorted, toast } from './state.js'
 
 export function hint(composer, where, inThread) {
   const text = composer.value
@@ -32,7 +32,8 @@ export function composes(form, composer, where, threadOf) {
     composer.value = ''
     grow(composer)
     const threadTs = threadOf()
-    now.awaits = threadTs === undefined
+    // A thread that is there already may still get a reply of the answer before.
+    now.awaits = threadTs === undefined ? Number(sorted().at(-1)?.ts ?? 0) : undefined
     hint(composer, where, threadTs !== undefined)
     try {
       const result = await api('/api/send', { channel: now.channel, text, ...(threadTs ? { threadTs } : {}) })

@@ -3,7 +3,8 @@
 import { el } from './blocks.js'
 
 export const $ = (id) => document.getElementById(id)
-export const now = { me: undefined, channel: undefined, thread: undefined, awaits: false }
+/** `awaits`: the ts of the newest message when a command was sent whose answer is to open its thread. */
+export const now = { me: undefined, channel: undefined, thread: undefined, awaits: undefined }
 export let world = { people: [], switchable: [], channels: [], examples: [], archives: '', channelNames: {} }
 /** Messages of this person's channels by `channel ts`. */
 export const messages = new Map()
