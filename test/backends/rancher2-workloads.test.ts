@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest'
 import { rancher2 } from '../../src/backends/rancher2/backend.ts'
 import type { Transport } from '../../src/backends/transport.ts'
-import type { ExecEvent, Rollout } from '../../src/core/model.ts'
+import type { ExecEvent, Rollout, Target } from '../../src/core/model.ts'
 import { appsRoutes } from '../../src/playground/kubernetes/apps.ts'
 import { startKubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
 import { bearerOf, startRancher2Peer } from '../../src/playground/rancher2/peer.ts'
@@ -79,7 +79,8 @@ async function setUpV3(kind: 'Deployment' | 'StatefulSet' = 'Deployment', pod: o
     }
   }
   const token = bearerOf(peer.keys.member)
-  const backend = rancher2({ name: 'rancher', url: peer.url, token, mode: 'v3', pace: quickPace }, { transport })
+  const connect = (mode: 'proxy' | 'v3') =>
+    rancher2({ name: 'rancher', url: peer.url, token, mode, pace: quickPace }, { transport }).workloads!
   const cluster = { url: behind.url, token: behind.token('admin'), namespace: 'default' }
   const base = `/apis/apps/v1/namespaces/default/${kind.toLowerCase()}s`
   const container = (name: string) => ({ name, image: images.before, args: ['-v'], env: [{ name: 'PASSWORD', value: secret }] })
@@ -94,17 +95,20 @@ async function setUpV3(kind: 'Deployment' | 'StatefulSet' = 'Deployment', pod: o
     },
   })
   expect(made.status).toBe(201)
-  const workloads = backend.workloads!
+  const workloads = connect('v3')
   const list = async () => (await workloads.list({}, AbortSignal.timeout(5_000)))[0]!
+  const proxied = async () => (await connect('proxy').list({}, AbortSignal.timeout(5_000)))[0]!
   const plan = async (rollout: Rollout) => workloads.plan(await list(), rollout, AbortSignal.timeout(5_000))
-  const run = async (rollout: Rollout) => {
-    const target = await list()
-    const planned = await plan(rollout)
-    const events: ExecEvent[] = []
-    for await (const event of workloads.apply(target, rollout, planned, newExec(), AbortSignal.timeout(15_000)))
-      events.push(event)
-    return appliedOf(events)
+  const planned = async (target: Target, rollout: Rollout) => {
+    const one = await workloads.plan(target, rollout, AbortSignal.timeout(5_000))
+    const apply = async () => {
+      const events: ExecEvent[] = []
+      for await (const event of workloads.apply(target, rollout, one, newExec(), AbortSignal.timeout(15_000))) events.push(event)
+      return appliedOf(events)
+    }
+    return { apply }
   }
+  const run = async (rollout: Rollout) => (await planned(await list(), rollout)).apply()
   const containers = async () => {
     const { json } = await ask(cluster, 'GET', `${base}/api`)
     return (json as { spec: { template: { spec: { containers: Record<string, unknown>[] } } } }).spec.template.spec.containers
@@ -112,7 +116,7 @@ async function setUpV3(kind: 'Deployment' | 'StatefulSet' = 'Deployment', pod: o
   const meanwhile = (act: () => Promise<unknown>) => {
     before = act
   }
-  return { run, plan, sent, containers, cluster, base, list, meanwhile }
+  return { run, plan, planned, sent, containers, cluster, base, list, proxied, meanwhile }
 }
 
 test('v3: the complete list of containers goes back, so that nothing of them is lost', async () => {
@@ -176,9 +180,46 @@ test('S45 v3: an undo brings no privileged containers back where there are none 
   expect(error.message).toContain('not privileged now')
 })
 
-test('S45 v3: a workload that is as good as root on its node is marked as such', async () => {
-  expect(await (await setUpV3()).list()).not.toMatchObject({ privileged: true })
-  expect(await (await setUpV3('Deployment', { hostPID: true })).list()).toMatchObject({ privileged: true })
-  const containers = [{ name: 'main', image: images.before, securityContext: { privileged: true } }]
-  expect(await (await setUpV3('Deployment', { containers })).list()).toMatchObject({ privileged: true })
+const main = { name: 'main', image: images.before }
+const hostFolder = (path: string) => ({
+  volumes: [{ name: 'host', hostPath: { path } }],
+  containers: [{ ...main, volumeMounts: [{ name: 'host', mountPath: '/host' }] }],
+})
+
+test.each<[string, object, boolean]>([
+  ['nothing of the host', {}, false],
+  ['the host’s network', { hostNetwork: true }, true],
+  ['the host’s processes', { hostPID: true }, true],
+  ['the host’s memory', { hostIPC: true }, true],
+  ['a privileged container', { containers: [{ ...main, securityContext: { privileged: true } }] }, true],
+  ['a strong capability', { containers: [{ ...main, securityContext: { capabilities: { add: ['SYS_ADMIN'] } } }] }, true],
+  ['another capability', { containers: [{ ...main, securityContext: { capabilities: { add: ['NET_ADMIN'] } } }] }, false],
+  [
+    'a process of a Windows host',
+    { containers: [{ ...main, securityContext: { windowsOptions: { hostProcess: true } } }] },
+    true,
+  ],
+  ['the root of the host', hostFolder('/'), true],
+  ['the engine’s socket', hostFolder('/var/run/docker.sock'), true],
+  ['a harmless folder of the host', hostFolder('/srv/data'), false],
+  ['a folder of the host that no container mounts', { volumes: [{ name: 'host', hostPath: { path: '/' } }] }, false],
+  [
+    'the root of the host, in an init container',
+    { ...hostFolder('/'), containers: [main], initContainers: hostFolder('/').containers },
+    true,
+  ],
+])('S45 v3: a workload is judged as through the proxy: %s', async (_, pod, isPrivileged) => {
+  const { list, proxied } = await setUpV3('Deployment', pod)
+  expect((await proxied()).privileged ?? false).toBe(isPrivileged)
+  expect((await list()).privileged ?? false).toBe(isPrivileged)
+})
+
+test('S45 v3: a workload that is given the host between the plan and the change is not changed', async () => {
+  const { list, planned, cluster, base, sent } = await setUpV3()
+  const target = await list()
+  const { apply } = await planned(target, { verb: 'scale', replicas: 3 })
+  const spec = { template: { spec: { volumes: [{ name: 'host', hostPath: { path: '/' } }] } } }
+  await ask(cluster, 'PATCH', `${base}/api`, { spec }, 'application/strategic-merge-patch+json')
+  expect(await failureOf(apply())).toMatchObject({ code: 'changed', ran: 'no' })
+  expect(sent).toEqual([])
 })

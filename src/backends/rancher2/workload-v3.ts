@@ -2,8 +2,8 @@
 
 import * as z from 'zod'
 import type { Target, TargetId } from '../../core/model.ts'
-import { STRONG_CAPABILITIES, SYSTEM } from '../kubernetes/pod.ts'
-import { partsOf } from '../kubernetes/workload.ts'
+import { SYSTEM } from '../kubernetes/pod.ts'
+import { isStrong as isStrongPod, partsOf } from '../kubernetes/workload.ts'
 import { type Asked, type Fact, type Look, oneLine, outscaled, paused } from '../wire/rollout.ts'
 
 const Texts = z.record(z.string(), z.string())
@@ -11,8 +11,6 @@ const Container = z.looseObject({
   name: z.string(),
   image: z.string().nullish(),
   initContainer: z.boolean().nullish(),
-  privileged: z.boolean().nullish(),
-  capAdd: z.array(z.string()).nullish(),
 })
 export type Container = z.infer<typeof Container>
 
@@ -30,9 +28,11 @@ export const WorkloadV3 = z.object({
   paused: z.boolean().nullish(),
   /** Init containers too. */
   containers: z.array(Container).nullish(),
-  hostNetwork: z.boolean().nullish(),
-  hostPID: z.boolean().nullish(),
-  hostIPC: z.boolean().nullish(),
+  /** Read by `isStrong`, by the rules for pods of Kubernetes. */
+  hostNetwork: z.unknown().optional(),
+  hostPID: z.unknown().optional(),
+  hostIPC: z.unknown().optional(),
+  volumes: z.unknown().optional(),
   /** Of the pods' template. */
   labels: Texts.nullish(),
   annotations: Texts.nullish(),
@@ -77,15 +77,20 @@ export function targetOfV3(one: WorkloadV3, backend: string, project: string): T
   }
 }
 
-export function isStrong({ hostNetwork, hostPID, hostIPC, containers }: WorkloadV3): boolean {
-  const isRoot = ({ privileged, capAdd }: Container) =>
-    privileged === true || (capAdd ?? []).some((one) => STRONG_CAPABILITIES.includes(one.replace(/^CAP_/, '')))
-  return Boolean(hostNetwork || hostPID || hostIPC) || (containers ?? []).some(isRoot)
+/** Judged as the same pod is when Kubernetes shows it: the names of its security settings are Rancher's (zz_generated_container.go). */
+export function isStrong({ hostNetwork, hostPID, hostIPC, volumes, containers }: WorkloadV3): boolean {
+  const inKubernetesWords = ({ name, privileged, capAdd, windowsOptions, volumeMounts }: Container) => ({
+    name,
+    securityContext: { privileged, capabilities: { add: capAdd }, windowsOptions },
+    volumeMounts,
+  })
+  return isStrongPod({ hostNetwork, hostPID, hostIPC, volumes, containers: (containers ?? []).map(inKubernetesWords) })
 }
 
-/** What stands for a generation, which `/v3` does not tell: all that a change could overwrite. */
-export function contentOf({ id, scale, paused, containers, labels, annotations }: WorkloadV3): unknown {
-  return { id, scale, paused, containers, labels, annotations }
+/** What stands for a generation, which `/v3` does not tell: all that a change could overwrite, and all that a judgement rests on. */
+export function contentOf(one: WorkloadV3): unknown {
+  const { id, scale, paused, containers, labels, annotations, hostNetwork, hostPID, hostIPC, volumes } = one
+  return { id, scale, paused, containers, labels, annotations, hostNetwork, hostPID, hostIPC, volumes }
 }
 
 export function imagesOf(one: Pick<WorkloadV3, 'containers'>): string {

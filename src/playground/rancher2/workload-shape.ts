@@ -36,9 +36,17 @@ const SECURITY: readonly (readonly [v3: string, cluster: string])[] = [
   ['readOnly', 'readOnlyRootFilesystem'],
   ['runAsNonRoot', 'runAsNonRoot'],
   ['uid', 'runAsUser'],
+  ['windowsOptions', 'windowsOptions'],
+]
+const CAPABILITIES: readonly (readonly [v3: string, cluster: string])[] = [
+  ['capAdd', 'add'],
+  ['capDrop', 'drop'],
 ]
 /** A body with one of these and without `containers` clears both lists (RR pkg/schemas/mapper/init_container.go). */
-const POD_LEVEL = ['restartPolicy', 'dnsPolicy', 'hostNetwork', 'hostPID', 'volumes', 'imagePullSecrets', 'serviceAccountName']
+const POD_LEVEL = [
+  ...['restartPolicy', 'dnsPolicy', 'hostNetwork', 'hostPID', 'hostIPC'],
+  ...['volumes', 'imagePullSecrets', 'serviceAccountName'],
+]
 
 export const object = (value: Json | undefined): JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {}
@@ -51,12 +59,18 @@ const backwards = (pairs: readonly (readonly [string, string])[]) => pairs.map((
 
 function containerToV3(container: Json): Record<string, Json> {
   const one = object(container)
-  return { ...renamed(one, backwards(CONTAINER)), ...renamed(object(one.securityContext), backwards(SECURITY)) }
+  const security = object(one.securityContext)
+  return {
+    ...renamed(one, backwards(CONTAINER)),
+    ...renamed(security, backwards(SECURITY)),
+    ...renamed(object(security.capabilities), backwards(CAPABILITIES)),
+  }
 }
 
 function containerToCluster(container: Json): Record<string, Json> {
   const one = object(container)
-  const security = renamed(one, SECURITY)
+  const capabilities = renamed(one, CAPABILITIES)
+  const security = { ...renamed(one, SECURITY), ...(Object.keys(capabilities).length > 0 ? { capabilities } : {}) }
   return { ...renamed(one, CONTAINER), ...(Object.keys(security).length > 0 ? { securityContext: security } : {}) }
 }
 
