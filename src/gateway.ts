@@ -3,9 +3,10 @@
 import type { Config } from './config.ts'
 import { maskState } from './core/answer.ts'
 import { DroverError, type Failure } from './core/errors.ts'
+import { fanOut } from './core/fan-out.ts'
 import { type House, load as loadRun, shown as shownOf } from './core/house.ts'
 import { find, groupsOf, judge } from './core/judge.ts'
-import type { Actor, Argv, Place, RunId, RunState, Trigger } from './core/model.ts'
+import type { Actor, Argv, Place, RunId, RunState, Target, TargetId, Trigger } from './core/model.ts'
 import { decide, mayReach } from './core/policy.ts'
 import type { Gateway, Wake } from './core/ports.ts'
 import { maskArgv } from './core/redact.ts'
@@ -154,20 +155,24 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
   /** Ends what a finished run had left behind; what is proved gone is recorded, and the run's message says so. */
   async function killAgain(state: RunState, survivors: RunState['executions'], by: Actor): Promise<Failure | undefined> {
     const run = state.request.id
-    let failure: Failure | undefined
-    for (const { target, handle } of survivors) {
-      const backend = house.backends.find((candidate) => candidate.name === target.backend)
-      const killed = handle && (await backend?.kill(target, handle, AbortSignal.timeout(killMs)))
-      if (killed?.result === 'gone') await ledger.append(run, { type: 'killed', target: target.id, by })
-      else {
-        const pid = killed && killed.pid !== undefined ? `, pid ${killed.pid}` : ''
-        const message = `It is still running on ${target.name}${pid}.`
-        failure ??= { code: 'stream_broken', message, next: 'Look into the container; it may run as another user.' }
+    const failures = new Map<TargetId, Failure>()
+    await fanOut(survivors, house.limits.parallel, async ({ target, handle }) => {
+      try {
+        const backend = house.backends.find((candidate) => candidate.name === target.backend)
+        const killed = handle && (await backend?.kill(target, handle, AbortSignal.timeout(killMs)))
+        if (killed?.result === 'gone') await ledger.append(run, { type: 'killed', target: target.id, by })
+        else failures.set(target.id, stillRunning(target, killed?.result === 'left' ? killed.pid : undefined))
+      } catch (error) {
+        // One that cannot be asked keeps nobody from ending the others.
+        const failure = shown(error)
+        failures.set(target.id, { ...failure, message: `${target.name}: ${failure.message}` })
       }
-    }
+    })
     const after = await load(run)
     if (after) await house.reporter(after.request).progress(maskState(after, house.redactor))
-    return failure
+    const [first, ...more] = survivors.flatMap(({ target }) => failures.get(target.id) ?? [])
+    if (first === undefined || more.length === 0) return first
+    return { ...first, message: `${first.message} The same or worse holds for ${more.length} more.` }
   }
 
   function refusedDestination(state: RunState, to: Place): Failure | undefined {
@@ -187,6 +192,11 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
 
 /** How long ending a survivor, and looking again, may take. */
 const killMs = 30_000
+
+function stillRunning({ name }: Target, pid: number | undefined): Failure {
+  const message = `It is still running on ${name}${pid === undefined ? '' : `, pid ${pid}`}.`
+  return { code: 'stream_broken', message, next: 'Look into the container; it may run as another user.' }
+}
 
 const notYours: Failure = {
   code: 'denied',
