@@ -120,8 +120,12 @@ class Execution implements Command {
   async kill(): Promise<KillResult> {
     if (!this.#done) throw new UsageError('kill() comes after start()')
     this.#stop('kill')
-    await this.#done.catch(() => undefined)
-    return (await this.#stopped?.killed) ?? { result: 'gone' }
+    const failure = await this.#done.then(nothing, (error: unknown) => error)
+    const killed = await this.#stopped?.killed
+    // Also where nobody stopped it: when its outcome is unknown it may still run.
+    const isOver = failure === undefined || failure instanceof ExitError || failure instanceof StartError
+    if (killed?.result === 'gone' || (killed === undefined && isOver)) return { result: 'gone' }
+    return await this.#killAndProve()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

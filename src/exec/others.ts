@@ -60,12 +60,13 @@ const MAX_STDIN = 1024 * 1024
 export function over(backend: Backend): Engine {
   return {
     tellsWhenItRuns: false,
-    async *exec({ where, command, exec, stdin, signal, onTarget, onContainer }) {
+    async *exec({ where, command, exec, stdin, lastsMs, signal, onTarget, onContainer }) {
       const text = stdin === undefined ? undefined : await textOf(stdin)
       const target = 'image' in where ? targetFor(backend, where) : await find(backend, where.container, signal)
       onTarget(target)
       if (!target.creates) onContainer(target.engineId ?? target.native)
-      yield* backend.exec(target, { ...command, ...(text === undefined ? {} : { stdin: text }) }, exec, signal)
+      const whole = { ...command, ...(text === undefined ? {} : { stdin: text }) }
+      yield* backend.exec(target, whole, exec, signal, undefined, lastsMs)
     },
     kill: (target, handle, signal) => backend.kill(target, handle, signal),
   }

@@ -1,9 +1,10 @@
 /** `exec()` on a pod: what a program gets from a cluster, by a kubeconfig and the real protocol. */
 
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type Engine, ExitError, exec, kubernetes, StartError, StoppedError, UnknownError } from '../../src/exec.ts'
 import { type KubernetesPeer, startKubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
 import { processEngine } from '../peers/engine-process.ts'
@@ -64,7 +65,23 @@ describe('exec() on a cluster', () => {
   it('[true-ending] S41 a connection that breaks is an UnknownError', async () => {
     peer.faults.dropAfterBytes = 20_000
     const error = await failed(exec(['sh', '-c', 'head -c 100000 /dev/zero; sleep 5'], { on, ...web }).text())
-    peer.faults.dropAfterBytes = 0
+    peer.faults.dropAfterBytes = undefined
     expect(error).toBeInstanceOf(UnknownError)
+  })
+
+  it('[gone-is-gone] S42 what a broken connection left running is ended by kill(), and not said to be gone before', async () => {
+    const own = `${600_000 + Math.floor(Math.random() * 300_000)}`
+    peer.faults.dropAfterBytes = 20_000
+    const cmd = exec(['sh', '-c', `head -c 100000 /dev/zero; sleep ${own}`], { on, ...web, stdout: new WritableStream() })
+    await cmd.start()
+    expect(await failed(cmd.wait())).toBeInstanceOf(UnknownError)
+    peer.faults.dropAfterBytes = undefined
+    const alive = () =>
+      execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' })
+        .split('\n')
+        .filter((line) => line === `sleep ${own}`)
+    await vi.waitFor(() => expect(alive()).toHaveLength(1), 10_000)
+    expect(await cmd.kill()).toEqual({ result: 'gone' })
+    expect(alive()).toEqual([])
   })
 })
