@@ -59,6 +59,8 @@ const routes = [
   '/side.js',
   '/look.css',
   '/panels.css',
+  '/welcome.css',
+  '/elements.js',
   '/api/state',
   '/api/events?user=U0ALEX',
   '/api/files/F1?user=U0ALEX',

@@ -1,6 +1,6 @@
 /** The list of suggestions at a composer: arrows choose, Tab and Enter take, Escape closes; focus stays in the text. */
 
-import { el } from './blocks.js'
+import { el } from './dom.js'
 import { now } from './state.js'
 import { suggest } from './suggest.js'
 

@@ -1,6 +1,9 @@
 /** Buttons, confirmations and modals. */
 
-import { blocks, el, textObject, valuesIn } from './blocks.js'
+import { blocks } from './blocks.js'
+import { el } from './dom.js'
+import { valuesIn } from './elements.js'
+import { textObject } from './mrkdwn.js'
 import { $, api, failureText, names, toast } from './state.js'
 
 export async function click(message, element, value, node) {

@@ -12,7 +12,7 @@ export type Example = {
   readonly channel?: string
 }
 
-export function pageDocument(title: string, nonce: string) {
+export function pageDocument(title: string, styles: readonly string[], nonce: string) {
   return html`<!doctype html>
 <html lang="en">
   <head>
@@ -20,8 +20,7 @@ export function pageDocument(title: string, nonce: string) {
     <meta name="viewport" content="width=device-width, initial-scale=1" />
     <title>${title}</title>
     <link rel="icon" href="data:," />
-    <link rel="stylesheet" href="/look.css" nonce="${nonce}" />
-    <link rel="stylesheet" href="/panels.css" nonce="${nonce}" />
+    ${styles.map((name) => html`<link rel="stylesheet" href="/${name}.css" nonce="${nonce}" />`)}
     <script type="module" src="/client.js" nonce="${nonce}"></script>
   </head>
   <body>

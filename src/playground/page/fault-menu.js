@@ -1,6 +1,6 @@
 /** The menu of things to break on purpose. */
 
-import { el } from './blocks.js'
+import { el } from './dom.js'
 import { $, api, toast } from './state.js'
 
 let faults = []

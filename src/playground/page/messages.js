@@ -1,7 +1,9 @@
 /** Messages as nodes, and the lists they stand in. */
 
-import { blocks, el, mrkdwn } from './blocks.js'
+import { blocks } from './blocks.js'
 import { click } from './dialogs.js'
+import { el } from './dom.js'
+import { mrkdwn } from './mrkdwn.js'
 import { messages, names, now, world } from './state.js'
 
 /** Adds, replaces or removes one message in a list, and keeps the end in view when it was. */

@@ -1,6 +1,6 @@
 /** The protocol view: one run on all its wires, as it happens. */
 
-import { el } from './blocks.js'
+import { el } from './dom.js'
 import { $, now } from './state.js'
 
 const lanes = {

@@ -33,6 +33,11 @@ type Body = Readonly<Record<string, unknown>>
 
 const scripts = [
   'client',
+  'dom',
+  'emoji',
+  'mrkdwn',
+  'rich-text',
+  'elements',
   'blocks',
   'state',
   'messages',
@@ -45,7 +50,8 @@ const scripts = [
   'fault-menu',
   'tour',
 ] as const
-const styles = ['look', 'panels'] as const
+/** In the order of the cascade. */
+const styles = ['look', 'side', 'chat', 'block-kit', 'compose', 'welcome', 'dialogs', 'panels', 'protocol'] as const
 const maxPreviewBytes = 64 * 1024
 const heartbeatMs = 15_000
 
@@ -78,7 +84,7 @@ export function playgroundPage({
       `default-src 'none'; script-src 'nonce-${nonce}'; style-src 'nonce-${nonce}'; connect-src 'self'; img-src data:; ` +
         "form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     )
-    return c.html(pageDocument(title, nonce))
+    return c.html(pageDocument(title, styles, nonce))
   })
 
   const asset = (name: string, type: string) => {

@@ -1,7 +1,7 @@
 /** The left side, and the welcome: who you can be, where you can be, what you can try. */
 
-import { el } from './blocks.js'
 import { become, go, skipTour, tryIt } from './client.js'
+import { el } from './dom.js'
 import { avatar, icon } from './messages.js'
 import { $, now, unread, world } from './state.js'
 import { go as goTour, tourWasSeen } from './tour.js'

@@ -1,6 +1,6 @@
 /** What the page knows: who you are, where you are, what was said; and how it asks the server. */
 
-import { el } from './blocks.js'
+import { el } from './dom.js'
 
 export const $ = (id) => document.getElementById(id)
 /** `awaits`: the ts of the newest message when a command was sent whose answer is to open its thread. */

@@ -1,6 +1,6 @@
 /** A tour in eight steps: each names one thing to do, and sees when it is done. */
 
-import { el } from './blocks.js'
+import { el } from './dom.js'
 import { heal, setFault } from './fault-menu.js'
 import { $ } from './state.js'
 
