@@ -112,7 +112,8 @@ test('S45 the host’s namespaces, strong capabilities, and a spec that cannot b
   const capabilities = (bounding: readonly string[]) => ({ linux: { namespaces }, process: { capabilities: { bounding } } })
   expect(isPrivileged({ linux: { namespaces } })).toBe(false)
   expect(isPrivileged(capabilities(['CAP_CHOWN']))).toBe(false)
-  expect(isPrivileged(capabilities(['CAP_CHOWN', 'CAP_SYS_ADMIN']))).toBe(true)
+  for (const one of ['CAP_SYS_ADMIN', 'CAP_SYS_MODULE', 'CAP_SYS_RAWIO', 'CAP_SYS_PTRACE', 'CAP_DAC_READ_SEARCH', 'CAP_BPF'])
+    expect([one, isPrivileged(capabilities(['CAP_CHOWN', one]))]).toEqual([one, true])
   for (const { type } of namespaces.filter((one) => one.type !== 'uts'))
     expect(isPrivileged({ linux: { namespaces: namespaces.filter((one) => one.type !== type) } })).toBe(true)
   const shared = (path: string) => ({ linux: { namespaces: [{ type: 'pid', path }, ...namespaces.slice(1)] } })
@@ -121,7 +122,14 @@ test('S45 the host’s namespaces, strong capabilities, and a spec that cannot b
   expect(isPrivileged(shared('/proc/4711/ns/pid'))).toBe(true)
   expect(isPrivileged(shared('/var/run/netns/one'))).toBe(false)
   const mounting = (source: string) => isPrivileged({ linux: { namespaces }, mounts: [{ source: 'proc' }, { source }] })
-  for (const source of ['/', '/etc', '/run/containerd/containerd.sock', '/var//lib/kubelet/'])
+  for (const source of [
+    '/',
+    '/etc',
+    '/run/containerd/containerd.sock',
+    '/run/containerd',
+    '/var/run/docker/',
+    '/var//lib/kubelet/',
+  ])
     expect([source, mounting(source)]).toEqual([source, true])
   for (const source of ['/srv/data', '/etc/hosts', '/var/lib/kubelet/pods/1/etc-hosts', 'sysfs'])
     expect([source, mounting(source)]).toEqual([source, false])

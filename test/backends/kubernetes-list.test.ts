@@ -106,8 +106,12 @@ describe('targets of a Kubernetes cluster', () => {
       { name: 'f', containers: [{ ...app, capabilities: ['NET_BIND_SERVICE'] }] },
       // Its neighbour is privileged, this one is not.
       { name: 'g', containers: [app, { name: 'other', privileged: true }] },
+      // Runtimes take them in any case.
+      { name: 'h', containers: [{ ...app, capabilities: ['all'] }] },
+      { name: 'i', containers: [{ ...app, capabilities: ['cap_sys_module'] }] },
+      { name: 'j', containers: [{ ...app, capabilities: ['DAC_READ_SEARCH'] }] },
     ])
-    expect(found.filter(({ privileged }) => privileged).map(({ name }) => name)).toEqual(['a', 'b', 'c', 'd', 'e'])
+    expect(found.filter(({ privileged }) => privileged).map(({ name }) => name)).toEqual(['a', 'b', 'c', 'd', 'e', 'h', 'i', 'j'])
   })
 
   test('the platform’s own namespaces are told as system', async () => {

@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import type { Facet, LabelTerm, Selector, Target, TargetId } from '../../core/model.ts'
 import { SYSTEM } from '../kubernetes/pod.ts'
+import { isStrongCapability } from '../wire/capabilities.ts'
 import { givesHost } from '../wire/mounts.ts'
 import { HELPER_LABEL } from '../wire/new-container.ts'
 import type { Container } from './engine.ts'
@@ -45,8 +46,6 @@ export const KUBE = {
   container: 'io.kubernetes.container.name',
   kind: 'io.cri-containerd.kind',
 }
-/** With these a container is as good as root on its host. */
-const STRONG_CAPABILITIES = ['CAP_SYS_ADMIN', 'CAP_SYS_MODULE']
 /** Not having one of its own, a container shares the host's. */
 const OWN_NAMESPACES = ['pid', 'ipc', 'mount', 'network']
 
@@ -97,7 +96,7 @@ function targetOf(container: Container, sandboxes: readonly Container[], backend
 function isPrivileged(spec: Spec | undefined, sandboxes: readonly (Spec | undefined)[]): boolean {
   if (spec?.linux === undefined || spec.linux === null) return true
   return (
-    (spec.process?.capabilities?.bounding ?? []).some((one) => STRONG_CAPABILITIES.includes(one)) ||
+    (spec.process?.capabilities?.bounding ?? []).some(isStrongCapability) ||
     OWN_NAMESPACES.some((type) => !hasOwn(spec, type, sandboxes)) ||
     // Those that every container has are in no spec.
     (spec.linux.devices ?? []).length > 0 ||

@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import type { BackendKind, Facet, Selector, Target, TargetId } from '../../core/model.ts'
+import { isStrongCapability } from '../wire/capabilities.ts'
 import { givesHost } from '../wire/mounts.ts'
 import { HELPER_LABEL } from '../wire/new-container.ts'
 
@@ -34,8 +35,6 @@ export const Inspected = z.object({
 })
 export type Inspected = z.infer<typeof Inspected>
 
-/** With these a container is as good as root on its host. */
-const STRONG_CAPABILITIES = ['ALL', 'SYS_ADMIN', 'SYS_MODULE', 'SYS_RAWIO', 'SYS_PTRACE', 'DAC_READ_SEARCH', 'BPF']
 export function targetOf(
   listed: Listed,
   about: { readonly backend: string; readonly kind: BackendKind; readonly host?: string },
@@ -77,7 +76,7 @@ export function isPrivileged({ HostConfig: host, Mounts }: Inspected): boolean {
   return (
     host?.Privileged === true ||
     [host?.PidMode, host?.NetworkMode, host?.IpcMode, host?.UsernsMode].includes('host') ||
-    (host?.CapAdd ?? []).some((one) => STRONG_CAPABILITIES.includes(one.toUpperCase().replace(/^CAP_/, ''))) ||
+    (host?.CapAdd ?? []).some(isStrongCapability) ||
     (host?.Devices ?? []).length > 0 ||
     // With CAP_MKNOD, which is given by default, they are as good as the devices.
     (host?.DeviceCgroupRules ?? []).length > 0 ||

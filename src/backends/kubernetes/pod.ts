@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import type { BackendKind, Facet, LabelTerm, Selector, Target, TargetId } from '../../core/model.ts'
 import { matchesGlob } from '../../core/selector.ts'
+import { isStrongCapability } from '../wire/capabilities.ts'
 import { givesHost } from '../wire/mounts.ts'
 import type { Query } from './api.ts'
 
@@ -57,8 +58,6 @@ export const Pod = z.object({
 })
 export type Pod = z.infer<typeof Pod>
 
-/** With these a container is as good as root on its node. */
-export const STRONG_CAPABILITIES = ['ALL', 'SYS_ADMIN']
 /** Namespaces of the cluster's own workload: of Kubernetes, Rancher, OpenShift and common network layers. */
 export const SYSTEM = /^(kube-(system|public|node-lease)|cattle-.+|fleet-.+|openshift(-.+)?|calico-system|tigera-operator)$/
 /** Says which container of a pod is meant when none is named (kubectl pkg/cmd/util/podcmd). */
@@ -149,7 +148,7 @@ export function isPrivileged({ spec }: Pick<Pod, 'spec'>, container: z.infer<typ
     spec.hostNetwork === true ||
     security?.privileged === true ||
     security?.windowsOptions?.hostProcess === true ||
-    (security?.capabilities?.add ?? []).some((one) => STRONG_CAPABILITIES.includes(one.replace(/^CAP_/, '')))
+    (security?.capabilities?.add ?? []).some(isStrongCapability)
   )
 }
 

@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import type { Facet, Selector, Target, TargetId } from '../../core/model.ts'
+import { isStrongCapability } from '../wire/capabilities.ts'
 import { givesHost } from '../wire/mounts.ts'
 
 export const Container = z.object({
@@ -31,9 +32,6 @@ export const Project = z.object({ id: z.string(), name: z.string().nullish() })
 
 /** `execute` is offered only in exactly this state [CT docker.json]. */
 export const EXECUTABLE_STATE = 'running'
-
-/** With these a container is as good as root on its host. */
-const STRONG_CAPABILITIES = ['ALL', 'SYS_ADMIN']
 
 export function targetOf(container: Container, backend: string, hosts: ReadonlyMap<string, string>): Target {
   const labels: Record<string, string> = {}
@@ -76,7 +74,7 @@ export function isPrivileged(one: Strength): boolean {
   return (
     one.privileged === true ||
     [one.pidMode, one.ipcMode, one.networkMode].includes('host') ||
-    (one.capAdd ?? []).some((each) => STRONG_CAPABILITIES.includes(each.replace(/^CAP_/, ''))) ||
+    (one.capAdd ?? []).some(isStrongCapability) ||
     (one.devices ?? []).length > 0 ||
     (one.dataVolumes ?? []).some((each) => givesHost(each.split(':', 1)[0] ?? ''))
   )

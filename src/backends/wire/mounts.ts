@@ -64,4 +64,4 @@ export function givesHost(path: string): boolean {
 }
 
 const HOST =
-  /\/(docker|containerd|podman|crio|cri-dockerd)\.sock$|^\/$|^\/(run|var|var\/run|var\/lib|var\/lib\/(docker|containerd|containers|kubelet)|etc|root|proc|sys|dev|boot|usr|bin|sbin|lib)\/?$/
+  /\/(docker|containerd|podman|crio|cri-dockerd)\.sock$|^\/$|^\/(run|var|var\/run|var\/lib|var\/lib\/(docker|containerd|containers|kubelet)|(var\/)?run\/(docker|containerd|podman|crio)|etc|root|proc|sys|dev|boot|usr|bin|sbin|lib)\/?$/
