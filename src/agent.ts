@@ -11,7 +11,9 @@ import { createServer } from './agent/serve.ts'
 import { type AgentSettings, agentSettings } from './agent/settings.ts'
 import { type Environment, labels, parseYaml, secretOf } from './config.ts'
 import { DroverError } from './core/errors.ts'
+import { readCgroups } from './runtime/host-processes.ts'
 import { nodeMachine } from './runtime/machine-node.ts'
+import { makePipes } from './runtime/named-pipes.ts'
 import { nodeTransport } from './runtime/transport-node.ts'
 
 export type AgentLog = (event: Readonly<Record<string, unknown>>) => void
@@ -40,7 +42,12 @@ export async function runAgent(
   options: { readonly signal: AbortSignal; readonly log?: AgentLog; readonly pace?: Partial<Pace> },
 ): Promise<void> {
   const log = options.log ?? lines
-  const { engine, fence, address } = engineOf(settings, nodeTransport, nodeMachine())
+  const { engine, fence, address } = engineOf(settings, {
+    transport: nodeTransport,
+    machine: nodeMachine(),
+    makePipes,
+    readCgroups,
+  })
   const { name, proxy } = settings
   log({ event: 'agent', name, engine: `${settings.engine.kind} ${address}`, key: await fingerprintOf(key.publicKey) })
   const final = await stayConnected(

@@ -1,5 +1,6 @@
 /** Configuration and what a runtime offers become the rooms of a house: backends, policy, redactor, the reporter of each place. */
 
+import { backendByOrder, workloadsByOrder } from './agent/by-order.ts'
 import type { ContainerdSettings } from './backends/containerd/settings.ts'
 import { docker } from './backends/docker/backend.ts'
 import { type Files, kubernetes } from './backends/kubernetes/connect.ts'
@@ -97,12 +98,14 @@ export async function createHouse(config: Config, runtime: Runtime): Promise<Hou
 /** Throws DroverError `config` for what this runtime cannot reach. */
 export function createBackends(config: Config, outside: Outside): readonly Backend[] {
   return Object.entries(config.backends).map(([name, settings]) =>
-    createBackend(name, settings, settings.through === undefined ? outside : throughAgent(settings.through, outside)),
+    settings.through === undefined
+      ? createBackend(name, settings, outside)
+      : throughAgent(name, settings, settings.through, outside),
   )
 }
 
-/** One more transport, and nothing else. */
-function throughAgent(agent: string, outside: Outside): Outside {
+/** One more transport; and where an engine's calls could not be fenced one by one, drover's own words on it. */
+function throughAgent(name: string, settings: BackendConfig, agent: string, outside: Outside): Backend {
   const way = outside.agents?.(agent)
   if (!way)
     throw new DroverError({
@@ -110,7 +113,17 @@ function throughAgent(agent: string, outside: Outside): Outside {
       message: `Nothing here takes the connection of the agent ${agent}.`,
       next: 'Agents connect to `drover serve` and to Workers: ask there.',
     })
-  return { ...outside, transport: () => way }
+  const { kind } = settings
+  if (kind === 'containerd' || kind === 'swarm')
+    return backendByOrder(
+      kind === 'swarm'
+        ? { name, kind, hasUser: true }
+        : { name, kind, hasUser: settings.api === undefined, bounds: settings.newContainers },
+      way,
+    )
+  const backend = createBackend(name, settings, { ...outside, transport: () => way })
+  const { workloads } = backend
+  return workloads ? { ...backend, workloads: workloadsByOrder(backend, workloads.verbs, way) } : backend
 }
 
 function createBackend(

@@ -26,6 +26,12 @@ export type Passed = {
 /** Throws Refusal. */
 export type Fence = (call: Call, signal: AbortSignal) => Promise<Passed>
 
+/** What the agent does itself, in calls of its own, and answers. Undefined: this is none of these calls. Throws Refusal. */
+export type Orders = (
+  call: Call,
+  signal: AbortSignal,
+) => Promise<((signal: AbortSignal) => AsyncIterable<Uint8Array>) | undefined>
+
 /** Told to the gateway and to the log: it holds nothing but what was asked. */
 export class Refusal extends Error {
   override readonly name = 'Refusal'

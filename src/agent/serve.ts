@@ -3,7 +3,7 @@
 import type { Fields, Transport } from '../backends/transport.ts'
 import { TransportError, UpgradeRefused } from '../backends/transport.ts'
 import { DroverError } from '../core/errors.ts'
-import { type Call, type Fence, type Passed, Refusal } from './fence.ts'
+import { type Call, type Fence, type Orders, type Passed, Refusal } from './fence.ts'
 import { joined } from './frame.ts'
 import { type Method, readAsked } from './messages.ts'
 import { type Reset, type Stream, StreamReset } from './session.ts'
@@ -20,6 +20,7 @@ export type Engine = {
 export type Serving = {
   readonly engine: (signal: AbortSignal) => Promise<Engine>
   readonly fence: Fence
+  readonly orders?: Orders | undefined
   readonly log: (event: Readonly<Record<string, unknown>>) => void
 }
 
@@ -67,6 +68,8 @@ export function createServer(serving: Serving): (stream: Stream, request: unknow
     const signal = stream.over
     let passed: Passed
     try {
+      const fill = await serving.orders?.(call, signal)
+      if (fill) return await filled(stream, fill(signal))
       passed = await serving.fence(call, signal)
     } catch (error) {
       if (error instanceof Refusal)
@@ -114,6 +117,13 @@ type Sent = {
   readonly url: string
   readonly headers: Fields
   readonly signal: AbortSignal
+}
+
+/** Its head goes first: what breaks before it was not begun. */
+async function filled(stream: Stream, body: AsyncIterable<Uint8Array>): Promise<void> {
+  stream.sendHead({ status: 200, headers: [] })
+  for await (const data of body) await stream.write(data)
+  stream.end()
 }
 
 async function answer(

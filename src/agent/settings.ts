@@ -1,11 +1,13 @@
 /** What drover.yaml says of agents, and what an agent's own file says. */
 
 import * as z from 'zod'
+import { containerdSettings } from '../backends/containerd/settings.ts'
 import { dockerSettings } from '../backends/docker/settings.ts'
 import { kubernetesSettings } from '../backends/kubernetes/settings.ts'
 import { rancher1Settings } from '../backends/rancher1/settings.ts'
 import { rancher2Settings } from '../backends/rancher2/settings.ts'
 import type { SettingsContext } from '../backends/settings.ts'
+import { swarmSettings } from '../backends/swarm/settings.ts'
 import type { LabelTerm } from '../core/model.ts'
 import { agentName } from './through-settings.ts'
 
@@ -13,20 +15,49 @@ const isLoopback = (host: string): boolean => /^(localhost|127(\.\d{1,3}){3}|\[:
 
 const images = z.array(z.string().min(1)).min(1)
 
-/** Docker's own list: absent is no. Of names and labels both have to hold, where both are said. */
-const dockerList = (labels: SettingsLabels) =>
+/** What may be reached: of names and labels both have to hold, where both are said. */
+const which = (labels: SettingsLabels) => ({
+  /** By name, as globs; absent: by any name. */
+  names: z.array(z.string().min(1)).min(1).optional(),
+  labels: labels.optional(),
+  /** Those that are as good as root on the host, too. */
+  privileged: z.literal(true).optional(),
+})
+
+/** The agent's own list: absent is no. */
+const list = (labels: SettingsLabels) =>
   z.strictObject({
-    /** Containers by name, as globs; absent: by any name. */
-    names: z.array(z.string().min(1)).min(1).optional(),
-    labels: labels.optional(),
-    /** Commands in containers that are as good as root on the host, too. */
-    privileged: z.literal(true).optional(),
+    /** Containers. */
+    ...which(labels),
     /** Images that new containers may be made from, as globs; absent: none is made. */
     images: images.optional(),
     /** Networks that new containers may have; absent: none. */
     networks: z.array(z.string().min(1)).min(1).optional(),
     helperImage: z.string().min(1).optional(),
+    /** Changes of workloads; absent: none. */
+    rollout: z
+      .strictObject({
+        ...which(labels),
+        verbs: z.array(z.enum(['image', 'scale', 'restart', 'pause', 'resume', 'undo', 'finish', 'status'])).min(1),
+        /** Images that `image` may set, as globs. */
+        images: images.optional(),
+      })
+      .refine(({ verbs, images: may }) => verbs.includes('image') === (may !== undefined), {
+        path: ['images'],
+        error: 'say which images rollout image may set; without that verb leave it out',
+      })
+      .optional(),
   })
+
+/** What of it means something for a kind of engine. */
+const LISTS: Readonly<Record<string, readonly string[]>> = {
+  docker: ['names', 'labels', 'privileged', 'images', 'networks', 'helperImage'],
+  containerd: ['names', 'labels', 'privileged', 'images'],
+  swarm: ['names', 'labels', 'privileged'],
+  kubernetes: ['rollout'],
+  rancher1: ['rollout'],
+  rancher2: ['rollout'],
+}
 
 type SettingsLabels = z.ZodType<readonly LabelTerm[], string>
 
@@ -50,9 +81,11 @@ export function agentSettings(context: AgentContext) {
         kubernetesSettings(context),
         rancher1Settings(context),
         rancher2Settings(context),
+        containerdSettings(),
+        swarmSettings(),
       ]),
-      /** Of a Docker Engine: what may pass. Of the others `engine:` says it, by namespaces and projects. */
-      allow: dockerList(context.labels).optional(),
+      /** Containers of Docker, containerd and a swarm; of the others `engine:` names them, by namespaces and projects. */
+      allow: list(context.labels).optional(),
     })
     .superRefine(({ gateway, plaintext, engine, allow }, issues) => {
       const say = (path: readonly string[], message: string) => issues.addIssue({ code: 'custom', path: [...path], message })
@@ -62,17 +95,24 @@ export function agentSettings(context: AgentContext) {
       if (url.pathname !== '/' || url.search !== '' || url.username !== '') say(['gateway'], 'an address alone, without a path')
       if (url.protocol === 'http:' && !isLoopback(url.hostname) && !plaintext)
         say(['gateway'], 'this is not encrypted: use https://, or say plaintext: true')
-      if (engine.kind === 'docker') {
-        if (allow === undefined)
-          say(['allow'], 'say which containers: names:, labels:, or allow: {} for all that are not privileged')
-        if (engine.helperImage !== undefined || engine.newContainers !== undefined)
-          say(
-            ['engine'],
-            'helperImage and newContainers stand in drover.yaml; here allow: says helperImage:, images: and networks:',
-          )
-        return
-      }
-      if (allow !== undefined) say(['allow'], 'only for docker; of this kind engine: says it, by namespaces or project')
+      const { kind } = engine
+      const isNamed = kind === 'docker' || kind === 'containerd' || kind === 'swarm'
+      if (isNamed && allow === undefined)
+        say(['allow'], 'say which containers: names:, labels:, or allow: {} for all that are not privileged')
+      if (!isNamed && allow !== undefined && allow.rollout === undefined)
+        say(
+          ['allow'],
+          `of ${kind} this says rollout: and nothing else; what may be reached engine: says, by namespaces or project`,
+        )
+      const stray = Object.keys(allow ?? {}).find((key) => !LISTS[kind]?.includes(key))
+      if (stray !== undefined) say(['allow', stray], `not for ${kind}`)
+      if (kind === 'docker' && (engine.helperImage !== undefined || engine.newContainers !== undefined))
+        say(
+          ['engine'],
+          'helperImage and newContainers stand in drover.yaml; here allow: says helperImage:, images: and networks:',
+        )
+      if (kind === 'containerd' && allow?.images !== undefined && engine.newContainers === undefined)
+        say(['engine', 'newContainers'], 'say within which bounds new containers of allow.images are made')
       if (engine.kind === 'kubernetes' && engine.namespaces === undefined && engine.allNamespaces === undefined)
         say(['engine', 'namespaces'], 'say which namespaces may be reached, or allNamespaces: true')
       if (engine.kind === 'kubernetes' && engine.impersonate !== 'none')

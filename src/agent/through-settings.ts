@@ -18,6 +18,7 @@ export const agentEntries = () =>
 const THEIRS = [
   ...['host', 'context', 'fromEnvironment', 'tls', 'plaintext', 'url', 'accessKey', 'secretKey', 'token', 'server', 'kubeconfig'],
   ...['inCluster', 'ca', 'caFingerprint', 'insecureSkipVerify', 'impersonate', 'impersonateGroup'],
+  ...['address', 'namespace', 'fifoDirectory', 'parallel', 'nodes', 'temporaryService'],
 ]
 /** Variable that stands for the keys which the agent keeps. */
 const KEPT = 'DROVER_KEPT_BY_THE_AGENT'
@@ -46,20 +47,24 @@ export function takeThrough(document: unknown): Taken {
       (key) => key in rest && !(key === 'context' && rest.kind !== 'docker' && rest.kind !== 'kubernetes'),
     )
     if (theirs.length > 0) problems.push(`backends.${name}: ${theirs.join(', ')} stands in the agent’s own file, not here`)
-    const standIn = standIns(rest.kind, `https://${String(agent)}.agent`)
+    const standIn = standIns(rest.kind, rest.api, `https://${String(agent)}.agent`)
     if (standIn === undefined) problems.push(`backends.${name}: no agent reaches a backend of kind ${String(rest.kind)}`)
     return [name, { ...rest, ...standIn }] as const
   })
   return { document: { ...recordOf(document), backends: Object.fromEntries(entries) }, through, problems }
 }
 
-function standIns(kind: unknown, address: string): Readonly<Record<string, unknown>> | undefined {
+function standIns(kind: unknown, api: unknown, address: string): Readonly<Record<string, unknown>> | undefined {
   const key = { env: KEPT }
   switch (kind) {
     case 'docker':
       return { host: address }
     case 'kubernetes':
       return { server: address, token: key }
+    case 'containerd':
+      return api === undefined ? { namespace: 'theirs' } : {}
+    case 'swarm':
+      return { host: address }
     case 'rancher1':
       return { url: address, accessKey: key, secretKey: key }
     case 'rancher2':

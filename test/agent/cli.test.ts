@@ -144,6 +144,8 @@ describe('agents in drover.yaml', () => {
       ['kind: kubernetes, impersonate: actor', 'impersonate'],
       ['kind: rancher1, url: https://x.example.com', 'url'],
       ['kind: rancher2, token: { env: T }', 'token'],
+      ['kind: containerd, namespace: k8s.io', 'namespace'],
+      ['kind: swarm, nodes: {}', 'nodes'],
     ])
       expect(parse(`${agents}backends: { x: { ${entry}, through: lab } }`)).toContain(
         `backends.x: ${key} stands in the agent’s own file`,
@@ -154,8 +156,8 @@ describe('agents in drover.yaml', () => {
     expect(parse(`backends: { x: { kind: docker, through: lab } }`)).toContain('there is no agent called lab')
     expect(parse(`${agents}backends: { x: { kind: docker, through: constructor } }`)).toContain('no agent called constructor')
     expect(parse(`${agents}backends: { x: { kind: docker, through: 7 } }`)).toContain('the name of an agent')
-    expect(parse(`${agents}backends: { x: { kind: containerd, through: lab } }`)).toContain(
-      'no agent reaches a backend of kind containerd',
+    expect(parse(`${agents}backends: { x: { kind: podman, through: lab } }`)).toContain(
+      'no agent reaches a backend of kind podman',
     )
     expect(parse(`agents: { a: { key: '${KEY}' }, b: { key: '${KEY}' } }`)).toContain('agents.b: another agent has the same key')
     expect(parse(`agents: { a: { key: secret } }`)).toContain('agents.a.key')
@@ -181,6 +183,7 @@ describe('agent.yaml', () => {
   })
 
   it('[default-deny] says what may pass: nothing is taken to be meant', () => {
+    const kube = 'engine: { kind: kubernetes, inCluster: true, namespaces: [shop] }\n'
     const cases = [
       ['engine: { kind: docker, host: unix:///x }', 'say which containers'],
       ['engine: { kind: docker, host: unix:///x, helperImage: busybox }\nallow: {}', 'here allow: says helperImage:'],
@@ -189,13 +192,25 @@ describe('agent.yaml', () => {
       ['engine: { kind: docker, host: unix:///x }\nallow: { images: [] }', 'allow.images'],
       ['engine: { kind: kubernetes, inCluster: true }', 'which namespaces'],
       ['engine: { kind: kubernetes, inCluster: true, namespaces: [shop], impersonate: actor }', 'not through an agent'],
-      ['engine: { kind: kubernetes, inCluster: true, namespaces: [shop] }\nallow: {}', 'only for docker'],
+      ['engine: { kind: kubernetes, inCluster: true, namespaces: [shop] }\nallow: {}', 'of kubernetes this says rollout:'],
+      ['engine: { kind: kubernetes, inCluster: true, namespaces: [shop] }\nallow: { names: [web] }', 'of kubernetes this says'],
+      ['engine: { kind: docker, host: unix:///x }\nallow: { rollout: { verbs: [restart] } }', 'allow.rollout: not for docker'],
+      [`${kube}allow: { rollout: { verbs: [] } }`, 'allow.rollout.verbs'],
+      [`${kube}allow: { rollout: { verbs: [image] } }`, 'say which images rollout image may set'],
+      [`${kube}allow: { rollout: { verbs: [scale], images: [web] } }`, 'say which images rollout image may set'],
+      [`${kube}allow: { rollout: { verbs: [status], names: [deployment/web] } }`, 'it is in order'],
+      ['engine: { kind: containerd, namespace: default }', 'say which containers'],
+      ['engine: { kind: containerd, namespace: moby }\nallow: {}', 'the containers in moby are Docker’s own'],
+      ['engine: { kind: containerd, namespace: default }\nallow: { images: [busybox] }', 'engine.newContainers'],
+      ['engine: { kind: containerd, namespace: default }\nallow: { networks: [host] }', 'allow.networks: not for containerd'],
+      ['engine: { kind: swarm, host: unix:///x }', 'say which containers'],
+      ['engine: { kind: swarm, host: unix:///x }\nallow: { images: [busybox] }', 'allow.images: not for swarm'],
       [
         'engine: { kind: rancher1, url: https://r.example.com, accessKey: { env: T }, secretKey: { env: T } }',
         'which environment',
       ],
       ['engine: { kind: rancher2, url: https://r.example.com, token: { env: T } }', 'say cluster:'],
-      ['engine: { kind: containerd }', 'engine'],
+      ['engine: { kind: podman }', 'engine'],
     ]
     for (const [text, words] of cases)
       expect([text, parse(`${head}${gateway}${text}`)]).toEqual([text, expect.stringContaining(words ?? '')])

@@ -12,7 +12,9 @@ import { agentSettings } from '../../src/agent/settings.ts'
 import type { Transport } from '../../src/backends/transport.ts'
 import { labels, parseYaml, secretOf } from '../../src/config.ts'
 import { takeAgents } from '../../src/runtime/agent-node.ts'
+import { readCgroups } from '../../src/runtime/host-processes.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
+import { makePipes } from '../../src/runtime/named-pipes.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 
 export type Event = Readonly<Record<string, unknown>>
@@ -20,7 +22,7 @@ export type Event = Readonly<Record<string, unknown>>
 export type LinkOptions = {
   /** `engine:` and `allow:` of the agent's file; or the engine itself. */
   readonly file?: string
-  readonly beside?: Pick<Serving, 'engine' | 'fence'>
+  readonly beside?: Pick<Serving, 'engine' | 'fence' | 'orders'>
   readonly env?: Readonly<Record<string, string>>
   readonly hub?: Partial<HubOptions>
   readonly pace?: Partial<Pace>
@@ -72,7 +74,8 @@ export async function startLink(options: LinkOptions): Promise<Link> {
 
   const text = `name: lab\ngateway: http://127.0.0.1:${port}\nkey: none\n${options.file ?? 'engine: { kind: docker, host: unix:///none }\nallow: {}'}\n`
   const settings = parseYaml(text, 'agent.yaml', agentSettings({ secret: secretOf(options.env ?? {}, 6), labels }))
-  const beside = options.beside ?? engineOf(settings, nodeTransport, nodeMachine())
+  const beside =
+    options.beside ?? engineOf(settings, { transport: nodeTransport, machine: nodeMachine(), makePipes, readCgroups })
   const log = (event: Event) => void agentLog.push(event)
   const stop = new AbortController()
   const running = stayConnected(

@@ -1,0 +1,309 @@
+/** What an agent does of what it is asked in drover's own words: each request is read strictly, its target is looked up here, and the agent's own list decides. */
+
+import * as z from 'zod'
+import { TransportError } from '../backends/transport.ts'
+import { BackendError } from '../core/errors.ts'
+import { coversImage } from '../core/images.ts'
+import type { Command, ExecEvent, LabelTerm, NewContainer, Rollout, Selector, Target, TargetId } from '../core/model.ts'
+import type { Backend, Workloads } from '../core/ports.ts'
+import { facetNames, matches } from '../core/selector.ts'
+import { jsonOf, type Orders, only, partsOf, quoted, Refusal, unknownCall } from './fence.ts'
+import { ORDERS, type Order, Planned, type Told } from './order.ts'
+
+/** What may be reached: where both are said, both have to hold. */
+export type Which = {
+  /** Globs. Absent: any name. */
+  readonly names?: readonly string[] | undefined
+  readonly labels?: readonly LabelTerm[] | undefined
+  /** Those that are as good as root on the host, too. */
+  readonly privileged?: true | undefined
+}
+export type ExecAllowed = Which & {
+  /** Globs of the images that new containers may be made from. Absent: none is made. */
+  readonly images?: readonly string[] | undefined
+}
+export type RolloutAllowed = Which & {
+  readonly verbs: readonly Rollout['verb'][]
+  /** Globs of the images that `image` may set. */
+  readonly images?: readonly string[] | undefined
+}
+
+export type Serves = {
+  /** Commands in what it finds. */
+  readonly exec?: { readonly backend: Backend; readonly allowed: ExecAllowed }
+  readonly rollout?: { readonly workloads: Workloads; readonly allowed: RolloutAllowed }
+}
+
+/** Targets of executions whose kill may come when they are listed no more. */
+const MOST_REMEMBERED = 10_000
+
+const text = z.string().max(4096)
+const EXEC = z.string().regex(/^[0-9a-f]{32}$/)
+const terms = z.union([
+  z.strictObject({ op: z.enum(['exists', 'absent']), key: text }),
+  z.strictObject({ op: z.enum(['eq', 'ne']), key: text, value: text }),
+  z.strictObject({ op: z.literal('in'), key: text, values: z.array(text).max(1000) }),
+  z.strictObject({ op: z.literal('word'), word: text }),
+])
+const facets = z.partialRecord(z.enum(facetNames as [string, ...string[]]), text)
+const SelectorOf = z.strictObject({
+  ...{ name: text.optional(), id: text.optional(), labels: z.array(terms).max(1000).optional() },
+  ...{ facets: facets.optional(), any: z.number().optional(), all: z.number().optional(), system: z.boolean().optional() },
+}) as unknown as z.ZodType<Selector>
+const Named = z.strictObject({ native: text.min(1), uid: text.optional(), facets: facets.optional() })
+const Creates = z.strictObject({
+  image: text.min(1),
+  network: text.optional(),
+  memoryBytes: z.number().optional(),
+  cpus: z.number().optional(),
+  mounts: z.array(text).max(100).optional(),
+}) as unknown as z.ZodType<NewContainer>
+const Meant = { target: Named.optional(), creates: Creates.optional() }
+const line = z.string()
+const CommandOf = z.strictObject({
+  argv: z.array(line).min(1),
+  ...{ env: z.record(line, line).optional(), dir: line.optional(), user: line.optional() },
+  ...{ stdin: line.optional(), tty: z.boolean().optional() },
+}) as unknown as z.ZodType<Command>
+const RolloutOf = z.union([
+  z.strictObject({ verb: z.literal('image'), image: text.min(1), container: text.optional() }),
+  z.strictObject({ verb: z.literal('scale'), replicas: z.int().min(0) }),
+  z.strictObject({ verb: z.literal('undo'), to: text.optional() }),
+  z.strictObject({ verb: z.enum(['restart', 'pause', 'resume', 'finish', 'status']) }),
+]) as unknown as z.ZodType<Rollout>
+
+const bodies = {
+  list: z.strictObject({ selector: SelectorOf }),
+  exec: z.strictObject({ ...Meant, exec: EXEC, command: CommandOf, timeoutMs: z.number().min(0).optional() }),
+  kill: z.strictObject({
+    ...Meant,
+    // Behind the execution's own id what each backend adds: the user, the engine's id.
+    handle: z.strictObject({
+      exec: z.string().regex(/^[0-9a-f]{32}([@./][^\0]{0,300})?$/),
+      pid: z.int().min(1).optional(),
+      way: text.optional(),
+    }),
+  }),
+  check: z.strictObject({}),
+  sweep: z.strictObject({}),
+  workloads: z.strictObject({ selector: SelectorOf }),
+  plan: z.strictObject({ target: Named, rollout: RolloutOf }),
+  apply: z.strictObject({ target: Named, rollout: RolloutOf, plan: Planned, exec: EXEC }),
+} satisfies Record<Order, z.ZodType>
+
+export function ordersFence(serves: Serves): Orders {
+  const ofExec = serves.exec && execOrders(serves.exec.backend, serves.exec.allowed)
+  const ofRollout = serves.rollout && rolloutOrders(serves.rollout.workloads, serves.rollout.allowed)
+  return async (call, signal) => {
+    if (!call.path.startsWith(ORDERS)) return undefined
+    const { segments, query } = partsOf(call.path)
+    only(query, [])
+    const order = segments[2] ?? ''
+    if (call.kind !== 'http' || call.method !== 'POST' || segments.length !== 3 || !isOrder(order)) throw unknownCall(call)
+    const isRollout = order === 'workloads' || order === 'plan' || order === 'apply'
+    if (isRollout && !ofRollout) throw new Refusal('rollouts are not on its list (allow: { rollout: … })')
+    const judged = await (isRollout ? ofRollout : ofExec)?.(order, call.body, signal)
+    if (!judged) throw unknownCall(call)
+    return (until) => framed(judged(until))
+  }
+}
+
+const isOrder = (name: string): name is Order => Object.hasOwn(bodies, name)
+
+type Happening = ExecEvent | Told
+type Judged = (signal: AbortSignal) => AsyncIterable<Happening>
+
+function execOrders(backend: Backend, allowed: ExecAllowed) {
+  const known = new Map<string, Target>()
+
+  async function lookUp({ native, uid }: z.infer<typeof Named>, signal: AbortSignal): Promise<Target | undefined> {
+    const found = (await asked(backend.list({ id: native }, signal))).find((one) => one.native === native)
+    return found && (uid === undefined || found.uid === uid) ? found : undefined
+  }
+
+  function made(creates: NewContainer): Target {
+    if (!backend.newContainer || !allowed.images?.some((glob) => coversImage(glob, creates.image)))
+      throw new Refusal(`new containers of ${quoted(creates.image)} are not on its list (images:)`)
+    try {
+      return backend.newContainer(creates)
+    } catch (error) {
+      throw error instanceof BackendError ? new Refusal(error.message) : error
+    }
+  }
+
+  async function judgeExec(body: string, signal: AbortSignal): Promise<Judged> {
+    const { target, creates, command, exec, timeoutMs } = read('exec', body)
+    const found = creates ? made(creates) : target && (await lookUp(target, signal))
+    if (!found) return () => failing(notRunning(target?.native ?? 'What was meant'))
+    if (!creates) refuseUnnamed(found, allowed)
+    if (found.privileged && !allowed.privileged)
+      throw new Refusal(`${quoted(found.name)} is privileged, and its list does not say privileged: true`)
+    known.set(exec, found)
+    const [oldest] = known.keys()
+    if (known.size > MOST_REMEMBERED && oldest !== undefined) known.delete(oldest)
+    return (until) => backend.exec(found, command, exec, until, undefined, timeoutMs)
+  }
+
+  async function judgeKill(body: string, signal: AbortSignal): Promise<Judged> {
+    const { target, creates, handle } = read('kill', body)
+    const native = target?.native ?? ''
+    const before = known.get(handle.exec.slice(0, 32))
+    const found = creates
+      ? made(creates)
+      : ((target && (await lookUp(target, signal))) ?? (before?.native === native ? before : undefined))
+    if (found && !creates) refuseUnnamed(found, allowed)
+    // Listed no more it has ended, or is about to: the backend finds out, and nothing can be run there.
+    const of = found ?? unlisted(backend, native)
+    const { pid, way } = handle
+    const own = { target: of.id, exec: handle.exec, ...(pid === undefined ? {} : { pid }), ...(way === undefined ? {} : { way }) }
+    return async function* (until) {
+      yield { type: 'answer', value: await backend.kill(of, own, until) }
+    }
+  }
+
+  return async (order: Order, body: string, signal: AbortSignal): Promise<Judged | undefined> => {
+    switch (order) {
+      case 'list': {
+        const { selector } = read('list', body)
+        return async function* (until) {
+          const all = await backend.list(selector, until)
+          yield { type: 'answer', value: all.filter((one) => isNamed(one, allowed)).map(outwards) }
+        }
+      }
+      case 'exec':
+        return await judgeExec(body, signal)
+      case 'kill':
+        return await judgeKill(body, signal)
+      case 'check':
+        read('check', body)
+        return async function* (until) {
+          yield { type: 'answer', value: await backend.check(until) }
+        }
+      case 'sweep':
+        read('sweep', body)
+        return async function* (until) {
+          await backend.sweep?.(until)
+          yield { type: 'answer' }
+        }
+      default:
+        return undefined
+    }
+  }
+}
+
+/** Facets of a workload that no rollout changes: with them less has to be listed. */
+const LASTING = ['namespace', 'workload', 'service', 'stack']
+
+/** Of the gateway's words about a change only the verb and its number or image are taken: what is sent is planned here. */
+function rolloutOrders(workloads: Workloads, allowed: RolloutAllowed) {
+  async function lookUp({ native, uid, facets: said = {} }: z.infer<typeof Named>, signal: AbortSignal): Promise<Target> {
+    const near = Object.fromEntries(Object.entries(said).filter(([facet]) => LASTING.includes(facet)))
+    const found = (await asked(workloads.list({ facets: near }, signal))).find((one) => one.native === native)
+    if (found && (uid === undefined || found.uid === uid)) return found
+    throw new Refusal(`there is no workload ${quoted(native)} that it may change`)
+  }
+
+  function refuse(found: Target, rollout: Rollout): void {
+    const { verb } = rollout
+    if (!allowed.verbs.includes(verb)) throw new Refusal(`rollout ${verb} is not on its list`)
+    refuseUnnamed(found, allowed)
+    if (verb !== 'image') return
+    if (!allowed.images?.some((glob) => coversImage(glob, rollout.image)))
+      throw new Refusal(`the image ${quoted(rollout.image)} is not on its list (rollout.images:)`)
+    if (found.privileged && !allowed.privileged)
+      throw new Refusal(`${quoted(found.name)} is privileged, and its list does not say privileged: true`)
+  }
+
+  return async (order: Order, body: string, signal: AbortSignal): Promise<Judged | undefined> => {
+    if (order === 'workloads') {
+      const { selector } = read('workloads', body)
+      return async function* (until) {
+        const all = await workloads.list(selector, until)
+        yield { type: 'answer', value: all.filter((one) => isNamed(one, allowed)).map(outwards) }
+      }
+    }
+    if (order === 'plan') {
+      const { target, rollout } = read('plan', body)
+      const found = await lookUp(target, signal)
+      refuse(found, rollout)
+      return async function* (until) {
+        yield { type: 'answer', value: await workloads.plan(found, rollout, until) }
+      }
+    }
+    if (order !== 'apply') return undefined
+    const { target, rollout, plan, exec } = read('apply', body)
+    const found = await lookUp(target, signal)
+    refuse(found, rollout)
+    return (until) => workloads.apply(found, rollout, plan, exec, until)
+  }
+}
+
+function read<O extends Order>(order: O, body: string): z.output<(typeof bodies)[O]> {
+  const result = bodies[order].safeParse(jsonOf(body))
+  if (result.success) return result.data as z.output<(typeof bodies)[O]>
+  const issue = result.error.issues[0]
+  const where = issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : issue?.path.join('.')
+  throw new Refusal(`${quoted(where || 'the body')} of ${order} is not on its list`)
+}
+
+const isNamed = (target: Target, { names, labels }: Which): boolean =>
+  (names === undefined || names.some((name) => matches({ name }, target))) &&
+  (labels === undefined || matches({ labels }, target))
+
+function refuseUnnamed(target: Target, allowed: Which): void {
+  if (!isNamed(target, allowed)) throw new Refusal(`${quoted(target.name)} is not on its list`)
+}
+
+/** Without what is the agent's own: the name of its backend, and its kind. */
+function outwards({ backend, kind: _, id, ...target }: Target): object {
+  return { ...target, id: id.slice(backend.length + 1) }
+}
+
+function unlisted({ name, kind }: Backend, native: string): Target {
+  return { id: `${name}/${native}` as TargetId, backend: name, kind, native, name: native, labels: {}, facets: {} }
+}
+
+function notRunning(name: string): BackendError {
+  return new BackendError(
+    { code: 'not_running', message: `${name} is not running there.`, next: 'Start it, or choose one that runs.' },
+    { ran: 'no' },
+  )
+}
+
+const failing = (error: Error): AsyncIterable<never> => ({
+  [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }),
+})
+
+/** Before anything was let pass an engine that fails is told as a refusal is: nothing has begun. */
+async function asked<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (error instanceof BackendError) throw new TransportError('other', error.message, { cause: error })
+    throw error
+  }
+}
+
+/** Docker's frames: 1 and 2 are what a command writes, 3 is a word as JSON. */
+async function* framed(events: AsyncIterable<Happening>): AsyncGenerator<Uint8Array> {
+  const words = (told: object) => frameOf(3, new TextEncoder().encode(JSON.stringify(told)))
+  try {
+    for await (const event of events) {
+      if (event.type !== 'output') yield words(event)
+      else if (event.data.byteLength > 0) yield frameOf(event.stream === 'stdout' ? 1 : 2, event.data)
+      if (event.type === 'output' && event.dropped !== undefined)
+        yield words({ type: 'dropped', stream: event.stream, bytes: event.dropped })
+    }
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error
+    yield words({ type: 'failed', error: error.toFailure(), ran: error.ran })
+  }
+}
+
+function frameOf(kind: 1 | 2 | 3, data: Uint8Array): Uint8Array {
+  const frame = new Uint8Array(8 + data.byteLength)
+  frame[0] = kind
+  new DataView(frame.buffer).setUint32(4, data.byteLength)
+  frame.set(data, 8)
+  return frame
+}
