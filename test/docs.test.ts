@@ -10,7 +10,7 @@ import { help, readArguments } from '../src/arguments.ts'
 import { labels, parseConfig, parseYaml, secretOf } from '../src/config.ts'
 import { parseCommandLine } from '../src/core/command-line.ts'
 import { DroverError } from '../src/core/errors.ts'
-import { rights } from '../src/core/policy.ts'
+import { rights } from '../src/core/rule.ts'
 import { facetNames } from '../src/core/selector.ts'
 import { helpMessage } from '../src/frontends/slack/answers.ts'
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parseCommandLine } from '../src/core/command-line.ts'
 import { defaultMaxBytes } from '../src/core/output.ts'
-import { rights } from '../src/core/policy.ts'
+import { rights } from '../src/core/rule.ts'
 import { runIdFor } from '../src/core/run-id.ts'
 import { facetNames } from '../src/core/selector.ts'
 

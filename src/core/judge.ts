@@ -48,9 +48,10 @@ async function prepare(request: RunRequest, house: House): Promise<Judgement> {
   const things = rollout ? 'workloads' : 'containers'
   const most = Math.min(house.limits.targets, decision.limits.maxTargets ?? Number.POSITIVE_INFINITY)
   if (targets.length > most) {
+    const by = most < house.limits.targets ? `, says the rule ${decision.rule}` : ''
     return refusal({
       code: 'too_many_targets',
-      message: `${targets.length} ${things} match, and at most ${most} may ${rollout ? 'be changed' : 'run'} at once: ${names(targets)}.`,
+      message: `${targets.length} ${things} match, and at most ${most} may be ${rollout ? 'changed' : 'used'} at once${by}: ${names(targets)}.`,
       next: rollout ? 'Narrow the selector.' : 'Narrow the selector, or take some of them with any=N.',
     })
   }

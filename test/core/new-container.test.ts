@@ -6,7 +6,8 @@ import { parseCommandLine } from '../../src/core/command-line.ts'
 import { meansImage, spellings } from '../../src/core/images.ts'
 import type { Actor, NewContainer, Target, TargetId } from '../../src/core/model.ts'
 import { imageFault } from '../../src/core/new-container.ts'
-import { decide, mayReach, type Policy, type Question, type Rule } from '../../src/core/policy.ts'
+import { decide, mayReach } from '../../src/core/policy.ts'
+import type { Policy, Question, Rule } from '../../src/core/rule.ts'
 
 const parse = (text: string) => parseCommandLine(text)
 const failure = (text: string) => {

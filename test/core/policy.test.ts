@@ -4,18 +4,10 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseCommandLine } from '../../src/core/command-line.ts'
 import type { Actor, Argv, Place, Selector, Target, TargetId } from '../../src/core/model.ts'
-import {
-  decide,
-  groupsNamed,
-  matchesArgv,
-  mayReach,
-  type Policy,
-  type Question,
-  type Right,
-  type Rule,
-  usesShell,
-} from '../../src/core/policy.ts'
+import { decide, groupsNamed, mayReach } from '../../src/core/policy.ts'
 import { rolloutArgv } from '../../src/core/rollout.ts'
+import { matchesArgv, type Policy, type Question, type Right, type Rule } from '../../src/core/rule.ts'
+import { usesShell } from '../../src/core/shells.ts'
 
 const ann: Actor = { kind: 'slack-user', team: 'T1', user: 'U1' }
 const ops: Place = { kind: 'slack', team: 'T1', channel: 'C1' }
@@ -200,7 +192,9 @@ describe('deciding', () => {
       effect: 'deny',
       failure: {
         message: expect.stringMatching(/db-1.*the other 2 of 3 would be allowed\. Nothing ran/),
-        next: expect.stringMatching(/^Narrow the selector to leave it out\. Ask someone/),
+        next: expect.stringMatching(
+          /^Narrow the selector to leave it out\. Ask whoever runs drover: it takes this container in targets:/,
+        ),
       },
     })
   })

@@ -3,8 +3,9 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Actor, Argv, Place, Rollout, Target, TargetId } from '../../src/core/model.ts'
-import { decide, mayReach, type Policy, type Question, type Rule } from '../../src/core/policy.ts'
+import { decide, mayReach } from '../../src/core/policy.ts'
 import { rolloutArgv } from '../../src/core/rollout.ts'
+import type { Policy, Question, Rule } from '../../src/core/rule.ts'
 
 const ann: Actor = { kind: 'slack-user', team: 'T1', user: 'U1' }
 const ops: Place = { kind: 'slack', team: 'T1', channel: 'C1' }

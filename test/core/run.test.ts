@@ -6,9 +6,9 @@ import { BackendError, DroverError } from '../../src/core/errors.ts'
 import { createGate } from '../../src/core/fan-out.ts'
 import type { House } from '../../src/core/house.ts'
 import type { ExecEvent, Owner, RunEvent, RunId, RunRequest, RunState, Target, TargetId } from '../../src/core/model.ts'
-import type { Policy, Rule } from '../../src/core/policy.ts'
 import type { Backend, Directory, Facts, Ledger, Reporter } from '../../src/core/ports.ts'
 import { createRedactor } from '../../src/core/redact.ts'
+import type { Policy, Rule } from '../../src/core/rule.ts'
 import { work } from '../../src/core/run.ts'
 import { runIdFor } from '../../src/core/run-id.ts'
 import { reduce } from '../../src/core/run-state.ts'
@@ -293,6 +293,29 @@ describe('[default-deny] a run that is refused', () => {
     expect(state.decision).toMatchObject({ effect: 'deny', failure: { code } })
     expect(delivered).toHaveLength(1)
     expect(await typesOf(real, request.id)).toEqual(['accepted', 'decided', 'finished', 'delivered'])
+  })
+
+  it('what the nearest rule lacks is in the record of the decision and in the answer, masked like any output', async () => {
+    const rules = [{ ...everything, commands: [['uptime']], images: ['busybox:1'] }]
+    const { state, real, request } = await play(
+      { backends: [two().backend], rules, secrets: ['hunter2secret'] },
+      { selector: {}, newContainer: { image: 'registry.example.com/hunter2secret:1' } },
+    )
+    const decided = (await real.read(request.id)).map(({ event }) => event).find(({ type }) => type === 'decided')
+    const [told] = state.outcome?.status === 'refused' ? [state.outcome.failure] : []
+    expect(decided).toMatchObject({ decision: { effect: 'deny', failure: told } })
+    expect(told?.message).toMatch(/The nearest rule, ops, has you.*, but not the image registry\.example\.com\/.+1\.$/)
+    expect(JSON.stringify(decided)).not.toContain('hunter2secret')
+  })
+
+  it('a limit of a rule says whose it is, one of the site does not', async () => {
+    const limited = await play({ backends: [two().backend], rules: [{ ...everything, limits: { maxTargets: 1 } }] })
+    const site = await play({ backends: [two().backend], targets: 1 })
+    const said = [limited, site].map(({ state }) => state.outcome?.status === 'refused' && state.outcome.failure.message)
+    expect(said).toEqual([
+      '2 containers match, and at most 1 may be used at once, says the rule ops: web-1, web-2.',
+      '2 containers match, and at most 1 may be used at once: web-1, web-2.',
+    ])
   })
 
   it('no backend at all is not a name that is spelt wrong', async () => {
