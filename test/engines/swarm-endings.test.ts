@@ -10,6 +10,7 @@ import { handleText, SERVICE_WAY } from '../../src/backends/swarm/exec.ts'
 import type { Argv, Target } from '../../src/core/model.ts'
 import { begin, failureOf, newExec } from '../contract/backend.ts'
 import { startRelay } from './docker-relay.ts'
+import { slowWay } from './swarm-slow.ts'
 import {
   bareOn,
   byMap,
@@ -82,6 +83,21 @@ describe('a temporary service: endings', { timeout: 180_000 }, () => {
     }
     await sleepMs(1_000)
     expect(processesIn(web, `sleep ${own}`)).toEqual([])
+  })
+
+  test('[gone-is-gone] S42 what a slow manager makes after it was given up does not begin', async () => {
+    const [own, exec, connection] = [mark(), newExec(), new AbortController()]
+    const slow = await slowWay(pathOf(managerHost), (body) => body.includes(`"${own}"`), 4_000)
+    const through = byService({ host: slow.host, plaintext: true })
+    const work = drained(through.exec(web, { argv: ['sleep', own] }, exec, connection.signal)[Symbol.asyncIterator]())
+    work.catch(() => undefined)
+    await sleepMs(300)
+    connection.abort()
+    expect(await through.kill(web, { target: web.id, exec }, soon())).toEqual({ result: 'gone' })
+    expect(await failureOf(work)).toMatchObject({ ran: 'no' })
+    await sleepMs(3_000)
+    expect([processesIn(web, `sleep ${own}`), services()]).toEqual([[], []])
+    await slow.close()
   })
 
   test('[gone-is-gone] S42 a command that wiped the mark off itself is not said to be gone', async () => {

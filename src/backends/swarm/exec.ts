@@ -6,7 +6,7 @@ import { readHandle as readDockerHandle } from '../docker/handle.ts'
 import { clientArgs, clientFailure, mayBeRefusal, REFUSAL_BYTES } from './client.ts'
 import type { Node } from './cluster.ts'
 import { logOf } from './logs.ts'
-import { LONGEST_MS, make, remove, serviceName, type Temporary, watch } from './temporary.ts'
+import { LONGEST_MS, type Made, makeUnlessGivenUp, remove, serviceName, type Temporary, watch } from './temporary.ts'
 
 export const SERVICE_WAY = 'a temporary service'
 
@@ -15,7 +15,7 @@ const SPARE_MS = 2_000
 const LEAST_MS = 1_000
 
 /** Executions of this process, whose service is for `executeByService` to remove, with the user of each. */
-export type Live = Map<string, { readonly user: string | undefined }>
+export type Live = Map<string, { readonly user: string | undefined; readonly made: Promise<Made> }>
 
 export type What = {
   readonly target: Pick<Target, 'id' | 'name'>
@@ -36,15 +36,20 @@ export async function* executeByService(temporary: Temporary, live: Live, what: 
   const signal = AbortSignal.any([what.signal, left.signal])
   const leave = await temporary.gate.enter()
   let isAsked = false
+  let isMade = false
   const removal = () => remove(temporary.api, serviceName(exec))
   // Also where nobody asks for more after giving up.
-  const onAbort = () => isAsked && void removal()
+  const onAbort = () => isMade && void removal()
   what.signal.addEventListener('abort', onAbort, { once: true })
   try {
     if (signal.aborted) throw givenUp(signal, 'no')
     isAsked = true
-    live.set(exec, { user: command.user })
-    await make(temporary, { exec, node, args, timeoutMs: what.timeoutMs }, signal)
+    const making = makeUnlessGivenUp(temporary, { exec, node, args, timeoutMs: what.timeoutMs }, signal)
+    making.catch(() => undefined)
+    live.set(exec, { user: command.user, made: making })
+    const made = await making
+    if (made !== 'made') throw givenUp(signal, made === 'gone' ? 'no' : 'maybe')
+    isMade = true
     yield {
       type: 'started',
       handle: { target: what.target.id, exec: handleText(exec, command.user), way: SERVICE_WAY },

@@ -3,13 +3,14 @@
 import type { ExecHandle, Target } from '../../core/model.ts'
 import { pause } from '../../core/pause.ts'
 import type { KillResult } from '../../core/ports.ts'
+import { givenUp } from '../docker/exec.ts'
 import { KILL_WORDS_BYTES, killCommand, killResult } from '../wire/kill.ts'
 import { clientArgs, clientFailure } from './client.ts'
 import { type Node, nameOf } from './cluster.ts'
 import { type Live, readHandle } from './exec.ts'
 import { logOf } from './logs.ts'
 import { standingOf } from './states.ts'
-import { make, neverBegan, remove, serviceName, type Temporary, tasksOf, watch } from './temporary.ts'
+import { endedBeforeItBegan, make, remove, serviceName, type Temporary, tasksOf, watch } from './temporary.ts'
 
 /** A service that was asked for and then given up may still come. */
 const MAY_COME_MS = 1_500
@@ -29,12 +30,16 @@ export async function killByService(
 ): Promise<KillResult> {
   const told = readHandle(handle.exec)
   const { exec } = told
-  const user = told.user ?? live.get(exec)?.user
+  const known = live.get(exec)
+  const user = told.user ?? known?.user
   // Whose service it is removes it, when it has read its log.
-  const isForeign = !live.has(exec)
+  const isForeign = known === undefined
   try {
-    if (await endedBeforeItBegan(temporary, place.node, exec, handle.way === undefined ? MAY_COME_MS : 0, signal))
-      return { result: 'gone' }
+    // One that is still being asked for has nothing to be found yet, and comes all the same.
+    const made = known && (await unlessAborted(known.made, signal))
+    if (made === 'gone') return { result: 'gone' }
+    const mayComeMs = made === undefined && handle.way === undefined ? MAY_COME_MS : 0
+    if (await endedBeforeItBegan(temporary, { exec, node: place.node }, mayComeMs, signal)) return { result: 'gone' }
     for (let looks = 1; ; looks += 1) {
       const { code, said, isGone } = await look(temporary, place, exec, user, signal)
       if (isGone) return { result: 'gone' }
@@ -49,26 +54,14 @@ export async function killByService(
   }
 }
 
-/** True when it is certain that the command was never started, and is not going to be. */
-async function endedBeforeItBegan(
-  { api }: Temporary,
-  node: Node,
-  exec: string,
-  mayComeMs: number,
-  signal: AbortSignal,
-): Promise<boolean> {
-  for (let waited = 0; ; waited += 100) {
-    const tasks = await tasksOf(api, exec, signal)
-    if (tasks === undefined && waited < mayComeMs) {
-      await pause(100, signal)
-      continue
-    }
-    const [task] = tasks ?? []
-    if (tasks === undefined || (task && standingOf(task, nameOf(node)).status !== 'waiting')) return false
-    await remove(api, serviceName(exec))
-    if (task === undefined) return (await tasksOf(api, exec, signal)) === undefined
-    return neverBegan(api, task.ID, signal)
-  }
+/** Undefined: nobody can say what came of it. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(givenUp(signal))
+    if (signal.aborted) return abort()
+    signal.addEventListener('abort', abort, { once: true })
+    return work.then(resolve, () => resolve(undefined)).finally(() => signal.removeEventListener('abort', abort))
+  })
 }
 
 /** The client ends when nothing holds the command's output any more. */
@@ -93,7 +86,7 @@ async function look(
   const exec = crypto.randomUUID().replaceAll('-', '')
   const command = { ...killCommand(marker, undefined), ...(user === undefined ? {} : { user }) }
   try {
-    await make(temporary, { exec, node, args: clientArgs(command, exec, container), timeoutMs: LOOK_MS }, signal)
+    await make(temporary, { exec, node, args: clientArgs(command, exec, container), timeoutMs: LOOK_MS })
     const code = await watch(temporary, { exec, node, begun: () => undefined }, signal)
     const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() }
     const said = { stdout: '', stderr: '' }

@@ -52,7 +52,6 @@ export type Making = {
 export async function make(
   { api, image, socket }: Temporary,
   { exec, node, args, timeoutMs = LONGEST_MS }: Making,
-  signal: AbortSignal,
 ): Promise<void> {
   const deadline = String(Date.now() + timeoutMs + AFTER_MS)
   const body = {
@@ -78,10 +77,10 @@ export async function make(
     Mode: { Replicated: { Replicas: 1 } },
   }
   try {
-    const response = await api.request({ method: 'POST', path: '/services/create', body, signal })
+    // Never given up: a manager might make it all the same, after it was looked for. The request has a deadline of its own.
+    const response = await api.request({ method: 'POST', path: '/services/create', body, signal: new AbortController().signal })
     told(response, z.object({ ID: z.string() }), 'the temporary service')
   } catch (error) {
-    if (signal.aborted) throw givenUp(signal)
     const reason = error instanceof BackendError && error.cause instanceof TransportError ? error.cause.reason : undefined
     if (error instanceof BackendError && reason !== undefined && !['refused', 'dns', 'tls'].includes(reason))
       throw new BackendError(error.toFailure(), { ran: 'maybe', cause: error })
@@ -164,6 +163,38 @@ const within = (signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.tim
 /** Undefined: there is no such service. */
 export function tasksOf(api: Api, exec: string, signal: AbortSignal): Promise<readonly Task[] | undefined> {
   return readIfThere(api, '/tasks', z.array(Task), within(signal), { service: [serviceName(exec)] })
+}
+
+/** `given up`: the caller has had enough meanwhile, and it is removed; `gone`: and it is certain that its command was never started. */
+export type Made = 'made' | 'given up' | 'gone'
+
+/** As `make`, and knows what becomes of what the caller no longer wants. */
+export async function makeUnlessGivenUp(temporary: Temporary, making: Making, signal: AbortSignal): Promise<Made> {
+  await make(temporary, making)
+  if (!signal.aborted) return 'made'
+  const late = AbortSignal.timeout(ASK_MS)
+  return (await endedBeforeItBegan(temporary, making, 0, late)) ? 'gone' : 'given up'
+}
+
+/** True when it is certain that the command was never started, and is not going to be. */
+export async function endedBeforeItBegan(
+  { api }: Pick<Temporary, 'api'>,
+  { exec, node }: Pick<Making, 'exec' | 'node'>,
+  mayComeMs: number,
+  signal: AbortSignal,
+): Promise<boolean> {
+  for (let waited = 0; ; waited += 100) {
+    const tasks = await tasksOf(api, exec, signal)
+    if (tasks === undefined && waited < mayComeMs) {
+      await pause(100, signal)
+      continue
+    }
+    const [task] = tasks ?? []
+    if (tasks === undefined || (task && standingOf(task, nameOf(node)).status !== 'waiting')) return false
+    await remove(api, serviceName(exec))
+    if (task === undefined) return (await tasksOf(api, exec, signal)) === undefined
+    return neverBegan(api, task.ID, signal)
+  }
 }
 
 /** Of a service that was removed: true when it is certain that its container was never started. */
