@@ -1,6 +1,14 @@
 /** The tables as types, and Kysely as the compiler of typed queries to `Db` statements. */
 
-import { type Compilable, DummyDriver, Kysely, SqliteAdapter, SqliteQueryCompiler } from 'kysely'
+import {
+  type Compilable,
+  DefaultConnectionProvider,
+  DefaultQueryExecutor,
+  DummyDriver,
+  QueryCreator,
+  SqliteAdapter,
+  SqliteQueryCompiler,
+} from 'kysely'
 import type { Db, Row, Statement, Value } from './db.ts'
 
 /** One row a run: what lists, sweeps and `verify` need without reading its events. Everything here follows from the events. */
@@ -61,16 +69,13 @@ export type Schema = {
   migration: MigrationTable
 }
 
-export const query = new Kysely<Schema>({
-  dialect: {
-    createAdapter: () => new SqliteAdapter(),
-    createDriver: () => new DummyDriver(),
-    // Nothing here asks a database for its tables, and the bundle for Workers is full.
-    createIntrospector: () => {
-      throw new TypeError('the tables are those of this file')
-    },
-    createQueryCompiler: () => new SqliteQueryCompiler(),
-  },
+/** What compiles and nothing else: a whole `Kysely` would bring its schema builders into the Worker's bundle. */
+export const query = new QueryCreator<Schema>({
+  executor: new DefaultQueryExecutor(
+    new SqliteQueryCompiler(),
+    new SqliteAdapter(),
+    new DefaultConnectionProvider(new DummyDriver()),
+  ),
 })
 
 /** A compiled query that is ready to go, with the type of its rows. */
