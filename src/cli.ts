@@ -156,15 +156,9 @@ function withFile(command: Command): Command {
 }
 
 /** For questions that run nothing: a gateway that keeps nothing. */
-async function ask(flags: Flags, question: (gateway: Gateway) => Promise<number>): Promise<number> {
-  const log = flags.debug ? debugLog : quiet
-  const { startLocal } = await loadLocal()
-  const local = await startLocal({ ...(await loadConfig(flags)), ledger: { path: ':memory:' } }, { log })
-  try {
-    return await question(local.gateway)
-  } finally {
-    await local.stop(0)
-  }
+async function ask(flags: Flags, question: (gateway: Pick<Gateway, 'targets' | 'why'>) => Promise<number>): Promise<number> {
+  const { startLooking } = await loadLocal()
+  return question(await startLooking(await loadConfig(flags), flags.debug ? debugLog : quiet))
 }
 
 async function targets(flags: Flags, line: LookLine): Promise<number> {
@@ -213,7 +207,7 @@ function planOf({ plans }: Extract<Judgement, { ok: true }>, target: TargetId) {
 
 async function check(flags: Flags): Promise<number> {
   const config = await loadConfig(flags)
-  const [{ createBackends }, { outside, agentsElsewhere }] = await Promise.all([import('./rooms.ts'), loadLocal()])
+  const [{ createBackends }, { outsideOf, agentsElsewhere }] = await Promise.all([import('./rooms.ts'), loadLocal()])
   const lines: CheckLine[] = [
     { ok: true, what: 'configuration', detail: configFile(flags) ?? 'from the command line and environment' },
   ]
@@ -224,7 +218,7 @@ async function check(flags: Flags): Promise<number> {
       detail: 'none: nobody may run anything',
       next: 'Write a rule: drover.example.yaml and docs/policy.md have some to begin with.',
     })
-  for (const backend of createBackends(config, { ...outside, agents: agentsElsewhere })) {
+  for (const backend of createBackends(config, { ...(await outsideOf(config)), agents: agentsElsewhere })) {
     if (config.backends[backend.name]?.through !== undefined) continue
     const found = await backend.check(AbortSignal.timeout(30_000))
     lines.push(...found.map((line) => ({ ...line, what: `${backend.name}: ${line.what}` })))
@@ -402,8 +396,11 @@ async function main(args: readonly string[]): Promise<number | undefined> {
     case 'verify':
       return verify(asked.flags)
     case 'trust': {
-      const { main: trust } = await import('./trust.ts')
-      return trust(asked.words, asked.flags.out, (await loadLocal()).outside.transport)
+      const [{ main: trust }, { nodeTransport }] = await Promise.all([
+        import('./trust.ts'),
+        import('./runtime/transport-node.ts'),
+      ])
+      return trust(asked.words, asked.flags.out, nodeTransport)
     }
     case 'serve': {
       const { main: serve } = await import('./node.ts')

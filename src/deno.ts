@@ -2,8 +2,9 @@
 
 import process from 'node:process'
 import { entranceOf } from './agent/hub.ts'
-import { drainMs, exitWith, jsonLog, readConfig, startLocal, stopOnSignal } from './local.ts'
+import { drainMs, exitWith, jsonLog, readConfig, stopOnSignal } from './local.ts'
 import { takeAgent } from './runtime/agent-deno.ts'
+import { startServing } from './serving.ts'
 
 declare const Deno: {
   serve(
@@ -15,21 +16,21 @@ declare const Deno: {
 
 export async function main(path = process.env.DROVER_CONFIG ?? 'drover.yaml'): Promise<void> {
   const config = readConfig(path, process.env)
-  const local = await startLocal(config, { listens: true })
+  const serving = await startServing(config)
   const { host: hostname, port } = config.listen
   const onListen = (address: { port: number }) =>
     jsonLog({ level: 'info', event: 'listening', url: `http://${hostname}:${address.port}` })
-  const entrance = entranceOf(local.agents)
+  const entrance = entranceOf(serving.agents)
   const server = Deno.serve(
     { hostname, port, onListen },
-    (request) => takeAgent(request, entrance, Deno.upgradeWebSocket) ?? local.app.fetch(request),
+    (request) => takeAgent(request, entrance, Deno.upgradeWebSocket) ?? serving.app.fetch(request),
   )
   stopOnSignal(async () => {
-    const drained = await local.stop(drainMs)
+    const drained = await serving.stop(drainMs)
     await server.shutdown()
     return drained
   })
-  await local.connect()
+  await serving.connect()
 }
 
 if (import.meta.main) main().catch(exitWith)

@@ -6,9 +6,10 @@ import { serve } from '@hono/node-server'
 import { entranceOf } from './agent/hub.ts'
 import type { Config } from './config.ts'
 import { DroverError } from './core/errors.ts'
-import { drainMs, exitWith, jsonLog, readConfig, startLocal, stopOnSignal } from './local.ts'
+import { drainMs, exitWith, jsonLog, readConfig, stopOnSignal } from './local.ts'
 import type { Log } from './rooms.ts'
 import { takeAgents } from './runtime/agent-node.ts'
+import { startServing } from './serving.ts'
 
 export type Served = {
   readonly url: string
@@ -18,10 +19,10 @@ export type Served = {
 }
 
 export async function serveNode(config: Config, log: Log = jsonLog): Promise<Served> {
-  const local = await startLocal(config, { log, listens: true })
+  const serving = await startServing(config, log)
   const { host, port } = config.listen
   const { server, listening } = await new Promise<{ server: Server; listening: number }>((resolve, reject) => {
-    const made = serve({ fetch: local.app.fetch, hostname: host, port }, (info) =>
+    const made = serve({ fetch: serving.app.fetch, hostname: host, port }, (info) =>
       resolve({ server: made as Server, listening: info.port }),
     )
     made.once('error', (cause) =>
@@ -37,15 +38,15 @@ export async function serveNode(config: Config, log: Log = jsonLog): Promise<Ser
       ),
     )
   })
-  takeAgents(server, entranceOf(local.agents))
+  takeAgents(server, entranceOf(serving.agents))
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${listening}`
   log({ level: 'info', event: 'listening', url })
   return {
     url,
-    connect: () => local.connect(),
+    connect: () => serving.connect(),
     async stop(ms = drainMs) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      const drained = await local.stop(ms)
+      const drained = await serving.stop(ms)
       server.closeAllConnections()
       await closed
       return drained

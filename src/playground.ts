@@ -7,7 +7,7 @@ import { type HttpBindings, serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { type Config, parseConfig } from './config.ts'
 import { DroverError } from './core/errors.ts'
-import { jsonLog, type Local, startLocal } from './local.ts'
+import { jsonLog, type Local } from './local.ts'
 import { IMAGES, NAMESPACE, startDefaultCluster } from './playground/kubernetes/default-world.ts'
 import type { KubernetesPeer } from './playground/kubernetes/peer.ts'
 import {
@@ -20,6 +20,7 @@ import {
 } from './playground/page/server.ts'
 import { type RancherPeer, startRancherPeer } from './playground/rancher/peer.ts'
 import { type SlackPeer, startSlackPeer } from './playground/slack/peer.ts'
+import { startServing } from './serving.ts'
 
 const examples: readonly Example[] = [
   { label: 'Ask every web container', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0OPS' },
@@ -198,7 +199,7 @@ export async function startPlayground(args: readonly string[] = []): Promise<Pla
   const token = randomBytes(24).toString('base64url')
   const env = { ...variables(play), DROVER_HOOK_SECRET: hookSecret }
   const config = parseConfig(configText(play), 'the playground', env)
-  const local = await startLocal(config, { log: args.includes('--debug') ? jsonLog : () => {} })
+  const local = await startServing(config, args.includes('--debug') ? jsonLog : () => {})
   const protocol = createProtocol(play, bookOf(local))
   const bench: Bench = { protocol, faults: createFaultMenu(play.slack, play.rancher), targets: offersOf(local), images: IMAGES }
   const page = playgroundPage({ peer: play.slack, token, examples, containers: containersOf(args), bench })

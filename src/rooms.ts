@@ -2,37 +2,44 @@
 
 import { backendByOrder, workloadsByOrder } from './agent/by-order.ts'
 import type { ContainerdSettings } from './backends/containerd/settings.ts'
-import { docker } from './backends/docker/backend.ts'
-import { type Files, kubernetes } from './backends/kubernetes/connect.ts'
+import type { docker } from './backends/docker/backend.ts'
+import type { Files, kubernetes } from './backends/kubernetes/connect.ts'
 import type { Machine } from './backends/machine.ts'
-import { rancher1 } from './backends/rancher1/backend.ts'
-import { rancher2 } from './backends/rancher2/backend.ts'
-import type { SwarmSettings } from './backends/swarm/settings.ts'
+import type { rancher1 } from './backends/rancher1/backend.ts'
+import type { rancher2 } from './backends/rancher2/backend.ts'
+import type { swarm } from './backends/swarm/backend.ts'
 import type { Transport, Transports } from './backends/transport.ts'
 import { type BackendConfig, type Config, policyOf, secretsOf } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import { createGate } from './core/fan-out.ts'
 import type { House } from './core/house.ts'
-import type { Owner } from './core/model.ts'
+import type { BackendKind, Owner } from './core/model.ts'
 import type { Backend, Directory, Ledger, Reporter, Wake } from './core/ports.ts'
 import { createRedactor, type Redactor } from './core/redact.ts'
 import type { Earlier } from './core/settle.ts'
 import { createTurns, type Turns } from './core/turns.ts'
-import { createSlackClient } from './frontends/slack/client.ts'
-import { createSlackDirectory } from './frontends/slack/directory.ts'
-import { createSlackReporter } from './frontends/slack/reporter.ts'
+import type { createSlackSide } from './slack-side.ts'
 
 export type Log = (event: Readonly<Record<string, unknown>>) => void
+
+/** What makes the backends of each kind, brought from outside: a bundle for Workers and a command in a terminal hold no more than they need. */
+export type Kinds = {
+  readonly rancher1?: typeof rancher1
+  readonly rancher2?: typeof rancher2
+  readonly kubernetes?: typeof kubernetes
+  readonly docker?: typeof docker
+  /** Absent on Workers, for its size. */
+  readonly swarm?: typeof swarm
+  /** Absent on Workers: it is reached on its own machine, by gRPC. */
+  readonly containerd?: (settings: ContainerdSettings & { readonly name: string }) => Backend
+}
 
 /** The ways out of a runtime. */
 export type Outside = {
   readonly transport: Transports
+  readonly kinds: Kinds
   /** Absent on Workers. */
   readonly machine?: Machine
-  /** Brought from outside, so that gRPC is in no bundle for Workers. */
-  containerd?(name: string, settings: ContainerdSettings): Backend
-  /** Absent on Workers, for its size. */
-  swarm?(name: string, settings: SwarmSettings, ways: Pick<Outside, 'transport' | 'machine'>): Backend
   /** The ways through agents, by name. */
   readonly agents?: ((name: string) => Transport) | undefined
   /** Kubeconfigs, service accounts and CAs in files; absent on Workers. */
@@ -44,6 +51,8 @@ export type Runtime = Outside & {
   readonly ledger: Ledger
   readonly wake: Wake
   readonly log: Log
+  /** Needed where `slack:` is configured. */
+  readonly slackSide: typeof createSlackSide | undefined
   /** What a whole run may take here at most. */
   readonly runMs?: number
   /** Answers for requests that came from a terminal. */
@@ -59,7 +68,7 @@ export type Runtime = Outside & {
 export async function createHouse(config: Config, runtime: Runtime): Promise<House> {
   const redactor = redactorOf(config)
   const log: Log = (event) => runtime.log(maskLog(event, redactor))
-  const slack = config.slack && createSlackSide(config.slack, redactor, log)
+  const slack = config.slack && runtime.slackSide?.(config.slack, redactor, log)
   return {
     ledger: runtime.ledger,
     backends: createBackends(config, runtime),
@@ -126,50 +135,40 @@ function throughAgent(name: string, settings: BackendConfig, agent: string, outs
   return workloads ? { ...backend, workloads: workloadsByOrder(backend, workloads.verbs, way) } : backend
 }
 
-function createBackend(
-  name: string,
-  settings: BackendConfig,
-  { transport, machine, containerd, swarm, kubernetesFiles }: Outside,
-): Backend {
+function createBackend(name: string, settings: BackendConfig, { transport, machine, kinds, kubernetesFiles }: Outside): Backend {
+  const here = <K extends BackendKind>(kind: K): NonNullable<Kinds[K]> => kinds[kind] ?? notHere(name, kind)
   switch (settings.kind) {
     case 'rancher1': {
       const { accessKey, secretKey, project, url } = settings
       const keys = { accessKey: accessKey.reveal(), secretKey: secretKey.reveal() }
-      return rancher1({ name, url, ...keys, ...(project === undefined ? {} : { project }) }, transport({}))
+      return here('rancher1')({ name, url, ...keys, ...(project === undefined ? {} : { project }) }, transport({}))
     }
     case 'rancher2':
-      return rancher2({ name, ...settings, token: settings.token.reveal() }, { transport, machine })
+      return here('rancher2')({ name, ...settings, token: settings.token.reveal() }, { transport, machine })
     case 'kubernetes':
-      return kubernetes(name, settings, { transport, files: kubernetesFiles })
+      return here('kubernetes')(name, settings, { transport, files: kubernetesFiles })
     case 'docker':
-      return docker({ name, ...settings }, { transport, machine })
+      return here('docker')({ name, ...settings }, { transport, machine })
     case 'containerd':
-      if (!containerd)
-        throw new DroverError({
-          code: 'config',
-          message: `backends.${name}: containerd has to be on the same machine as drover, and Workers has none.`,
-          next: 'Run drover on Node or Deno beside it, or use a backend of kind kubernetes.',
-        })
-      return containerd(name, settings)
+      return here('containerd')({ ...settings, name })
     case 'swarm':
-      if (!swarm)
-        throw new DroverError({
-          code: 'config',
-          message: `backends.${name}: a swarm is not to be had on Workers.`,
-          next: 'Run drover on Node or Deno, or use a backend of kind docker for each engine.',
-        })
-      return swarm(name, settings, { transport, ...(machine ? { machine } : {}) })
+      return here('swarm')({ ...settings, name }, { transport, ...(machine ? { machine } : {}) })
     default:
       return settings satisfies never
   }
 }
 
-function createSlackSide(slack: NonNullable<Config['slack']>, redactor: Redactor, log: Log) {
-  const client = createSlackClient({ token: slack.botToken.reveal(), apiUrl: slack.apiUrl })
-  return {
-    reporter: createSlackReporter(client, { shareTo: slack.shareTo, redactor, log: (event) => log({ ...event }) }),
-    directory: createSlackDirectory(client, { teamId: slack.team, allowGuests: slack.allowGuests, allowTeams: slack.allowTeams }),
-  }
+function notHere(name: string, kind: BackendKind): never {
+  const why =
+    kind === 'containerd'
+      ? 'containerd has to be on the same machine as drover, and Workers has none'
+      : `a backend of kind ${kind} is not to be had on Workers`
+  const instead = kind === 'swarm' ? 'docker for each engine' : 'kubernetes'
+  throw new DroverError({
+    code: 'config',
+    message: `backends.${name}: ${why}.`,
+    next: `Run drover on Node or Deno${kind === 'containerd' ? ' beside it' : ''}, or use a backend of kind ${instead}.`,
+  })
 }
 
 const redactors = new WeakMap<Config, Redactor>()

@@ -15,6 +15,8 @@ import { createLedger } from './ledger/ledger.ts'
 import { createHouse, type Log } from './rooms.ts'
 import { workerTransport } from './runtime/transport-worker.ts'
 import { type AlarmStorage, type AlarmWake, createAlarmWake } from './runtime/wake-alarm.ts'
+import { createSlackSide } from './slack-side.ts'
+import { workerKinds } from './worker-kinds.ts'
 
 /** Name of the object that knows every run. No run id looks like it. */
 export const HUB = 'hub'
@@ -137,6 +139,8 @@ export class RunObject extends DurableObject<Env> {
     const ways = { earlier, turns, log: workerLog, runMs: mostRunMs }
     const house = await createHouse(config, {
       transport: workerTransport,
+      kinds: workerKinds,
+      slackSide: createSlackSide,
       agents: (name) => throughObject(name, () => agentStub(this.env, name)),
       ledger,
       wake,

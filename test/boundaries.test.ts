@@ -24,7 +24,8 @@ const settingsOf = ['rancher1', 'rancher2', 'kubernetes', 'docker', 'swarm', 'co
 /** First match wins. The room of a file is always open to itself, except where `files` names one backend or frontend of several. */
 const rooms: readonly Room[] = [
   {
-    files: /^src\/(node|deno|worker|run-object|cli|local|playground|gateway|rooms|app|trust|agent|agent-object)\.ts$/,
+    files:
+      /^src\/(node|deno|worker|run-object|cli|local|serving|kinds|worker-kinds|slack-side|playground|gateway|rooms|app|trust|agent|agent-object)\.ts$/,
     may: ['*'],
   },
   { files: /^src\/arguments\.ts$/, may: ['src/core/'] },
@@ -166,7 +167,9 @@ describe('rooms', () => {
         )
         .filter(
           (target) =>
-            !/^src\/(node|deno|worker|run-object|agent-object|cli|local|playground|gateway|rooms|app)\.ts$/.test(path) ||
+            !/^src\/(node|deno|worker|run-object|agent-object|cli|local|serving|kinds|worker-kinds|slack-side|playground|gateway|rooms|app)\.ts$/.test(
+              path,
+            ) ||
             (target.startsWith('src/playground/') && path !== 'src/cli.ts' && path !== 'src/playground.ts'),
         )
         .map((target) => `${path} → ${target}`),

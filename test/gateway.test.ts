@@ -7,9 +7,9 @@ import { parseConfig } from '../src/config.ts'
 import type { RunRequest } from '../src/core/model.ts'
 import { runIdFor } from '../src/core/run-id.ts'
 import { createGateway } from '../src/gateway.ts'
-import { type Local, startLocal } from '../src/local.ts'
 import { type RancherPeer, startRancherPeer } from '../src/playground/rancher/peer.ts'
 import { type PeerMessage, type SlackPeer, startSlackPeer } from '../src/playground/slack/peer.ts'
+import { type Serving, startServing } from '../src/serving.ts'
 import { until } from './e2e/scenario.ts'
 import { processEngine } from './peers/engine-process.ts'
 
@@ -17,7 +17,7 @@ const hookSecret = 'the-secret-of-the-shared-hook'
 let url: string
 let slack: SlackPeer
 let rancher: RancherPeer
-let local: Local
+let local: Serving
 let close: () => Promise<void>
 
 beforeEach(async () => {
@@ -47,7 +47,7 @@ mask: [{ env: MASKED }]
       MASKED: 'correct-horse-battery',
     },
   )
-  local = await startLocal(config, { log: () => {} })
+  local = await startServing(config, () => {})
   const server = await new Promise<{ port: number; server: ReturnType<typeof serve> }>((resolve) => {
     const made = serve({ fetch: local.app.fetch, hostname: '127.0.0.1', port: 0 }, (info) =>
       resolve({ port: info.port, server: made }),

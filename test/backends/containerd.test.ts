@@ -18,6 +18,7 @@ import { BackendError } from '../../src/core/errors.ts'
 import type { Command, ExecEvent } from '../../src/core/model.ts'
 import { createBackends } from '../../src/rooms.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
+import { workerKinds } from '../../src/worker-kinds.ts'
 
 const settings = containerdSettings()
 const soon = () => AbortSignal.timeout(10_000)
@@ -69,16 +70,19 @@ test.each([
 
 test('Workers knows the kind, and refuses it at start-up in words', () => {
   const config = parseConfig('backends: { node: { kind: containerd, namespace: k8s.io } }', 'drover.yaml', {})
-  expect(() => createBackends(config, { transport: workerTransport })).toThrow(/same machine as drover, and Workers has none/)
+  expect(() => createBackends(config, { transport: workerTransport, kinds: workerKinds })).toThrow(
+    /same machine as drover, and Workers has none/,
+  )
 })
 
 test('gRPC is loaded with the first call, and not before', () => {
   const text = `
     import { createRequire } from 'node:module'
-    const { outside } = await import(process.argv[1])
+    const { outsideOf } = await import(process.argv[1])
+    const { kinds } = await outsideOf({ backends: { x: { kind: 'containerd' } } })
     const { cache } = createRequire(import.meta.url)
     const isLoaded = () => Object.keys(cache).some((path) => path.includes('@grpc'))
-    const backend = outside.containerd('x', { namespace: 'x', address: '/nonexistent.sock', parallel: 8 })
+    const backend = kinds.containerd({ name: 'x', namespace: 'x', address: '/nonexistent.sock', parallel: 8 })
     const before = isLoaded()
     await backend.list({}, AbortSignal.timeout(10_000)).catch(() => {})
     console.log(before, isLoaded())`

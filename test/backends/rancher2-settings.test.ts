@@ -6,9 +6,10 @@ import { certificatesIn, fingerprintOf, parseFingerprint } from '../../src/backe
 import { parseConfig, secretsOf } from '../../src/config.ts'
 import { DroverError } from '../../src/core/errors.ts'
 import { createRedactor } from '../../src/core/redact.ts'
-import { outside } from '../../src/local.ts'
+import { outsideOf } from '../../src/local.ts'
 import { createBackends } from '../../src/rooms.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
+import { workerKinds } from '../../src/worker-kinds.ts'
 import { privateCa } from '../peers/private-ca.ts'
 
 const token = 'token-x7k2p:0123456789abcdef0123456789abcdef0123456789abcdef'
@@ -108,14 +109,14 @@ describe('the entry in drover.yaml', () => {
 
   it.each([{ ca: './ca.pem' }, { caFingerprint: `SHA256:${'AB:'.repeat(31)}AB` }, { insecureSkipVerify: true }])(
     'S31 Workers refuses %o at start-up',
-    (entry) => {
-      expect(() => createBackends(configOf(entry), { transport: workerTransport })).toThrow(/Workers/)
-      expect(createBackends(configOf(entry), outside)).toHaveLength(1)
+    async (entry) => {
+      expect(() => createBackends(configOf(entry), { transport: workerTransport, kinds: workerKinds })).toThrow(/Workers/)
+      expect(createBackends(configOf(entry), await outsideOf(configOf(entry)))).toHaveLength(1)
     },
   )
 
   it('Workers takes a public certificate', () => {
-    expect(createBackends(configOf({}), { transport: workerTransport })).toHaveLength(1)
+    expect(createBackends(configOf({}), { transport: workerTransport, kinds: workerKinds })).toHaveLength(1)
   })
 })
 

@@ -17,6 +17,7 @@ import { createBackends } from '../../src/rooms.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
+import { workerKinds } from '../../src/worker-kinds.ts'
 import { failureOf, runOn } from '../contract/backend.ts'
 
 const digest = `sha256:${'a'.repeat(64)}`
@@ -55,7 +56,9 @@ describe('settings', () => {
 
   test('on Workers a swarm is refused at start-up, with what to use instead', () => {
     const config = parse("host: 'https://h'")
-    expect(() => createBackends(config, { transport: workerTransport })).toThrow(/swarm is not to be had on Workers/)
+    expect(() => createBackends(config, { transport: workerTransport, kinds: workerKinds })).toThrow(
+      /swarm is not to be had on Workers/,
+    )
   })
 })
 
