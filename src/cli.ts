@@ -20,6 +20,7 @@ import { reduce, worstExitCode } from './core/run-state.ts'
 import { names } from './core/selector.ts'
 import { formatArgv } from './core/words.ts'
 import { asJson, cardOf, createTerminalReporter, type Terminal } from './frontends/terminal/reporter.ts'
+import { describeTargets } from './frontends/terminal/targets.ts'
 import type { createLedger } from './ledger/ledger.ts'
 
 // What takes long to load is loaded by the command that needs it: `drover --help` answers at once.
@@ -165,11 +166,11 @@ async function targets(flags: Flags, line: LookLine): Promise<number> {
   return ask(flags, async (gateway) => {
     const answer = await gateway.targets(line.selector, me(), here)
     if (flags.json) console.log(JSON.stringify(answer))
-    else if (answer.ok) {
-      for (const { name, id, facets } of answer.targets)
-        console.log([name, id, facets.stack, facets.service, facets.image, facets.host].map((part) => part ?? '-').join('\t'))
-      for (const note of answer.notes) console.error(`note: ${note}`)
-    } else console.error(`${answer.failure.message}\n${answer.failure.next ?? ''}`)
+    else {
+      const { out, err } = describeTargets(answer, process.stdout.isTTY ? { columns: process.stdout.columns } : undefined)
+      for (const line of out) console.log(line)
+      for (const line of err) console.error(line)
+    }
     return answer.ok ? 0 : 1
   })
 }
@@ -207,51 +208,8 @@ function planOf({ plans }: Extract<Judgement, { ok: true }>, target: TargetId) {
 
 async function check(flags: Flags): Promise<number> {
   const config = await loadConfig(flags)
-  const [{ createBackends }, { outsideOf, agentsElsewhere }] = await Promise.all([import('./rooms.ts'), loadLocal()])
-  const lines: CheckLine[] = [
-    { ok: true, what: 'configuration', detail: configFile(flags) ?? 'from the command line and environment' },
-  ]
-  if (config.rules.length === 0)
-    lines.push({
-      ok: 'warn',
-      what: 'rules',
-      detail: 'none: nobody may run anything',
-      next: 'Write a rule: drover.example.yaml and docs/policy.md have some to begin with.',
-    })
-  for (const backend of createBackends(config, { ...(await outsideOf(config)), agents: agentsElsewhere })) {
-    if (config.backends[backend.name]?.through !== undefined) continue
-    const found = await backend.check(AbortSignal.timeout(30_000))
-    lines.push(...found.map((line) => ({ ...line, what: `${backend.name}: ${line.what}` })))
-  }
-  if (Object.keys(config.agents).length > 0) {
-    const { checkAgents } = await import('./agent/check.ts')
-    const { host, port } = config.listen
-    lines.push(
-      ...(await checkAgents(
-        config,
-        flags.gateway?.replace(/\/+$/, '') ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
-      )),
-    )
-  }
-  if (config.slack) {
-    const { checkSlack, checkSlackWay } = await import('./frontends/slack/check.ts')
-    const { EVENT_SCOPES, SLACK_METHODS } = await import('./frontends/slack/methods.ts')
-    const needed = [...new Set([...EVENT_SCOPES, ...Object.values(SLACK_METHODS).flatMap(({ scopes }) => [...scopes])])]
-    lines.push(
-      ...(await checkSlack({
-        apiUrl: config.slack.apiUrl,
-        token: config.slack.botToken.reveal(),
-        team: config.slack.team,
-        needed,
-      })),
-      ...(await checkSlackWay({
-        apiUrl: config.slack.apiUrl,
-        signingSecret: config.slack.signingSecret !== undefined,
-        appToken: config.slack.appToken?.reveal(),
-        commands: [config.slack.command, config.slack.rolloutCommand],
-      })),
-    )
-  }
+  const { checkAll } = await import('./check.ts')
+  const lines = await checkAll(config, configFile(flags), flags.gateway)
   if (flags.json) console.log(JSON.stringify(lines))
   else for (const line of lines) printCheck(line)
   return lines.some((line) => line.ok === false) ? 1 : 0

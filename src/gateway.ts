@@ -8,9 +8,10 @@ import { type House, load as loadRun, shown as shownOf } from './core/house.ts'
 import { find, groupsOf, judge } from './core/judge.ts'
 import type { Actor, Argv, Place, RunId, RunState, Target, TargetId, Trigger } from './core/model.ts'
 import { decide, mayReach } from './core/policy.ts'
-import type { Gateway, Wake } from './core/ports.ts'
+import type { Gateway, TargetsAnswer, Wake } from './core/ports.ts'
 import { maskArgv } from './core/redact.ts'
 import { work } from './core/run.ts'
+import { matches } from './core/selector.ts'
 import { type Earlier, earlierIn } from './core/settle.ts'
 /** A gateway whose runs live in this process or object. */
 export type LocalGateway = Gateway &
@@ -108,8 +109,16 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
       try {
         const groups = await groupsOf({ actor: by, place }, house)
         const asker = { actor: by, place, groups }
+        const closed: Target[] = []
         // Before matching: a refusal names what it found, and counts it.
-        return await find({ selector }, house, (target) => mayReach(house.policy, asker, target))
+        const answer = await find({ selector }, house, (target) => {
+          const isOpen = mayReach(house.policy, asker, target)
+          if (!isOpen && (!target.system || selector.system)) closed.push(target)
+          return isOpen
+        })
+        // Who is at the terminal holds the configuration and its keys; to anybody else what is closed is not there.
+        const hidden = by.kind === 'cli' ? closed.filter((target) => matches(selector, target)).length : 0
+        return hidden > 0 ? withHidden(answer, hidden) : answer
       } catch (error) {
         return { ok: false, failure: shown(error) }
       }
@@ -188,6 +197,14 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
   }
 
   return gateway
+}
+
+function withHidden(answer: TargetsAnswer, hidden: number): TargetsAnswer {
+  if (answer.ok) return { ...answer, hidden }
+  if (answer.failure.code !== 'no_targets') return answer
+  const message = `No rule lets you run anything in what matches (${hidden === 1 ? '1 container' : `${hidden} containers`}).`
+  const next = 'A rule in drover.yaml has to name you (who: { cli: true }), these containers and what may run in them.'
+  return { ok: false, failure: { ...answer.failure, message, next } }
 }
 
 /** How long ending a survivor, and looking again, may take. */

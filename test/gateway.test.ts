@@ -83,6 +83,21 @@ async function running(text: string): Promise<PeerMessage> {
   )
 }
 
+it('S28 what is closed to somebody in chat is not even counted; on a terminal, where the keys are, it is', async () => {
+  const sam = { kind: 'slack-user', team: 'T0PLAY', user: 'U0SAM' } as const
+  const place = { kind: 'slack', team: 'T0PLAY', channel: 'C0OPS' } as const
+  const seen = await local.gateway.targets({ facets: { stack: 'shop' } }, sam, place)
+  expect(seen).toMatchObject({ ok: true })
+  expect(seen).not.toHaveProperty('hidden')
+  const web = { facets: { stack: 'shop', service: 'web' } }
+  expect(await local.gateway.targets(web, sam, place)).toMatchObject({
+    ok: false,
+    failure: { message: 'No running container matches.' },
+  })
+  const here = await local.gateway.targets(web, { kind: 'cli', user: 'me' }, { kind: 'terminal' })
+  expect(here).toMatchObject({ ok: false, failure: { code: 'no_targets', message: expect.stringContaining('(3 containers)') } })
+})
+
 describe('who may do what with a run', () => {
   it('[no-secret-shown] somebody without a rule cannot cancel, and is shown nothing of the command', async () => {
     const parent = await running('name=shop-web-1 timeout=20s cmd="sleep 82.5; echo correct-horse-battery"')

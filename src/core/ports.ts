@@ -208,5 +208,6 @@ export type Judgement =
   | { readonly ok: false; readonly decision: Extract<Decision, { effect: 'deny' }>; readonly failure: Failure }
 
 export type TargetsAnswer =
-  | { readonly ok: true; readonly targets: readonly Target[]; readonly notes: readonly string[] }
+  /** `hidden`: how many more match in which the asker may run nothing; told on terminals alone. */
+  | { readonly ok: true; readonly targets: readonly Target[]; readonly notes: readonly string[]; readonly hidden?: number }
   | { readonly ok: false; readonly failure: Failure }

@@ -174,6 +174,37 @@ describe('drover', { timeout: 60_000 }, () => {
     expect(rancher.seen.starts.length).toBe(starts)
   })
 
+  it('targets on a terminal has headings, and its total tells what no rule opens; piped it has neither', async () => {
+    const file = join(folder, 'some.yaml')
+    const play = `{ kind: rancher1, url: '${rancher.url}', accessKey: { env: CATTLE_ACCESS_KEY }, secretKey: { env: CATTLE_SECRET_KEY } }`
+    writeFileSync(
+      file,
+      `ledger: { path: ${folder}/some.db }
+backends: { play: ${play} }
+rules: [{ id: me, effect: allow, who: { cli: true }, targets: { name: [shop-web-1] }, commands: [uptime] }]
+`,
+    )
+    const piped = await drover(['targets', '--config', file, 'stack=shop', 'service=web'])
+    expect(piped.out).toMatch(/^shop-web-1\tplay\/\S+\tshop\tweb\t.*\n$/)
+    expect(piped.err).toContain('2 more match, and no rule lets you run anything there')
+    expect(JSON.parse((await drover(['targets', '--config', file, 'stack=shop', 'service=web', '--json'])).out)).toMatchObject({
+      hidden: 2,
+    })
+    const none = await drover(['targets', '--config', file, 'service=api'])
+    expect([none.code, none.out]).toEqual([1, ''])
+    expect(none.err).toMatch(/^No rule lets you run anything in what matches \(\d+ containers?\)\./)
+    const typed = [process.execPath, cli, 'targets', '--config', file, 'stack=shop', 'service=web'].join(' ')
+    const child = spawn('script', ['-qec', typed, '/dev/null'], {
+      cwd: folder,
+      env: { PATH: process.env.PATH, HOME: folder, TERM: 'dumb', ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    let stdout = ''
+    for await (const text of child.stdout.setEncoding('utf8')) stdout += text
+    expect(stdout).toMatch(/^NAME +ID +STACK +SERVICE/m)
+    expect(stdout).toContain('3 targets found; you may run commands in 1 of them.')
+  })
+
   it('S39 runs and verify read the ledger that exec wrote, and verify finds a change in it', async () => {
     const file = join(folder, 'drover.yaml')
     writeFileSync(

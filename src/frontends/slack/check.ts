@@ -1,6 +1,7 @@
 /** Whether Slack accepts these tokens, from where, with which scopes, and how it reaches drover: for `drover check`. */
 
 import type { CheckLine } from '../../core/ports.ts'
+import { checkChannels, type NamedChannels } from './check-channels.ts'
 import { askSocketUrl } from './socket-url.ts'
 
 const timeoutMs = 10_000
@@ -11,6 +12,7 @@ export async function checkSlack(options: {
   readonly token: string
   readonly team: string
   readonly needed: readonly string[]
+  readonly channels: NamedChannels
 }): Promise<readonly CheckLine[]> {
   const url = `${options.apiUrl.replace(/\/*$/, '/')}auth.test`
   try {
@@ -31,6 +33,8 @@ export async function checkSlack(options: {
         },
       ]
     }
+    const scopes = response.headers.get('x-oauth-scopes')
+    const granted = (scopes ?? '').split(',').map((scope) => scope.trim())
     return [
       { ok: true, what: 'slack token', detail: `bot ${answer.user_id ?? '?'}` },
       answer.team_id === options.team
@@ -41,8 +45,9 @@ export async function checkSlack(options: {
             detail: `the token belongs to ${answer.team_id ?? '?'}, drover.yaml says ${options.team}`,
             next: `Set slack.team to ${answer.team_id ?? 'the id of your workspace'}.`,
           },
-      scopeLine(response.headers.get('x-oauth-scopes'), options.needed),
+      scopeLine(scopes === null ? undefined : granted, options.needed),
       clockLine(response.headers.get('date')),
+      ...(await checkChannels(options.channels, { ...options, granted })),
     ]
   } catch (error) {
     const reason =
@@ -92,11 +97,10 @@ export async function checkSlackWay(options: {
   return [{ ok: true, what: 'how Slack reaches drover', detail }, socketMode]
 }
 
-function scopeLine(header: string | null, needed: readonly string[]): CheckLine {
-  if (header === null)
+function scopeLine(granted: readonly string[] | undefined, needed: readonly string[]): CheckLine {
+  if (granted === undefined)
     return { ok: 'warn', what: 'slack scopes', detail: 'Slack did not tell them', next: `Needed: ${needed.join(', ')}.` }
-  const granted = new Set(header.split(',').map((scope) => scope.trim()))
-  const missing = needed.filter((scope) => !granted.has(scope))
+  const missing = needed.filter((scope) => !granted.includes(scope))
   if (missing.length === 0) return { ok: true, what: 'slack scopes', detail: needed.join(', ') }
   return {
     ok: false,

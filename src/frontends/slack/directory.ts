@@ -37,8 +37,12 @@ const channelSchema = z.looseObject({
     is_ext_shared: z.boolean().optional(),
     is_pending_ext_shared: z.boolean().optional(),
     connected_team_ids: z.array(z.string()).optional(),
+    is_member: z.boolean().optional(),
+    is_private: z.boolean().optional(),
+    name: z.string().optional(),
   }),
 })
+export type SlackChannel = z.infer<typeof channelSchema>['channel']
 const membersSchema = z.looseObject({ users: z.array(z.string()) })
 
 const MAX_CACHED = 10_000
@@ -85,23 +89,12 @@ export function createSlackDirectory(client: SlackClient, options: SlackDirector
     return place.kind === 'slack' ? channelRefusal(place, signal) : undefined
   }
 
-  async function channelRefusal(place: Place & { kind: 'slack' }, signal: AbortSignal): Promise<DroverError | undefined> {
-    const { channel } = await remembered(`channel ${place.channel}`, async () =>
-      channelSchema.parse(await client.call('conversations.info', { channel: place.channel }, signal)),
-    )
-    if (channel.id !== place.channel) return refusedPlace('Slack told about another channel', 'Ask again in a moment.')
-    if (channel.is_archived === true) return refusedPlace('This channel is archived', 'Ask in an active channel.')
-    if (channel.is_im === true) return undefined
-    const foreign = (channel.connected_team_ids ?? []).some((team) => !teams.has(team))
-    const external = channel.is_ext_shared === true || channel.is_pending_ext_shared === true
-    const known = external && (channel.connected_team_ids ?? []).length > 0 && !foreign
-    if (foreign || (external && !known)) {
-      return refusedPlace('This channel is shared with another company', 'Ask in a channel of this workspace only.')
-    }
-    if (channel.is_ext_shared === undefined && channel.is_mpim !== true) {
-      return refusedPlace('Slack does not say whether this channel is shared with others', 'Ask in another channel.')
-    }
-    return undefined
+  async function channelRefusal(
+    { channel: id }: Place & { kind: 'slack' },
+    signal: AbortSignal,
+  ): Promise<DroverError | undefined> {
+    const channel = await remembered(`channel ${id}`, () => readChannel(client, id, signal))
+    return refusalOf(channel, id, teams)
   }
 
   /** `group` is `<team>/<usergroup>`. An error of Slack is thrown: nobody is in a group that could not be read. */
@@ -131,6 +124,28 @@ export function createSlackDirectory(client: SlackClient, options: SlackDirector
       }
     },
   }
+}
+
+/** Throws SlackCallError when Slack does not show it. */
+export async function readChannel(client: SlackClient, id: string, signal: AbortSignal): Promise<SlackChannel> {
+  return channelSchema.parse(await client.call('conversations.info', { channel: id }, signal)).channel
+}
+
+/** Why nothing may be asked or answered in a channel, whoever asks. `teams`: whose members may read along. */
+export function refusalOf(channel: SlackChannel, id: string, teams: ReadonlySet<string>): DroverError | undefined {
+  if (channel.id !== id) return refusedPlace('Slack told about another channel', 'Ask again in a moment.')
+  if (channel.is_archived === true) return refusedPlace('This channel is archived', 'Ask in an active channel.')
+  if (channel.is_im === true) return undefined
+  const foreign = (channel.connected_team_ids ?? []).some((team) => !teams.has(team))
+  const external = channel.is_ext_shared === true || channel.is_pending_ext_shared === true
+  const known = external && (channel.connected_team_ids ?? []).length > 0 && !foreign
+  if (foreign || (external && !known)) {
+    return refusedPlace('This channel is shared with another company', 'Ask in a channel of this workspace only.')
+  }
+  if (channel.is_ext_shared === undefined && channel.is_mpim !== true) {
+    return refusedPlace('Slack does not say whether this channel is shared with others', 'Ask in another channel.')
+  }
+  return undefined
 }
 
 function unavailable(cause: unknown, actor: Actor): DroverError {

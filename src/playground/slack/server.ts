@@ -61,6 +61,10 @@ export function peerServer(options: ServerOptions): Hono<{ Bindings: HttpBinding
       c.env.incoming.socket.destroy()
       return c.body(null)
     }
+    // Slack tells the scopes of a token that it knows with any answer.
+    const known =
+      bearer === options.botToken ? options.context().scopes : bearer === options.app.token ? options.app.scopes : undefined
+    if (known !== undefined) c.header('x-oauth-scopes', [...known].join(','))
     return c.json(log(call(method, bearer, args, options)))
   })
 
