@@ -395,6 +395,28 @@ describe('Docker Engine', { timeout: 120_000 }, () => {
     expect((await named(backend, name)).privileged).toBe(true)
   })
 
+  test('S45 who is in another container’s namespace has what that one has of the host', async () => {
+    const [host, own] = [world.run('host', ['--pid', 'host']), world.run('own')]
+    const within = async (of: string) => (await named(backend, world.run('within', ['--pid', `container:${of}`]))).privileged
+    expect([await within(host), await within(own)]).toEqual([true, undefined])
+  })
+
+  test('[default-deny] a container is judged by the image it was made from, also when that name has gone to another', async () => {
+    const name = `drover-test/moved-${mark()}:1`
+    docker('tag', image, name)
+    const made = world.run('moved', [], name)
+    docker('tag', bareImage(), name)
+    try {
+      expect(docker('ps', '--filter', `name=${made}`, '--format', '{{.Image}}')).not.toBe(name)
+      const select = (glob: string) => backend.list({ name: made, facets: { image: glob } }, soon())
+      expect((await named(backend, made)).facets.image).toBe(name)
+      expect((await select('drover-test/moved-*')).map((one) => one.name)).toEqual([made])
+      expect(await select('sha256:*')).toEqual([])
+    } finally {
+      docker('rmi', name)
+    }
+  })
+
   test('check tells the engine, and that a helper image is missing', async () => {
     const lines = await backend.check(soon())
     expect(lines.map(({ ok }) => ok)).toEqual([true, true, true, true])

@@ -11,7 +11,7 @@ import type { Transports } from '../transport.ts'
 import { newTarget } from '../wire/new-container.ts'
 import { type Api, dockerApi, parsed } from './api.ts'
 import { check } from './check.ts'
-import { Inspected, isPrivileged, Listed, listPath, targetOf } from './container.ts'
+import { Inspected, isImageId, isPrivileged, Listed, leadsToHost, listPath, sharedWith, targetOf } from './container.ts'
 import { type EndpointSettings, endpointOf, refuseWithoutMachine } from './endpoint.ts'
 import { type Connection, execute } from './exec.ts'
 import { kill, sweep } from './kill.ts'
@@ -75,8 +75,9 @@ const traits: Traits = {
   kill: true,
 }
 
-/** Who is privileged, by id: said when a container is made, and never changed. */
-type Known = Map<string, boolean>
+/** What an inspection tells of a container, by id: said when it is made, and never changed. */
+type Known = Map<string, About>
+type About = { readonly isPrivileged: boolean; readonly image: string | undefined }
 const MAX_KNOWN = 10_000
 
 type Asked = {
@@ -97,21 +98,22 @@ async function list(api: Api, { backend, host, known, selector, signal }: Asked)
   const candidates = listed
     .filter((one) => one.State === 'running')
     .map((one) => targetOf(one, about))
-    .filter((target) => matches(selector, target))
-  // The list does not say who is privileged.
+    .filter((target) => matches(isImageId(target.facets.image) ? withoutImage(selector) : selector, target))
+  // The list says neither who is privileged, nor what an image was called when its name went to another.
   const gone = new Set<string>()
   let failure: unknown
-  const privileged = new Map(candidates.map(({ native }) => [native, known.get(native)]))
-  const strangers = candidates.filter(({ native }) => privileged.get(native) === undefined)
+  const told = new Map(candidates.flatMap(({ native }) => [[native, known.get(native)] as const]))
+  const strangers = candidates.filter(({ native }) => told.get(native) === undefined)
   if (known.size + strangers.length > MAX_KNOWN) known.clear()
   await fanOut(strangers, PARALLEL, async (target) => {
     if (failure !== undefined) return
     try {
-      const found = await inspect(api, target, signal)
+      const found = await inspect(api, target.native, signal)
       if (!found?.State.Running || found.State.Paused) gone.add(target.native)
       if (!found) return
-      privileged.set(target.native, isPrivileged(found))
-      known.set(target.native, isPrivileged(found))
+      const one = { isPrivileged: await hasHost(api, found, signal), image: found.Config?.Image ?? undefined }
+      told.set(target.native, one)
+      known.set(target.native, one)
     } catch (error) {
       failure = error
     }
@@ -119,25 +121,55 @@ async function list(api: Api, { backend, host, known, selector, signal }: Asked)
   if (failure !== undefined) throw failure
   return candidates
     .filter(({ native }) => !gone.has(native))
-    .map((target) => (privileged.get(target.native) === false ? target : { ...target, privileged: true }))
+    .map((target) => inspectedTarget(target, told.get(target.native)))
+    .filter((target) => matches(selector, target))
+}
+
+function withoutImage({ facets: { image: _, ...facets } = {}, ...rest }: Selector): Selector {
+  return { ...rest, facets }
+}
+
+function inspectedTarget(target: Target, about: About | undefined): Target {
+  const image = isImageId(target.facets.image) ? about?.image : undefined
+  return {
+    ...target,
+    ...(image ? { facets: { ...target.facets, image } } : {}),
+    ...(about?.isPrivileged === false ? {} : { privileged: true }),
+  }
+}
+
+/** Also by a namespace that is another container's. What cannot be told of that one counts as the worst. */
+async function hasHost(api: Api, found: Inspected, signal: AbortSignal): Promise<boolean> {
+  if (isPrivileged(found)) return true
+  for (const { namespace, id } of sharedWith(found)) {
+    const other = await unlessForbidden(inspect(api, id, signal))
+    if (!other || leadsToHost(other, namespace)) return true
+  }
+  return false
+}
+
+/** Undefined where a proxy before the engine, or an agent's list, keeps it back. */
+async function unlessForbidden<T>(asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked
+  } catch (error) {
+    if (error instanceof BackendError && error.code === 'backend_forbidden') return undefined
+    throw error
+  }
 }
 
 /** Undefined: it has gone since it was listed. */
-async function inspect(api: Api, target: Target, signal: AbortSignal): Promise<Inspected | undefined> {
-  const response = await api.request({ method: 'GET', path: `/containers/${target.native}/json`, signal })
-  return response.status === 404 ? undefined : parsed(response, Inspected, `the container ${target.name}`)
+async function inspect(api: Api, id: string, signal: AbortSignal): Promise<Inspected | undefined> {
+  const response = await api.request({ method: 'GET', path: `/containers/${encodeURIComponent(id)}/json`, signal })
+  return response.status === 404 ? undefined : parsed(response, Inspected, `the container ${id.slice(0, 12)}`)
 }
 
 const Info = z.object({ Name: z.string().nullish() })
 
 /** Undefined where a proxy before the engine keeps it back. */
 async function hostOf(api: Api, signal: AbortSignal): Promise<string | undefined> {
-  try {
-    return parsed(await api.request({ method: 'GET', path: '/info', signal }), Info, '/info').Name ?? undefined
-  } catch (error) {
-    if (error instanceof BackendError && error.code === 'backend_forbidden') return undefined
-    throw error
-  }
+  const ask = async () => parsed(await api.request({ method: 'GET', path: '/info', signal }), Info, '/info').Name ?? undefined
+  return unlessForbidden(ask())
 }
 
 /** Asked until it is answered, then known. */

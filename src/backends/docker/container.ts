@@ -32,6 +32,8 @@ export const Inspected = z.object({
     })
     .nullish(),
   Mounts: z.array(z.object({ Source: z.string().nullish(), Type: z.string().nullish() })).nullish(),
+  /** `Image` is the name that it was made from, whatever that name means by now. */
+  Config: z.object({ Image: z.string().nullish() }).nullish(),
 })
 export type Inspected = z.infer<typeof Inspected>
 
@@ -82,6 +84,24 @@ export function isPrivileged({ HostConfig: host, Mounts }: Inspected): boolean {
     (host?.DeviceCgroupRules ?? []).length > 0 ||
     (Mounts ?? []).some(({ Type, Source }) => Type === 'bind' && givesHost(Source ?? ''))
   )
+}
+
+/** In the place of a name that means another image by now, or none (moby daemon/list.go, refreshImage). */
+export const isImageId = (image: string | undefined): boolean => /^sha256:[0-9a-f]{64}$/.test(image ?? '')
+
+type Namespace = 'PidMode' | 'NetworkMode' | 'IpcMode'
+
+/** Containers whose namespaces this one is in. */
+export function sharedWith({ HostConfig: host }: Inspected): readonly { readonly namespace: Namespace; readonly id: string }[] {
+  return (['PidMode', 'NetworkMode', 'IpcMode'] as const).flatMap((namespace) => {
+    const id = /^container:(.+)$/.exec(host?.[namespace] ?? '')?.[1]
+    return id === undefined ? [] : [{ namespace, id }]
+  })
+}
+
+/** Whether that namespace of it leads to the host: it is the host's own, or that of processes which have rights over the host. */
+export function leadsToHost(other: Inspected, namespace: Namespace): boolean {
+  return other.HostConfig?.[namespace] === 'host' || (namespace === 'PidMode' && isPrivileged(other))
 }
 
 /** What the engine can narrow without leaving any out [§2.2]; the caller matches again. */
