@@ -150,6 +150,7 @@ const noLedger: Ledger = {
   claim: keepsNothing,
   follow: keepsNothing,
   read: keepsNothing,
+  replay: keepsNothing,
   output: keepsNothing,
   list: keepsNothing,
   due: keepsNothing,

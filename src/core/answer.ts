@@ -2,7 +2,7 @@
 
 import { BackendError } from './errors.ts'
 import { within } from './fan-out.ts'
-import { follow, type House, load, shown } from './house.ts'
+import { type House, type Live, shown } from './house.ts'
 import type { RunId, RunRequest, RunState } from './model.ts'
 import { maskArgv, type Redactor } from './redact.ts'
 
@@ -36,8 +36,7 @@ export function maskState(state: RunState, redactor: Redactor): RunState {
 }
 
 /** Tells how the run stands, from a state that is kept up and not read anew each time. */
-export function startProgress(request: RunRequest, house: House) {
-  const run = follow(request.id, house)
+export function startProgress(request: RunRequest, live: Live, house: House) {
   let dirty = false
   let stopped = false
   let isReporting = false
@@ -46,7 +45,7 @@ export function startProgress(request: RunRequest, house: House) {
   const report = async () => {
     dirty = false
     try {
-      const state = await run.state()
+      const state = await live.state()
       if (!state) return
       const shownState = maskState(state, house.redactor)
       for (const part of await within(reportMs, 'The progress report', () => house.reporter(request).progress(shownState))) {
@@ -83,14 +82,13 @@ export function startProgress(request: RunRequest, house: House) {
       stopped = true
       clearTimeout(timer)
       await busy
-      run.close()
     },
   }
 }
 
 /** Hands the answer over; what fails is put off, ever longer, and tried again by whoever sweeps the ledger. */
-export async function deliver(run: RunId, house: House): Promise<void> {
-  const state = await load(run, house)
+export async function deliver(run: RunId, live: Live, house: House): Promise<void> {
+  const state = await live.state()
   if (!state || state.delivered || state.status !== 'finished') return
   try {
     await within(deliverMs, 'The delivery', () =>

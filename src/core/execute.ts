@@ -20,7 +20,7 @@ export type ExecuteOptions = {
   readonly handshake: Gate
   readonly redactor: Redactor
   readonly maxBytes: number
-  /** Stores; a rejection ends the execution as a bug of ours would, never silently. */
+  /** Stores; a rejection ends the execution as a bug of ours would, never silently. What is read meanwhile does not wait for the handle. */
   onHandle(handle: ExecHandle): Promise<void>
   onOutput(chunks: readonly OutputChunk[]): Promise<void>
   onProgress?(text: string): Promise<void>
@@ -35,7 +35,15 @@ const killMs = 20_000
 /** After a proved kill the stream gets this long to end by itself, so that its last words are kept. */
 const graceMs = 1_500
 
-export async function execute(options: ExecuteOptions): Promise<{ readonly ending: Ending; readonly count: OutputCount }> {
+export type Executed = {
+  readonly ending: Ending
+  readonly count: OutputCount
+  /** What it wrote last and is not stored yet, so that it can be stored together with the ending. */
+  readonly rest: readonly OutputChunk[]
+}
+
+/** Settles when all of it is stored but the last words and the handle, which may still be on its way. */
+export async function execute(options: ExecuteOptions): Promise<Executed> {
   const { backend, target, command, cancel } = options
   const collector = createCollector({ redactor: options.redactor, maxBytes: options.maxBytes })
   const connection = new AbortController()
@@ -76,7 +84,7 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
   if (cancel.aborted) {
     leave()
     const error: Failure = { code: 'not_started', message: 'It was cancelled before its turn.' }
-    return { ending: { status: 'failed', error }, count: collector.count() }
+    return { ending: { status: 'failed', error }, count: collector.count(), rest: [] }
   }
   const timer = setTimeout(() => stop('timed_out'), options.timeoutMs)
   const onCancel = () => stop('cancelled')
@@ -84,12 +92,14 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
 
   let storing: { readonly error: unknown } | undefined
   let stored: Promise<void> = Promise.resolve()
-  /** One store after the other; the first that fails ends the execution, for what cannot be recorded must not go on. */
+  /** The first that fails ends the execution, for what cannot be recorded must not go on. */
+  const unstored = (error: unknown): void => {
+    storing ??= { error }
+    stop('cancelled')
+  }
+  /** One after the other. */
   const store = (work: () => Promise<void>): Promise<void> => {
-    stored = stored.then(work).catch((error: unknown) => {
-      storing ??= { error }
-      stop('cancelled')
-    })
+    stored = stored.then(work).catch(unstored)
     return stored
   }
   const flush = () =>
@@ -112,7 +122,7 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
       if (event.type !== 'progress') begun = true
       if (event.type === 'started') {
         handle = event.handle
-        await store(() => options.onHandle(handle))
+        options.onHandle(handle).catch(unstored)
       } else if (event.type === 'output') {
         if (event.dropped !== undefined) collector.skip(event.stream, event.dropped)
         collector.write(event.stream, event.data)
@@ -156,12 +166,10 @@ export async function execute(options: ExecuteOptions): Promise<{ readonly endin
   const left = await kill
   connection.abort()
   void Promise.resolve(events?.return?.()).catch(() => {})
-  const rest = collector.end()
-  await store(async () => {
-    if (rest.length > 0) await options.onOutput(rest)
-  })
+  await stored
   if (storing) throw storing.error
-  return { ending: settle(natural, stoppedBy, left), count: collector.count() }
+  const rest = collector.end()
+  return { ending: settle(natural, stoppedBy, left), count: collector.count(), rest }
 }
 
 /** The first cause wins: what was stopped stays stopped, whatever its stream said while it died. */

@@ -1,6 +1,6 @@
 /** Equal outputs with equal endings together, so that the odd one of a hundred stands out. */
 
-import type { Ending, Execution, OutputChunk, OutputCount, Stream } from './model.ts'
+import type { Ending, Execution, OutputChunk, OutputCount, Stream, TargetId } from './model.ts'
 import { noOutput, streams } from './output.ts'
 
 export type Fold = {
@@ -14,29 +14,58 @@ export type Finished = { readonly execution: Execution; readonly chunks: readonl
 
 /** Groups in the order of the reader's interest: what went wrong first, then the larger group. */
 export function fold(all: readonly Finished[]): readonly Fold[] {
-  const alike = new Map<string, Finished[][]>()
-  for (const one of all) {
-    const key = JSON.stringify([...endingKey(one.execution), digest(one.chunks, 'stdout'), digest(one.chunks, 'stderr')])
-    const groups = alike.get(key) ?? []
-    alike.set(key, groups)
-    const group = groups.find(([first]) => first && isSame(first.chunks, one.chunks))
-    if (group) group.push(one)
-    else groups.push([one])
+  const folding = createFolding()
+  for (const one of all) folding.add(one)
+  return folding.folds()
+}
+
+/** Outputs that are asked for at a time. */
+const readAhead = 4
+
+/** The same for what is read meanwhile: no more of it is held than differs. */
+export async function foldOutputs(
+  executions: readonly Execution[],
+  output: (target: TargetId) => Promise<readonly OutputChunk[]>,
+): Promise<readonly Fold[]> {
+  const folding = createFolding()
+  for (let from = 0; from < executions.length; from += readAhead) {
+    const some = executions.slice(from, from + readAhead)
+    const wrote = await Promise.all(some.map(({ status, target }) => (status === 'pending' ? [] : output(target.id))))
+    for (const [i, execution] of some.entries()) folding.add({ execution, chunks: wrote[i]! })
   }
-  return [...alike.values()]
-    .flat()
-    .map((group) => ({
-      executions: group.map((one) => one.execution),
-      ending: sharedEnding(group),
-      chunks: group[0]!.chunks,
-      count: group[0]!.execution.count ?? noOutput,
-    }))
-    .sort((a, b) => weight(b.ending) - weight(a.ending) || b.executions.length - a.executions.length)
+  return folding.folds()
+}
+
+/** Executions that are alike, and of their equal outputs the first. */
+type Group = { readonly executions: Execution[]; readonly chunks: readonly OutputChunk[] }
+
+function createFolding() {
+  const alike = new Map<string, Group[]>()
+  return {
+    add({ execution, chunks }: Finished): void {
+      const key = JSON.stringify([...endingKey(execution), ...streams.map((stream) => digest(chunks, stream))])
+      const groups = alike.get(key) ?? []
+      alike.set(key, groups)
+      const group = groups.find((one) => streams.every((stream) => isSameText(one.chunks, chunks, stream)))
+      if (group) group.executions.push(execution)
+      else groups.push({ executions: [execution], chunks })
+    },
+    folds: (): readonly Fold[] =>
+      [...alike.values()]
+        .flat()
+        .map(({ executions, chunks }) => ({
+          executions,
+          ending: sharedEnding(executions),
+          chunks,
+          count: executions[0]!.count ?? noOutput,
+        }))
+        .sort((a, b) => weight(b.ending) - weight(a.ending) || b.executions.length - a.executions.length),
+  }
 }
 
 /** The ending of all of them: a pid in it would be that of one. */
-function sharedEnding(group: readonly Finished[]): Ending | undefined {
-  const { ending } = group[0]!.execution
+function sharedEnding(group: readonly Execution[]): Ending | undefined {
+  const { ending } = group[0]!
   return group.length > 1 && ending?.status === 'unknown' ? { status: 'unknown', error: ending.error } : ending
 }
 
@@ -52,14 +81,23 @@ function digest(chunks: readonly OutputChunk[], stream: Stream): string {
   return `${length} ${hash}`
 }
 
-function isSame(a: readonly OutputChunk[], b: readonly OutputChunk[]): boolean {
-  // Most were cut into the same pieces: those need not be put together.
-  const isCutAlike = a.length === b.length && a.every((one, i) => one.stream === b[i]?.stream && one.text === b[i].text)
-  return isCutAlike || streams.every((stream) => streamText(a, stream) === streamText(b, stream))
+/** Of texts of one length, however they were cut: the pieces are compared where they lie, for put together they would be held twice. */
+function isSameText(a: readonly OutputChunk[], b: readonly OutputChunk[], stream: Stream): boolean {
+  const [left, right] = [textsOf(a, stream), textsOf(b, stream)]
+  let [i, j, from, at] = [0, 0, 0, 0]
+  for (let x = left[i], y = right[j]; x !== undefined && y !== undefined; x = left[i], y = right[j]) {
+    const size = Math.min(x.length - from, y.length - at)
+    if (x.slice(from, from + size) !== y.slice(at, at + size)) return false
+    from += size
+    at += size
+    if (from === x.length) [i, from] = [i + 1, 0]
+    if (at === y.length) [j, at] = [j + 1, 0]
+  }
+  return true
 }
 
-function streamText(chunks: readonly OutputChunk[], stream: Stream): string {
-  return chunks.map((chunk) => (chunk.stream === stream ? chunk.text : '')).join('')
+function textsOf(chunks: readonly OutputChunk[], stream: Stream): readonly string[] {
+  return chunks.flatMap((chunk) => (chunk.stream === stream ? chunk.text : []))
 }
 
 function endingKey({ ending, target, plan, handle }: Execution): readonly unknown[] {

@@ -7,7 +7,7 @@ import { makeVisible } from './output.ts'
 import type { Backend, Directory, Ledger, Reporter } from './ports.ts'
 import type { Redactor } from './redact.ts'
 import type { Policy } from './rule.ts'
-import { createFold, reduce } from './run-state.ts'
+import { createFold } from './run-state.ts'
 import type { Earlier } from './settle.ts'
 import type { Turns } from './turns.ts'
 
@@ -45,7 +45,9 @@ export type House = {
 }
 
 export async function load(run: RunId, house: House): Promise<RunState | undefined> {
-  return reduce(await house.ledger.read(run))
+  const fold = createFold()
+  await house.ledger.replay(run, fold.apply)
+  return fold.state()
 }
 
 export type Live = {
@@ -70,7 +72,7 @@ export function follow(run: RunId, house: House): Live {
   const catchUp = async (): Promise<void> => {
     meanwhile = []
     try {
-      for (const event of await house.ledger.read(run)) take(event)
+      await house.ledger.replay(run, take)
       // Where there is no run yet, there may be one later.
       isBehind = seq === 0
       for (const event of meanwhile) take(event)

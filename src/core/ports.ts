@@ -86,8 +86,11 @@ export type CheckLine = { readonly ok: boolean | 'warn'; readonly what: string; 
 export interface Ledger {
   /** Stores the request and its `accepted` event; `duplicate` when this run id was accepted before. */
   accept(request: RunRequest): Promise<'accepted' | 'duplicate'>
-  /** Appends to the run's hash chain. `resolved` also makes one pending row for each target. Returns the event's number from 1. */
-  append(run: RunId, event: RunEvent): Promise<number>
+  /**
+   * Appends to the run's hash chain, all of them or none. `resolved` also makes one pending row for each target. What may follow
+   * `finished` goes alone, and nothing follows `finished` in one call. Returns the number, from 1, of the last of them.
+   */
+  append(run: RunId, ...events: readonly [RunEvent, ...RunEvent[]]): Promise<number>
   /** pending → started, once, with its `started` event; false: someone has it or had it. Never goes back. */
   claim(run: RunId, target: TargetId, owner: Owner): Promise<boolean>
   /**
@@ -97,6 +100,8 @@ export interface Ledger {
   follow(run: RunId, listener: (event: StoredEvent) => void): () => void
   /** All events of a run in order, `output` events without their chunks; empty when there is no such run. */
   read(run: RunId): Promise<readonly StoredEvent[]>
+  /** Calls back with each of them as it is read, for whoever keeps only what they amount to. */
+  replay(run: RunId, listener: (event: StoredEvent) => void): Promise<void>
   /** What one target wrote, as kept, in order. */
   output(run: RunId, target: TargetId): Promise<readonly OutputChunk[]>
   /** Newest first. */

@@ -4,9 +4,9 @@ import { deliver, startProgress } from './answer.ts'
 import type { Failure } from './errors.ts'
 import { execute } from './execute.ts'
 import { fanOut } from './fan-out.ts'
-import { backendOf, type House, load, maskFailure, shown } from './house.ts'
+import { backendOf, follow, type House, type Live, maskFailure, shown } from './house.ts'
 import { judge } from './judge.ts'
-import type { Decision, Ending, Execution, Outcome, Plan, RunEvent, RunId, RunRequest, RunState, Target } from './model.ts'
+import type { Decision, Ending, Execution, OutputChunk, Plan, RunEvent, RunId, RunRequest, RunState, Target } from './model.ts'
 import { noOutput } from './output.ts'
 import { asExecution, workloadsOf } from './plan.ts'
 import type { Backend } from './ports.ts'
@@ -20,7 +20,17 @@ const freshMs = 60_000
  * owner only and one call at a time: a decision that is there already means that an earlier owner is gone.
  */
 export async function work(run: RunId, house: House, cancel: AbortSignal): Promise<void> {
-  const state = await load(run, house)
+  // Read once: what is written from here on is told.
+  const live = follow(run, house)
+  try {
+    await bring(run, live, house, cancel)
+  } finally {
+    live.close()
+  }
+}
+
+async function bring(run: RunId, live: Live, house: House, cancel: AbortSignal): Promise<void> {
+  const state = await live.state()
   if (!state || state.delivered) return
   if (state.status !== 'finished') {
     const stale = house.now() - state.request.receivedAt > freshMs
@@ -30,9 +40,9 @@ export async function work(run: RunId, house: House, cancel: AbortSignal): Promi
       await house.ledger.append(run, { type: 'finished', outcome: { status: 'refused', failure: state.decision.failure } })
     else if (!state.decision && stale && state.request.receivedAt >= house.since) await refuseLate(run, house)
     else if (state.decision || stale) await interrupt(state, house)
-    else await takeTurn(state.request, house, cancel)
+    else await takeTurn(state.request, live, house, cancel)
   }
-  await deliver(run, house)
+  await deliver(run, live, house)
 }
 
 /** It waited longer for its turn than anybody expects it still to run. */
@@ -46,32 +56,34 @@ async function refuseLate(run: RunId, house: House): Promise<void> {
 }
 
 /** One actor's many runs must not keep the others' from beginning. */
-async function takeTurn(request: RunRequest, house: House, cancel: AbortSignal): Promise<void> {
+async function takeTurn(request: RunRequest, live: Live, house: House, cancel: AbortSignal): Promise<void> {
   const turn = await house.turns.enter(request.actor, request.id)
   if ('failure' in turn) {
     const { failure } = turn
     await refuse(request, house, { effect: 'deny', failure }, failure)
     return
   }
-  await perform(request, house, cancel).finally(turn.leave)
+  await perform(request, live, house, cancel).finally(turn.leave)
 }
 
 async function refuse(request: RunRequest, house: House, decision: Decision, failure: Failure): Promise<void> {
-  await house.ledger.append(request.id, { type: 'decided', decision, policy: house.policy.version })
-  await house.ledger.append(request.id, { type: 'finished', outcome: { status: 'refused', failure } })
+  await house.ledger.append(
+    request.id,
+    { type: 'decided', decision, policy: house.policy.version },
+    { type: 'finished', outcome: { status: 'refused', failure } },
+  )
 }
 
 /** From accepted to finished. */
-async function perform(request: RunRequest, house: House, cancel: AbortSignal): Promise<void> {
-  const append = (event: RunEvent) => house.ledger.append(request.id, event)
+async function perform(request: RunRequest, live: Live, house: House, cancel: AbortSignal): Promise<void> {
+  const append = (...events: readonly [RunEvent, ...RunEvent[]]) => house.ledger.append(request.id, ...events)
   const judgement = await judge(request, house)
   if (!judgement.ok) return refuse(request, house, judgement.decision, judgement.failure)
   const { targets, notes, decision, timeoutMs, plans } = judgement
   // Recorded first: when one of these cannot be written, nothing runs.
-  await append({ type: 'resolved', targets, notes })
-  await append({ type: 'decided', decision, policy: house.policy.version, timeoutMs })
+  await append({ type: 'resolved', targets, notes }, { type: 'decided', decision, policy: house.policy.version, timeoutMs })
   for (const { id } of targets) if (plans?.[id]) await append({ type: 'planned', target: id, plan: plans[id] })
-  const progress = startProgress(request, house)
+  const progress = startProgress(request, live, house)
   const told = progress.begin()
   // What a rollout would change is shown before it is sent; for as long as a report may take, and no longer.
   if (plans) await told
@@ -80,10 +92,20 @@ async function perform(request: RunRequest, house: House, cancel: AbortSignal): 
   let lost = false
   const inner = new AbortController()
   const stop = AbortSignal.any([cancel, inner.signal])
+  let open = targets.length
+  let isFinished = false
+  const finished = (): RunEvent => ({ type: 'finished', outcome: { status: cancel.aborted ? 'cancelled' : 'done' } })
+  /** Where all others have ended, the run is finished in the same write. */
+  const end = async (...events: readonly [RunEvent, ...RunEvent[]]): Promise<void> => {
+    const isLast = open === 1 && broken === undefined && !lost
+    await append(...events, ...(isLast ? [finished()] : []))
+    open--
+    isFinished = isLast
+  }
   await fanOut(targets, house.limits.parallel, async (target) => {
     try {
       const plan = plans?.[target.id]
-      if (await executeOne(target, { request, plan, timeoutMs, maxBytes, house, cancel: stop, touch: progress.touch }))
+      if (await executeOne(target, { request, plan, timeoutMs, maxBytes, house, cancel: stop, touch: progress.touch, end }))
         return progress.touch()
       lost = true
       inner.abort()
@@ -97,8 +119,7 @@ async function perform(request: RunRequest, house: House, cancel: AbortSignal): 
   if (broken !== undefined) throw broken
   // Someone else has this run: it is theirs to finish.
   if (lost) return
-  const outcome: Outcome = cancel.aborted ? { status: 'cancelled' } : { status: 'done' }
-  await append({ type: 'finished', outcome })
+  if (!isFinished) await append(finished())
   if (plans) await settleEarlier(request.id, house)
 }
 
@@ -118,6 +139,8 @@ type Job = {
   readonly plan: Plan | undefined
   /** Called when there is something new to show. */
   touch(): void
+  /** Records the last of an execution. */
+  end(...events: readonly [RunEvent, ...RunEvent[]]): Promise<void>
 }
 
 /** A rollout without its plan is a bug: it must never run as a command. */
@@ -132,11 +155,11 @@ const maxProgress = 300
 
 /** False: someone else has this execution, or had it. */
 async function executeOne(target: Target, job: Job): Promise<boolean> {
-  const { request, timeoutMs, maxBytes, house, cancel, touch } = job
+  const { request, timeoutMs, maxBytes, house, cancel, touch, end } = job
   const append = (event: RunEvent) => house.ledger.append(request.id, event)
   if (cancel.aborted) {
     const error: Failure = { code: 'not_started', message: 'It was cancelled before its turn.' }
-    await append({ type: 'ended', target: target.id, ending: { status: 'failed', error }, count: noOutput })
+    await end({ type: 'ended', target: target.id, ending: { status: 'failed', error }, count: noOutput })
     return true
   }
   // Once, whatever wakes this run again: the row never goes back to pending.
@@ -144,7 +167,9 @@ async function executeOne(target: Target, job: Job): Promise<boolean> {
   touch()
   let index = 0
   let progress = ''
-  const { ending, count } = await execute({
+  let handled: Promise<void> | undefined
+  const stored = (chunks: readonly OutputChunk[]): RunEvent => ({ type: 'output', target: target.id, index: index++, chunks })
+  const { ending, count, rest } = await execute({
     backend: waysOf(target, job),
     target,
     command: request.command,
@@ -154,12 +179,14 @@ async function executeOne(target: Target, job: Job): Promise<boolean> {
     handshake: house.handshake,
     redactor: house.redactor,
     maxBytes,
-    async onHandle(handle) {
-      await append({ type: 'handle', target: target.id, handle })
-      // What was being prepared is ready.
-      if (progress !== '') touch()
+    onHandle(handle) {
+      handled = append({ type: 'handle', target: target.id, handle }).then(() => {
+        // What was being prepared is ready.
+        if (progress !== '') touch()
+      })
+      return handled
     },
-    onOutput: async (chunks) => void (await append({ type: 'output', target: target.id, index: index++, chunks })),
+    onOutput: async (chunks) => void (await append(stored(chunks))),
     async onProgress(said) {
       const text = house.redactor.text(said).text.slice(0, maxProgress)
       if (text === progress) return
@@ -169,7 +196,9 @@ async function executeOne(target: Target, job: Job): Promise<boolean> {
     },
     failureOf: (error) => shown(error, house),
   })
-  await append({ type: 'ended', target: target.id, ending: masked(ending, house), count })
+  const ended: RunEvent = { type: 'ended', target: target.id, ending: masked(ending, house), count }
+  // Asked for at once, so that a short command's first and last words share one wait for the disk.
+  await Promise.all([handled, rest.length > 0 ? end(stored(rest), ended) : end(ended)])
   return true
 }
 

@@ -50,7 +50,8 @@ export type Packed = { readonly body: string; readonly parts: readonly Bytes[] }
 export function pack(event: RunEvent): Packed {
   if (event.type === 'output') {
     const { chunks, ...rest } = event
-    const { detached, parts } = detach(canonical(chunks))
+    // Made with their keys in order: what `canonical` would make, without a copy of the text for each level of it.
+    const { detached, parts } = detach(JSON.stringify(chunks.map(({ stream, text }) => ({ stream, text }))))
     return { body: canonical({ ...rest, detached }), parts }
   }
   const body = canonical(event)

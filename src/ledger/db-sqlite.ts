@@ -177,6 +177,7 @@ function overDatabase(database: DatabaseSync, path: string): Db {
         waiting.push({ statements, resolve, reject })
       })
     },
+    turn: () => new Promise((resolve) => setImmediate(resolve)),
     async close(): Promise<void> {
       if (!database.isOpen) return
       commitWaiting()

@@ -13,5 +13,7 @@ export interface Db {
    * anything else it throws is a broken constraint or a bug. After a throw nothing was kept, unless the answer itself was lost.
    */
   batch(statements: readonly Statement[]): Promise<Row[][]>
+  /** Resolves when all that this turn of the event loop brings has been asked for. Absent where no batch waits for a disk. */
+  turn?(): Promise<void>
   close(): Promise<void>
 }

@@ -2,11 +2,14 @@
 
 import type { Owner, RunEvent, RunId, TargetId } from '../core/model.ts'
 import { eventHash, type Packed } from './chain.ts'
+import type { Db } from './db.ts'
 import { isSuccess, onceKey } from './facts.ts'
-import { type EventTable, type PartTable, type Prepared, prepared, query } from './schema.ts'
+import { type EventTable, type PartTable, type Prepared, prepared, query, send } from './schema.ts'
 
 /** Three columns a target: below the 100 parameters a Durable Object allows. */
 const TARGETS_PER_STATEMENT = 30
+/** Looked for at once: below the same 100. */
+const MOST_KEYS = 64
 
 export type Head = { readonly seq: number; readonly hash: string; readonly finished: boolean }
 /** A claim in flight: its event is written only if its row was won, by this very call. */
@@ -79,6 +82,35 @@ function advanced(drafts: readonly Draft[]): readonly Prepared[] {
     else if (event.type === 'delivered') statements.push(deliver({ run: row.run }))
   }
   return [advance({ run: last.run, seq: last.seq, head: last.hash, status, succeeded }), ...statements]
+}
+
+/**
+ * After a failed batch: whether it was kept after all (the answer was lost), or why it was not. It was kept whole or not at all, so
+ * one of them stands for all.
+ */
+export async function outcome(
+  db: Db,
+  drafts: readonly Draft[],
+): Promise<'kept' | { readonly twice: string } | 'overtaken' | 'nothing'> {
+  const { row, entry } = drafts.find((one) => one.entry.claim !== undefined) ?? (drafts.at(-1) as Draft)
+  const { claim } = entry
+  const once = drafts.flatMap((draft) => draft.row.once ?? [])
+  const [[there], [same], [target]] = await send(db, [
+    query.selectFrom('event').select('hash').where('run', '=', row.run).where('seq', '=', row.seq),
+    query.selectFrom('event').select('once').where('run', '=', row.run).where('once', 'in', once.slice(0, MOST_KEYS)).limit(1),
+    query
+      .selectFrom('target')
+      .select('claim')
+      .where('run', '=', row.run)
+      .where('id', '=', claim?.target ?? ''),
+  ])
+  if (claim !== undefined) {
+    if (target?.claim === claim.token) return 'kept'
+  } else {
+    if (there?.hash === row.hash) return 'kept'
+    if (same) return { twice: same.once ?? '' }
+  }
+  return there === undefined ? 'nothing' : 'overtaken'
 }
 
 function pending(run: string, targets: readonly { readonly id: TargetId }[]): readonly Prepared[] {

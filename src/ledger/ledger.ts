@@ -4,15 +4,16 @@ import { DroverError } from '../core/errors.ts'
 import { createGate } from '../core/fan-out.ts'
 import type { OutputChunk, Owner, RunEvent, RunId, RunRequest, StoredEvent, TargetId } from '../core/model.ts'
 import type { Ledger } from '../core/ports.ts'
-import { GENESIS, linkHash, pack, sha256 } from './chain.ts'
+import { GENESIS, pack, sha256 } from './chain.ts'
 import type { Db } from './db.ts'
-import { alone, type Claim, type Draft, drafted, type Entry, type Head, together } from './draft.ts'
+import { alone, type Claim, type Draft, drafted, type Entry, type Head, outcome, together } from './draft.ts'
 import { describe, mayFollowFinished } from './facts.ts'
 import { actorKey, placeKey } from './keys.ts'
 import { createLanes } from './lanes.ts'
+import { insertLink, type Link, lastOf, linked } from './links.ts'
 import { migrate } from './migrations.ts'
-import { type EventTable, type LinkTable, type Prepared, prepared, query, type RunTable, send } from './schema.ts'
-import { readEvents, readOutput } from './stored.ts'
+import { type EventTable, type Prepared, prepared, query, type RunTable, send } from './schema.ts'
+import { readOutput, storedEvents } from './stored.ts'
 import { verify } from './verify.ts'
 
 /** How often an event is tried again because another process appended first. */
@@ -25,10 +26,10 @@ const MAX_TOGETHER = 64
 /** The one lane of the ledger-wide chain; no run id looks like it. */
 const CHAIN = 'chain'
 
-/** An event that waits for its turn, and whoever waits for it. */
+/** Events that stand or fall together and wait for their turn, and whoever waits for them. A claim is one by itself. */
 type Waiting = {
-  readonly entry: Entry
-  /** `undefined`: the claim was lost. */
+  readonly entries: readonly [Entry, ...Entry[]]
+  /** The number of the last of them. `undefined`: the claim was lost. */
   resolve(seq: number | undefined): void
   reject(error: unknown): void
 }
@@ -41,6 +42,8 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
   const heads = new Map<RunId, Head>()
   const waiting = new Map<RunId, Waiting[]>()
   const followers = new Map<RunId, Set<(event: StoredEvent) => void>>()
+  /** The last of the ledger-wide chain; undefined: to be read. One that another process has passed is refused. */
+  let link: Link | undefined
   await migrate(db, now())
 
   const remember = (run: RunId, head: Head): void => {
@@ -66,33 +69,49 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
     }
   }
 
-  /** The event's number, or undefined when its claim was lost. One call at a time for a run. */
-  const commitOne = async (run: RunId, entry: Entry): Promise<number | undefined> => {
-    const { event, claim } = entry
+  /** One batch, in the ledger-wide chain as well where the run is sealed with it. The first answer is that of the first statement. */
+  const write = async (statements: readonly Prepared[], last: EventTable, sealing: boolean): Promise<readonly unknown[]> => {
+    if (!sealing) return (await send(db, statements))[0] ?? []
+    return await lanes.run(CHAIN, async () => {
+      const before = link ?? (await lastOf(db))
+      link = undefined
+      const next = linked(before, last)
+      const [first] = await send(db, [...statements, insertLink(next)])
+      link = next
+      return first ?? []
+    })
+  }
+
+  /** The number of the last event, or undefined when its claim was lost. One call at a time for a run. */
+  const commitOne = async (run: RunId, entries: Waiting['entries']): Promise<number | undefined> => {
+    const [{ claim }] = entries
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const head = await headOf(run)
-      if (head.finished && !mayFollowFinished(event)) {
+      const late = head.finished ? entries.find(({ event }) => entries.length > 1 || !mayFollowFinished(event)) : undefined
+      if (late !== undefined) {
         if (claim !== undefined) return undefined
-        throw new Error(`run ${run} is finished: '${event.type}' cannot follow`)
+        throw new Error(`run ${run} is finished: '${late.event.type}' cannot follow`)
       }
-      const [draft] = drafted(run, head, now(), [entry]) as readonly [Draft]
-      const sealing = head.finished || event.type === 'finished'
+      const drafts = drafted(run, head, now(), entries)
+      const last = lastRow(drafts)
+      const sealing = head.finished || last.type === 'finished'
       try {
-        const won = await (sealing ? lanes.run(CHAIN, () => written(db, draft, true)) : written(db, draft, false))
-        if (!won) return undefined
-        remember(run, { seq: draft.row.seq, hash: draft.row.hash, finished: sealing })
-        tell([draft])
-        return draft.row.seq
+        const first = await write(drafts.length === 1 ? alone(drafts[0] as Draft) : together(drafts), last, sealing)
+        if (claim !== undefined && first.length === 0) return undefined
+        remember(run, { seq: last.seq, hash: last.hash, finished: sealing })
+        tell(drafts)
+        return last.seq
       } catch (error) {
         heads.delete(run)
-        const found = await outcome(db, draft)
+        const found = await outcome(db, drafts)
         if (found === 'kept') {
-          tell([draft])
-          return draft.row.seq
+          tell(drafts)
+          return last.seq
         }
-        if (found === 'twice') throw new Error(`run ${run} has its '${draft.row.once}' already`, { cause: error })
-        if (found === 'nothing' && !sealing) throw error
-        if (attempt === MAX_ATTEMPTS - 1) throw error
+        if (found === 'overtaken' || (found === 'nothing' && sealing)) {
+          if (attempt === MAX_ATTEMPTS - 1) throw error
+        } else if (found === 'nothing') throw error
+        else throw new Error(`run ${run} has its '${found.twice}' already`, { cause: error })
       }
     }
     throw new Error('unreachable')
@@ -101,17 +120,17 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
   /** All of them in one batch. Undefined: nothing was written, and each has to be tried alone to see which of them cannot be. */
   const commitTogether = async (run: RunId, entries: readonly Entry[]): Promise<readonly Draft[] | undefined> => {
     const head = await headOf(run).catch(() => undefined)
-    if (head === undefined || head.finished) return undefined
+    // What follows `finished` has a place of its own in the ledger-wide chain.
+    if (head === undefined || head.finished || entries.slice(0, -1).some(isFinish)) return undefined
     const drafts = drafted(run, head, now(), entries)
-    const last = (drafts.at(-1) as Draft).row
+    const last = lastRow(drafts)
+    const sealing = last.type === 'finished'
     try {
-      await send(db, together(drafts))
-      remember(run, { seq: last.seq, hash: last.hash, finished: false })
+      await write(together(drafts), last, sealing)
+      remember(run, { seq: last.seq, hash: last.hash, finished: sealing })
     } catch {
       heads.delete(run)
-      // One of them stands for all: the batch was kept whole, or not at all.
-      const witness = drafts.find(({ entry }) => entry.claim !== undefined) ?? (drafts.at(-1) as Draft)
-      if ((await outcome(db, witness)) !== 'kept') return undefined
+      if ((await outcome(db, drafts)) !== 'kept') return undefined
     }
     tell(drafts)
     return drafts
@@ -119,18 +138,20 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
 
   /** What waits for the run, in order, and as much of it as possible together: one wait for the disk instead of many. */
   const writeWaiting = async (run: RunId): Promise<void> => {
+    // What a short command says first and last comes in one turn.
+    await db.turn?.()
     const all = waiting.get(run) ?? []
     waiting.delete(run)
     for (let from = 0; from < all.length; from += MAX_TOGETHER) {
       const some = all.slice(from, from + MAX_TOGETHER)
-      const entries = some.map(({ entry }) => entry)
-      // What seals a run goes alone: it has a place in the ledger-wide chain as well.
-      const mayShare = some.length > 1 && entries.every(({ event }) => event.type !== 'finished')
+      const entries = some.flatMap((one) => one.entries)
       try {
-        const drafts = mayShare ? await commitTogether(run, entries) : undefined
-        for (const [n, one] of some.entries()) {
+        const drafts = some.length > 1 ? await commitTogether(run, entries) : undefined
+        let n = -1
+        for (const one of some) {
+          n += one.entries.length
           if (drafts) one.resolve(drafts[n]?.row.seq)
-          else await commitOne(run, one.entry).then(one.resolve, one.reject)
+          else await commitOne(run, one.entries).then(one.resolve, one.reject)
         }
       } catch (error) {
         // Nobody can tell whether they were kept: trying each again could record it twice.
@@ -139,10 +160,9 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
     }
   }
 
-  const record = (run: RunId, event: RunEvent, claim?: Claim): Promise<number | undefined> =>
+  const record = (run: RunId, entries: Waiting['entries']): Promise<number | undefined> =>
     new Promise((resolve, reject) => {
-      const entry = { event, packed: pack(event), ...(claim === undefined ? {} : { claim }) }
-      const one: Waiting = { entry, resolve, reject }
+      const one: Waiting = { entries, resolve, reject }
       const others = waiting.get(run)
       if (others !== undefined) {
         others.push(one)
@@ -176,16 +196,19 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
         return 'accepted'
       }),
 
-    append: (run: RunId, event: RunEvent) => {
-      if (event.type === 'accepted' || event.type === 'started') {
-        return Promise.reject(new Error(`'${event.type}' is written by ${event.type === 'accepted' ? 'accept' : 'claim'}`))
-      }
-      return record(run, event) as Promise<number>
+    async append(run: RunId, first: RunEvent, ...more: readonly RunEvent[]) {
+      const entries = [entryOf(first), ...more.map((event) => entryOf(event))] as const
+      for (const { event } of entries)
+        if (event.type === 'accepted' || event.type === 'started')
+          throw new Error(`'${event.type}' is written by ${event.type === 'accepted' ? 'accept' : 'claim'}`)
+      if (entries.slice(0, -1).some(isFinish)) throw new Error("'finished' is the last of what is written together")
+      return (await record(run, entries)) as number
     },
 
     async claim(run: RunId, target: TargetId, owner: Owner): Promise<boolean> {
       const token = crypto.randomUUID()
-      return (await record(run, { type: 'started', target, owner }, { target, owner, token })) !== undefined
+      const claim = { target, owner, token }
+      return (await record(run, [entryOf({ type: 'started', target, owner }, claim)])) !== undefined
     },
 
     follow(run: RunId, listener: (event: StoredEvent) => void): () => void {
@@ -197,7 +220,15 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
       }
     },
 
-    read: (run: RunId): Promise<readonly StoredEvent[]> => readEvents(db, run),
+    async read(run: RunId): Promise<readonly StoredEvent[]> {
+      const events: StoredEvent[] = []
+      for await (const event of storedEvents(db, run)) events.push(event)
+      return events
+    },
+
+    async replay(run: RunId, listener: (event: StoredEvent) => void): Promise<void> {
+      for await (const event of storedEvents(db, run)) listener(event)
+    },
 
     async output(run: RunId, target: TargetId): Promise<readonly OutputChunk[]> {
       const leave = await reading.enter()
@@ -274,47 +305,11 @@ const insertSeen = prepared<{ key: string; until: number }, { key: string }>(['k
     .onConflict((conflict) => conflict.column('key').doNothing())
     .returning('key'),
 )
-const lastLink = prepared<Record<never, never>, Pick<LinkTable, 'n' | 'hash'>>([], () =>
-  query.selectFrom('link').select(['n', 'hash']).orderBy('n', 'desc').limit(1),
-)
-const insertLink = prepared<LinkTable>(['n', 'run', 'seq', 'run_hash', 'prev', 'hash'], (row) =>
-  query.insertInto('link').values(row),
-)
-
 async function exists(db: Db, run: RunId): Promise<boolean> {
   const [rows] = await send(db, [idRow({ run })])
   return rows.length > 0
 }
 
-/** One batch. False: the claim was lost, and nothing was written. */
-async function written(db: Db, draft: Draft, sealing: boolean): Promise<boolean> {
-  const [first] = await send(db, sealing ? [...alone(draft), await nextLink(db, draft.row)] : alone(draft))
-  return draft.entry.claim === undefined || (first !== undefined && first.length > 0)
-}
-
-async function nextLink(db: Db, row: EventTable): Promise<Prepared> {
-  const [[last]] = await send(db, [lastLink({})])
-  const link = { n: (last?.n ?? 0) + 1, run: row.run, seq: row.seq }
-  const prev = last?.hash ?? GENESIS
-  return insertLink({ ...link, run_hash: row.hash, prev, hash: linkHash(prev, { ...link, runHash: row.hash }) })
-}
-
-/** After a failed batch: whether it was kept after all (the answer was lost), or why it was not. */
-async function outcome(db: Db, { row, entry: { claim } }: Draft): Promise<'kept' | 'twice' | 'overtaken' | 'nothing'> {
-  const [[there], [same], [target]] = await send(db, [
-    query.selectFrom('event').select('hash').where('run', '=', row.run).where('seq', '=', row.seq),
-    query.selectFrom('event').select('seq').where('run', '=', row.run).where('once', '=', row.once),
-    query
-      .selectFrom('target')
-      .select('claim')
-      .where('run', '=', row.run)
-      .where('id', '=', claim?.target ?? ''),
-  ])
-  if (claim !== undefined) {
-    if (target?.claim === claim.token) return 'kept'
-  } else {
-    if (there?.hash === row.hash) return 'kept'
-    if (same !== undefined) return 'twice'
-  }
-  return there === undefined ? 'nothing' : 'overtaken'
-}
+const lastRow = (drafts: readonly Draft[]): EventTable => (drafts.at(-1) as Draft).row
+const isFinish = ({ event }: Entry): boolean => event.type === 'finished'
+const entryOf = (event: RunEvent, claim?: Claim): Entry => ({ event, packed: pack(event), ...(claim ? { claim } : {}) })

@@ -5,7 +5,7 @@ import type { OutputChunk, RunEvent, RunId, StoredEvent, TargetId } from '../cor
 import { attach, type Bytes, detachedOf } from './chain.ts'
 import type { Db } from './db.ts'
 import { onceKey } from './facts.ts'
-import { type EventTable, query, send } from './schema.ts'
+import { type EventTable, prepared, query, send } from './schema.ts'
 
 /** Bodies are at most 64 KiB of text each. */
 const EVENTS_PER_PAGE = 200
@@ -15,8 +15,7 @@ const OUTPUTS_PER_PAGE = 8
 /** The rows of a run after `seq`, in order; fewer than a page's worth only at the end. */
 export async function* eventRows(db: Db, run: string, upTo = Number.MAX_SAFE_INTEGER): AsyncGenerator<EventTable> {
   for (let after = 0; ; ) {
-    const page = query.selectFrom('event').selectAll().where('run', '=', run).where('seq', '>', after)
-    const [rows] = await send(db, [page.where('seq', '<=', upTo).orderBy('seq').limit(EVENTS_PER_PAGE)])
+    const [rows] = await send(db, [eventPage({ run, after, upTo })])
     yield* rows
     const last = rows.at(-1)
     if (last === undefined || rows.length < EVENTS_PER_PAGE) return
@@ -24,12 +23,21 @@ export async function* eventRows(db: Db, run: string, upTo = Number.MAX_SAFE_INT
   }
 }
 
-export async function readEvents(db: Db, run: RunId): Promise<readonly StoredEvent[]> {
-  const events: StoredEvent[] = []
-  for await (const row of eventRows(db, run)) {
-    events.push({ seq: row.seq, at: row.at, hash: row.hash, event: await eventOf(db, row) })
-  }
-  return events
+const eventPage = prepared<{ run: string; after: number; upTo: number }, EventTable>(
+  ['run', 'after', 'upTo'],
+  ({ run, after, upTo }) =>
+    query
+      .selectFrom('event')
+      .selectAll()
+      .where('run', '=', run)
+      .where('seq', '>', after)
+      .where('seq', '<=', upTo)
+      .orderBy('seq')
+      .limit(EVENTS_PER_PAGE),
+)
+
+export async function* storedEvents(db: Db, run: RunId): AsyncGenerator<StoredEvent> {
+  for await (const row of eventRows(db, run)) yield { seq: row.seq, at: row.at, hash: row.hash, event: await eventOf(db, row) }
 }
 
 /** The event of a row; `output` without its chunks. Throws when its payload is not what the digest says. */
@@ -56,22 +64,37 @@ export async function payload(db: Db, row: Pick<EventTable, 'run' | 'seq' | 'bod
 export async function readOutput(db: Db, run: RunId, target: TargetId): Promise<readonly OutputChunk[]> {
   const chunks: OutputChunk[] = []
   for (let first = 0; ; first += OUTPUTS_PER_PAGE) {
-    // By the key that has an index: a run's other events, of thousands of targets, are not looked at.
-    const keys = Array.from(
-      { length: OUTPUTS_PER_PAGE },
-      (_, i) => onceKey({ type: 'output', target, index: first + i, chunks: [] }) ?? '',
-    )
-    const page = query.selectFrom('event').select(['run', 'seq', 'body']).where('run', '=', run).where('once', 'in', keys)
-    const [rows] = await send(db, [page.orderBy('idx')])
-    if (rows.length === 0) return chunks
-    const parts = await send(db, rows.map(partsOf))
-    for (const [index, row] of rows.entries()) {
-      const data = (parts[index] ?? []).map((part): Bytes => part.data)
-      const detached = detachedOf(row.body)
-      const text = whole(row, detached === undefined ? undefined : attach(detached, data))
+    const [rows] = await send(db, [outputPage({ run, ...outputKeys(target, first) })])
+    const events = Map.groupBy(rows, ({ seq }) => seq)
+    for (const [seq, parts] of events) {
+      const detached = detachedOf(parts[0]!.body)
+      const data = parts.flatMap((part) => part.data ?? [])
+      const text = whole({ run, seq }, detached && attach(detached, data))
       chunks.push(...(JSON.parse(text) as OutputChunk[]))
     }
+    if (events.size < OUTPUTS_PER_PAGE) return chunks
   }
+}
+
+const places = Array.from({ length: OUTPUTS_PER_PAGE }, (_, i) => `key${i}`)
+
+/** By the key that has an index: a run's other events, of thousands of targets, are not looked at. */
+const outputPage = prepared<Readonly<Record<string, string>>, { seq: number; body: string; data: Bytes | null }>(
+  ['run', ...places],
+  ({ run = '', ...keys }) =>
+    query
+      .selectFrom('event')
+      .leftJoin('part', (join) => join.onRef('part.run', '=', 'event.run').onRef('part.seq', '=', 'event.seq'))
+      .select(['event.seq', 'body', 'data'])
+      .where('event.run', '=', run)
+      .where('once', 'in', Object.values(keys))
+      .orderBy('idx')
+      .orderBy('n'),
+)
+
+function outputKeys(target: TargetId, first: number): Readonly<Record<string, string>> {
+  const key = (index: number) => onceKey({ type: 'output', target, index, chunks: [] }) ?? ''
+  return Object.fromEntries(places.map((place, i) => [place, key(first + i)]))
 }
 
 function partsOf({ run, seq }: Pick<EventTable, 'run' | 'seq'>) {

@@ -130,6 +130,28 @@ export function ledgerContract(name: string, open: () => Promise<LedgerBench>): 
         expect(await bench.ledger.verify()).toMatchObject({ ok: true, events: 2 })
       })
 
+      test('[recorded-first] events that are asked for as one are numbered in a row, or none of them is kept', async () => {
+        const { ledger } = await opened()
+        const run = 'r1' as RunId
+        const finished = { type: 'finished', outcome: { status: 'done' } } as const
+        await ledger.accept(request(run))
+        const decided = { type: 'decided', decision: { effect: 'allow', rule: 'all', limits: {} }, policy: 'p1' } as const
+        expect(await ledger.append(run, { type: 'resolved', targets: [target('1i1'), target('1i2')] }, decided)).toBe(3)
+        await ledger.append(run, ended('1i1'))
+        const before = await ledger.read(run)
+        // The second of them has its event already.
+        await expect(ledger.append(run, output('1i2', 0, 'text'), ended('1i1'), finished)).rejects.toThrow('already')
+        await expect(ledger.append(run, finished, ended('1i2'))).rejects.toThrow('last')
+        expect(await ledger.read(run)).toEqual(before)
+        expect(await ledger.output(run, target('1i2').id)).toEqual([])
+        expect(await ledger.append(run, output('1i2', 0, 'text'), ended('1i2'), finished)).toBe(7)
+        const posted = { type: 'posted', part: 'parent', ref: '1.3' } as const
+        await expect(ledger.append(run, posted, { type: 'delivered' })).rejects.toThrow('is finished')
+        expect(await ledger.append(run, posted)).toBe(8)
+        expect((await ledger.list({ limit: 1 }))[0]).toMatchObject({ status: 'finished', outcome: 'done', succeeded: 2 })
+        expect(await ledger.verify()).toMatchObject({ ok: true, events: 8 })
+      })
+
       test('[bounded] an event with thousands of targets is kept and comes back whole', async () => {
         const bench = await opened()
         const labels = Object.fromEntries(Array.from({ length: 10 }, (_, n) => [`label-${n}`, 'v'.repeat(40)]))

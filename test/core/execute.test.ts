@@ -65,7 +65,7 @@ async function run(backend: Backend, more: Partial<ExecuteOptions> = {}) {
     failureOf: (error) => failureOf(error, (_, bug) => bugs.push(bug)),
     ...more,
   })
-  return { ...result, text: chunks.map((chunk) => chunk.text).join(''), handles, bugs }
+  return { ...result, text: [...chunks, ...result.rest].map((chunk) => chunk.text).join(''), handles, bugs }
 }
 
 /** A stream whose first pull fails. */

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { createGate, fanOut, within } from '../../src/core/fan-out.ts'
-import { describeEnding, describeWays, type Finished, fold, succeeded } from '../../src/core/fold.ts'
+import { describeEnding, describeWays, type Finished, fold, foldOutputs, succeeded } from '../../src/core/fold.ts'
 import type { Ending, Execution, OutputChunk, RunState, Target, TargetId } from '../../src/core/model.ts'
 import { isRunId, runIdFor } from '../../src/core/run-id.ts'
 import { worstExitCode } from '../../src/core/run-state.ts'
@@ -53,6 +53,39 @@ describe('folding', () => {
       ['a', 'c'],
       ['b'],
     ])
+  })
+
+  it('pieces that are cut differently differ by one letter in the middle, at the end, or not at all', () => {
+    const text = 'abcdefghijklmnopqrst'
+    const cut = (all: string, ...at: number[]) => [0, ...at].map((from, i) => out(all.slice(from, at[i])))
+    const changed = [text.replace('k', 'K'), text.replace('t', 'T')]
+    expect(
+      groups([
+        finished('a', ok, ...cut(text, 7, 13)),
+        finished('b', ok, ...cut(text, 1, 2, 13)),
+        finished('c', ok, ...cut(changed[0]!, 7, 13)),
+        finished('d', ok, out(''), ...cut(text, 19), out('')),
+        finished('e', ok, ...cut(changed[1]!, 13)),
+      ]),
+    ).toEqual([['a', 'b', 'd'], ['c'], ['e']])
+  })
+
+  it('[bounded] outputs are asked for a few at a time, what never began is not asked for, and the groups are those of a fold', async () => {
+    const all = Array.from({ length: 30 }, (_, i) => finished(`t${i}`, i % 7 === 0 ? undefined : ok, out(`${i % 3}`)))
+    const executions = all.map((one, i) => (i === 28 ? { ...one.execution, status: 'pending' as const } : one.execution))
+    let asking = 0
+    let most = 0
+    const asked: string[] = []
+    const folds = await foldOutputs(executions, async (id) => {
+      asked.push(id)
+      most = Math.max(most, ++asking)
+      await new Promise((resolve) => setImmediate(resolve))
+      asking--
+      return all.find((one) => one.execution.target.id === id)?.chunks ?? []
+    })
+    const whole = all.map((one, i) => (i === 28 ? { execution: executions[28]!, chunks: [] } : one))
+    expect(folds).toEqual(fold(whole))
+    expect([most, asked.includes('prod/t28'), asked.length]).toEqual([4, false, 29])
   })
 
   it('S42 survivors never fold, not even with equal or unknown pids', () => {

@@ -396,10 +396,10 @@ describe('[recorded-first] S39 a ledger that fails', () => {
   const failing =
     (type: RunEvent['type']) =>
     (real: Ledger): Partial<Ledger> => ({
-      append: async (run, event) =>
-        event.type === type
+      append: async (run, ...events) =>
+        events.some((event) => event.type === type)
           ? Promise.reject(new DroverError({ code: 'ledger_unavailable', message: 'The disk is full.' }))
-          : real.append(run, event),
+          : real.append(run, ...events),
     })
 
   it.each(['resolved', 'decided'] as const)(
@@ -414,6 +414,39 @@ describe('[recorded-first] S39 a ledger that fails', () => {
       expect(await real.due(Date.now() + 1, 10)).toEqual([request.id])
     },
   )
+
+  it('a handle that cannot be written ends the run where it stands, however short its command was', async () => {
+    const { backend, ran } = backendOf(
+      'prod',
+      Array.from({ length: 4 }, (_, i) => targetOf(`w${i}`)),
+    )
+    const { house: made, real } = await house({ backends: [backend], parallel: 1, ledger: failing('handle') })
+    const request = await asked()
+    await real.accept(request)
+    await expect(work(request.id, made, noSignal)).rejects.toThrow('disk is full')
+    expect(ran).toHaveLength(1)
+    await work(request.id, { ...made, ledger: real }, noSignal)
+    expect((await stateOf(real, request.id)).outcome).toMatchObject({ status: 'interrupted' })
+  })
+
+  it('a run with one target waits for the record four times: the last words, the ending and the end are one', async () => {
+    const writes: string[] = []
+    const ledger = (real: Ledger): Partial<Ledger> => ({
+      append(run, ...events) {
+        writes.push(events.map(({ type }) => type).join(' '))
+        return real.append(run, ...events)
+      },
+    })
+    const { backend } = backendOf('prod', [targetOf('web-1')])
+    const { state } = await play({ backends: [backend], ledger })
+    expect(writes).toEqual(['resolved decided', 'handle', 'output ended finished', 'delivered'])
+    expect(state).toMatchObject({ outcome: { status: 'done' }, executions: [{ status: 'exited' }], delivered: true })
+    writes.length = 0
+    const both = await play({ backends: [backendOf('prod', [targetOf('a'), targetOf('b')]).backend], ledger, parallel: 1 })
+    expect(writes.slice(-3)).toEqual(['handle', 'output ended finished', 'delivered'])
+    expect(writes).toContain('output ended')
+    expect(both.state.outcome).toEqual({ status: 'done' })
+  })
 
   it('when the claim cannot be written, that command does not leave', async () => {
     const { backend, ran } = backendOf('prod', [targetOf('web-1')])
@@ -619,7 +652,7 @@ describe('the answer', () => {
     expect(logged).toContainEqual(expect.objectContaining({ event: 'progress-failed' }))
   })
 
-  it('[bounded] a run is read from the ledger once for all its progress reports, however many there are', {
+  it('[bounded] a run is read from the ledger once, for all its progress reports and its answer', {
     timeout: 30_000,
   }, async () => {
     let reads = 0
@@ -629,21 +662,26 @@ describe('the answer', () => {
       await new Promise((resolve) => setTimeout(resolve, target.name === 'a' ? 1_500 : 3_500))
       yield { type: 'exit', code: 0 }
     })
-    const read = (real: Ledger) => (run: RunId) => {
-      reads++
-      return real.read(run)
-    }
+    const counted = (real: Ledger): Partial<Ledger> => ({
+      replay(run, listener) {
+        reads++
+        return real.replay(run, listener)
+      },
+      read(run) {
+        reads++
+        return real.read(run)
+      },
+    })
     const seen: string[] = []
     const progress = async (state: RunState) => {
       reports++
       seen.push(state.executions.map(({ status }) => status).join(' '))
       return []
     }
-    const { state } = await play({ backends: [backend], ledger: (real) => ({ read: read(real) }), reporter: { progress } })
+    const { state } = await play({ backends: [backend], ledger: counted, reporter: { progress } })
     expect(reports).toBeGreaterThanOrEqual(3)
     expect(seen.at(-1)).toBe('exited started')
-    // At its begin, for its progress, and for the answer.
-    expect([state.delivered, reads]).toEqual([true, 3])
+    expect([state.delivered, reads]).toEqual([true, 1])
   })
 
   it('progress is reported by one call at a time, and the first is there before the answer although no command waits for it', {

@@ -82,7 +82,7 @@ function watched(db: Db): { readonly db: Db; readonly eventsOf: number[] } {
     if (events > 0) eventsOf.push(events)
     return db.batch(statements)
   }
-  return { db: { batch, close: () => db.close() }, eventsOf }
+  return { db: { batch, ...(db.turn ? { turn: () => db.turn!() } : {}), close: () => db.close() }, eventsOf }
 }
 
 test('events of one run that wait for the same turn are written in one batch, claims among them, in one unbroken chain', async () => {
@@ -102,6 +102,39 @@ test('events of one run that wait for the same turn are written in one batch, cl
   expect((await ledger.output(run, target('1i7').id)).map(({ text }) => text)).toEqual(['1i7'])
   expect(await ledger.verify()).toMatchObject({ ok: true, events: 50 })
   await ledger.close()
+})
+
+test('the first and the last words of a run that one turn brings are written in one batch, and the run is sealed with it', async () => {
+  const { db, eventsOf } = watched(openSqlite(':memory:'))
+  const ledger = await createLedger(db)
+  await ledger.accept(request(run))
+  await ledger.append(run, { type: 'resolved', targets: [target('1i1')] })
+  await ledger.claim(run, target('1i1').id, 'o' as never)
+  eventsOf.length = 0
+  const handle = { target: target('1i1').id, exec: 'e' }
+  const first = ledger.append(run, { type: 'handle', target: target('1i1').id, handle })
+  for (let i = 0; i < 100; i++) await Promise.resolve()
+  const last = ledger.append(run, output('1i1', 0, 'up'), ended('1i1'), { type: 'finished', outcome: { status: 'done' } })
+  expect(await Promise.all([first, last])).toEqual([4, 7])
+  expect(eventsOf).toEqual([4])
+  await ledger.append(run, { type: 'delivered' })
+  expect((await ledger.list({ limit: 1 }))[0]).toMatchObject({ status: 'finished', succeeded: 1 })
+  expect(await ledger.verify()).toMatchObject({ ok: true, events: 8 })
+  await ledger.close()
+})
+
+test('two ledgers over one database that seal runs in turns keep one chain', async () => {
+  const db = openSqlite(':memory:')
+  const ledgers = [await createLedger(db), await createLedger(db)]
+  for (let i = 0; i < 6; i++) {
+    const id = `r${i}` as RunId
+    const ledger = ledgers[i % 2]!
+    await ledger.accept(request(id))
+    await ledger.append(id, { type: 'finished', outcome: { status: 'done' } })
+    await ledger.append(id, { type: 'delivered' })
+  }
+  expect(await ledgers[0]!.verify()).toMatchObject({ ok: true, events: 18 })
+  await db.close()
 })
 
 test('[once] [true-ending] a claim that is lost and an event that came too late are refused among the others, which are kept in order', async () => {
@@ -202,6 +235,17 @@ test('[recorded-first] when nobody can say whether events were kept, all of them
   expect(settled.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected'])
   gone = false
   expect(await post('d')).toBe(2)
+  await ledger.close()
+})
+
+test('a replay tells what a read returns', async () => {
+  const ledger = await createLedger(openSqlite(':memory:'))
+  await ledger.accept(request(run))
+  for (let i = 0; i < 250; i++) await ledger.append(run, output('1i1', i, `${i}`))
+  const told: StoredEvent[] = []
+  await ledger.replay(run, (event) => told.push(event))
+  expect(told).toHaveLength(251)
+  expect(told).toEqual(await ledger.read(run))
   await ledger.close()
 })
 

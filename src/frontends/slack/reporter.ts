@@ -1,7 +1,7 @@
 /** Answers a run in Slack: one parent message that is kept true, then its outputs in the thread. */
 
 import { DroverError } from '../../core/errors.ts'
-import { fold } from '../../core/fold.ts'
+import { foldOutputs } from '../../core/fold.ts'
 import type { Actor, Instant, OutputChunk, Place, RunId, RunState, TargetId } from '../../core/model.ts'
 import type { PostedPart, Reporter } from '../../core/ports.ts'
 import { createRedactor, type Redactor } from '../../core/redact.ts'
@@ -155,7 +155,7 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
       await posted({ part: 'parent', ref: refOf(parent) })
     }
     if (state.outcome?.status === 'refused') return
-    const folds = await foldsOf(state, output)
+    const folds = await foldOutputs(state.executions, output)
     await answerInThread(state, threadAnswer(state, folds, redactor), threadAt(parent, place), state.posted, posted)
   }
 
@@ -249,7 +249,7 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
       plain('. Nothing was run again.'),
     ]
     const parent = await post(to.channel, to.threadTs, parentMessage(state, now(), { ...views, preface, withoutButtons: true }))
-    const folds = await foldsOf(state, output)
+    const folds = await foldOutputs(state.executions, output)
     const thread = { channel: parent.channel, ts: to.threadTs ?? parent.ts }
     await answerInThread(state, threadAnswer(state, folds, redactor), thread, {}, async () => {})
   }
@@ -265,7 +265,7 @@ export async function postFullOutput(
   thread: Spot,
   redactor: Redactor,
 ): Promise<void> {
-  const file = outputFile(state, await foldsOf(state, output), redactor)
+  const file = outputFile(state, await foldOutputs(state.executions, output), redactor)
   try {
     await client.upload(file, thread.channel, thread.ts)
   } catch (error) {
@@ -280,15 +280,6 @@ export async function postFullOutput(
       })
     }
   }
-}
-
-async function foldsOf(state: RunState, output: ReadOutput) {
-  const all = []
-  for (const execution of state.executions) {
-    const wrote = execution.status === 'pending' ? [] : await output(execution.target.id)
-    all.push({ execution, chunks: wrote })
-  }
-  return fold(all)
 }
 
 /** True while progress may be shown: what is skipped is shown by the next update, and the last one is never skipped. */

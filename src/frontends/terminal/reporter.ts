@@ -1,6 +1,6 @@
 /** Answers on a terminal: progress while it runs, folded outputs at the end, the same endings in the same words as in chat. */
 
-import { describeEnding, describeWays, type Fold, fold } from '../../core/fold.ts'
+import { describeEnding, describeWays, type Fold, foldOutputs } from '../../core/fold.ts'
 import type { Execution, OutputChunk, RunState, TargetId } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Reporter } from '../../core/ports.ts'
@@ -94,10 +94,7 @@ async function print(state: RunState, output: ReadOutput, terminal: Terminal): P
     const { message, next } = outcome.failure
     terminal.err(`${outcome.status}: ${message}\n${next ? `${next}\n` : ''}`)
   }
-  const finished = await Promise.all(
-    state.executions.map(async (execution) => ({ execution, chunks: await output(execution.target.id) })),
-  )
-  for (const group of fold(finished)) printFold(group, state, terminal)
+  for (const group of await foldOutputs(state.executions, output)) printFold(group, state, terminal)
   for (const { target, settled } of state.executions)
     if (settled)
       terminal.err(`note: ${target.name} was ${settled.verb === 'undo' ? 'undone' : 'finished'} by run ${settled.run}\n`)
