@@ -42,7 +42,7 @@ export async function runAgent(
   options: { readonly signal: AbortSignal; readonly log?: AgentLog; readonly pace?: Partial<Pace> },
 ): Promise<void> {
   const log = options.log ?? lines
-  const { engine, fence, address } = engineOf(settings, {
+  const { address, ...beside } = engineOf(settings, {
     transport: nodeTransport,
     machine: nodeMachine(),
     makePipes,
@@ -57,7 +57,7 @@ export async function runAgent(
       key,
       says: `drover ${versionOf()}, ${settings.engine.kind}`,
       transport: nodeTransport({ ...(ca === undefined ? {} : { ca }), ...(proxy === undefined ? {} : { proxy }) }),
-      serve: createServer({ engine, fence, log }),
+      serve: createServer({ ...beside, log }),
       log,
       ...(options.pace ? { pace: options.pace } : {}),
     },

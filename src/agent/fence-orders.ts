@@ -196,11 +196,13 @@ const LASTING = ['namespace', 'workload', 'service', 'stack']
 
 /** Of the gateway's words about a change only the verb and its number or image are taken: what is sent is planned here. */
 function rolloutOrders(workloads: Workloads, allowed: RolloutAllowed) {
-  async function lookUp({ native, uid, facets: said = {} }: z.infer<typeof Named>, signal: AbortSignal): Promise<Target> {
+  async function lookUp(
+    { native, uid, facets: said = {} }: z.infer<typeof Named>,
+    signal: AbortSignal,
+  ): Promise<Target | undefined> {
     const near = Object.fromEntries(Object.entries(said).filter(([facet]) => LASTING.includes(facet)))
     const found = (await asked(workloads.list({ facets: near }, signal))).find((one) => one.native === native)
-    if (found && (uid === undefined || found.uid === uid)) return found
-    throw new Refusal(`there is no workload ${quoted(native)} that it may change`)
+    return found && (uid === undefined || found.uid === uid) ? found : undefined
   }
 
   function refuse(found: Target, rollout: Rollout): void {
@@ -225,6 +227,7 @@ function rolloutOrders(workloads: Workloads, allowed: RolloutAllowed) {
     if (order === 'plan') {
       const { target, rollout } = read('plan', body)
       const found = await lookUp(target, signal)
+      if (!found) return () => failing(gone(target.native))
       refuse(found, rollout)
       return async function* (until) {
         yield { type: 'answer', value: await workloads.plan(found, rollout, until) }
@@ -233,6 +236,7 @@ function rolloutOrders(workloads: Workloads, allowed: RolloutAllowed) {
     if (order !== 'apply') return undefined
     const { target, rollout, plan, exec } = read('apply', body)
     const found = await lookUp(target, signal)
+    if (!found) return () => failing(gone(target.native))
     refuse(found, rollout)
     return (until) => workloads.apply(found, rollout, plan, exec, until)
   }
@@ -266,6 +270,14 @@ function unlisted({ name, kind }: Backend, native: string): Target {
 function notRunning(name: string): BackendError {
   return new BackendError(
     { code: 'not_running', message: `${name} is not running there.`, next: 'Start it, or choose one that runs.' },
+    { ran: 'no' },
+  )
+}
+
+function gone(native: string): BackendError {
+  const next = 'Look what there is, with targets; it may have been removed or made anew.'
+  return new BackendError(
+    { code: 'backend_not_found', message: `There is no workload ${native} to be reached.`, next },
     { ran: 'no' },
   )
 }

@@ -1,12 +1,15 @@
-/** Rancher 1.x and Kubernetes through an agent, which alone knows where they are and has their keys. */
+/** Rancher 1.x, Rancher 2 and Kubernetes through an agent, which alone knows where they are and has their keys. */
 
 import { expect, vi } from 'vitest'
 import { kubernetes } from '../../src/backends/kubernetes/connect.ts'
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
+import { rancher2 } from '../../src/backends/rancher2/backend.ts'
 import { Secret } from '../../src/core/secret.ts'
 import { startKubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
 import { startRancherPeer } from '../../src/playground/rancher/peer.ts'
+import { bearerOf, startRancher2Peer } from '../../src/playground/rancher2/peer.ts'
 import { backendContract } from '../contract/backend.ts'
+import { contractCluster } from '../peers/contract-cluster.ts'
 import { processEngine } from '../peers/engine-process.ts'
 import { localProcesses } from '../peers/local-processes.ts'
 import { startLink } from './link.ts'
@@ -88,4 +91,27 @@ backendContract('Kubernetes through an agent', async () => {
       await peer.close()
     },
   }
+})
+
+backendContract('Rancher 2 through an agent', async () => {
+  const { peer: cluster, fixture } = await contractCluster(35)
+  const peer = await startRancher2Peer({
+    upstream: { url: cluster.url, token: cluster.token('admin') },
+    users: { member: { user: 'exec-user' } },
+  })
+  const link = await startLink({
+    file: `engine: { kind: rancher2, url: ${peer.url}, token: { env: TOKEN }, cluster: c-abc12, namespaces: [shop] }`,
+    env: { TOKEN: bearerOf(peer.keys.member) },
+  })
+  const options = { name: 'rancher', url: 'https://lab.agent', token: kept, cluster: 'c-abc12', namespaces: ['shop'] }
+  return await fixture(rancher2(options, { transport: () => link.transport }), {
+    openConnections: peer.seen.openSockets,
+    breakAfter(bytes) {
+      peer.faults.breakAfterBytes = bytes
+    },
+    close: async () => {
+      await link.close()
+      await peer.close()
+    },
+  })
 })

@@ -190,10 +190,8 @@ describe('rollouts through an agent', () => {
     expect(await plan({ verb: 'image', image: 'web:2', template: {} })).toMatch(/"template"|"rollout" of plan is not on its list/)
     expect(await plan({ verb: 'image', image: 'web:2' }, { native: 'shop/deployment/agent' })).toMatch(/is privileged/)
     expect(await plan({ verb: 'restart' }, { native: 'shop/deployment/agent' })).toMatch(/^passed/)
-    expect(await plan({ verb: 'restart' }, { native: 'other/deployment/web' })).toMatch(
-      /^there is no workload "other\/deployment\/web"/,
-    )
-    expect(await plan({ verb: 'restart' }, { ...target, uid: 'another' })).toMatch(/^there is no workload/)
+    expect(await plan({ verb: 'restart' }, { native: 'other/deployment/web' })).toMatch(/"code":"backend_not_found".*"ran":"no"/)
+    expect(await plan({ verb: 'restart' }, { ...target, uid: 'another' })).toMatch(/"code":"backend_not_found"/)
     const some = behind({ verbs: ['restart'], labels: [{ op: 'eq', key: 'tier', value: 'data' }] })
     expect(await some.ask('plan', { target, rollout: { verb: 'restart' } })).toBe('"deployment/web" is not on its list')
     expect(await some.ask('workloads', { selector: {} })).not.toContain('deployment/web')
