@@ -141,21 +141,8 @@ export async function startLooking(config: Config, log: Log): Promise<Pick<Gatew
 }
 
 const noWake = { wake: async () => {} }
-const keepsNothing = (): never => {
-  throw new Error('a question keeps nothing')
-}
-const noLedger: Ledger = {
-  accept: keepsNothing,
-  append: keepsNothing,
-  claim: keepsNothing,
-  follow: keepsNothing,
-  read: keepsNothing,
-  replay: keepsNothing,
-  output: keepsNothing,
-  list: keepsNothing,
-  due: keepsNothing,
-  postpone: keepsNothing,
-  firstTime: keepsNothing,
-  verify: keepsNothing,
-  close: async () => {},
-}
+const noLedger = new Proxy({} as Ledger, {
+  get(_, method) {
+    throw new TypeError(`a question keeps nothing: ledger.${String(method)}`)
+  },
+})
