@@ -1,6 +1,9 @@
 /** What you type, and what becomes of it. */
 
-import { api, failureText, now, sorted, toast } from './state.js'
+import { become, whom } from './arrivals.js'
+import { toEnd } from './messages.js'
+import { $, api, failureText, now, sorted, toast } from './state.js'
+import { closeThread, go, toComposer } from './where.js'
 
 export function hint(composer, where, inThread) {
   const text = composer.value
@@ -32,19 +35,26 @@ export function composes(form, composer, where, threadOf) {
     composer.value = ''
     grow(composer)
     const threadTs = threadOf()
-    // A thread that is there already may still get a reply of the answer before.
-    now.awaits = threadTs === undefined ? Number(sorted().at(-1)?.ts ?? 0) : undefined
+    const { me, channel } = now
+    if (threadTs === undefined && /^\/|@drover\b/i.test(text)) now.awaits = { channel, after: Number(sorted().at(-1)?.ts ?? 0) }
     hint(composer, where, threadTs !== undefined)
+    toEnd($(threadTs === undefined ? 'messages' : 'thread-messages'), true)
+    /** What did not go out comes back, unless something else is being written by now, or elsewhere. */
+    const giveBack = (words) => {
+      if (composer.value !== '' || now.me !== me || now.channel !== channel || threadOf() !== threadTs) return
+      composer.value = words
+      grow(composer)
+      hint(composer, where, threadTs !== undefined)
+    }
     try {
-      const result = await api('/api/send', { channel: now.channel, text, ...(threadTs ? { threadTs } : {}) })
+      const result = await api('/api/send', { channel, text, ...(threadTs ? { threadTs } : {}) })
       if (result.message) {
         toast(result.message, 'bad')
-        composer.value = result.inThread ? text.replace(/^\/\S+/, '@drover') : text
-        hint(composer, where, threadTs !== undefined)
+        giveBack(result.inThread ? text.replace(/^\/\S+/, '@drover') : text)
       } else if (result.failure) toast(failureText(result), 'bad')
     } catch (error) {
       toast(error.message, 'bad')
-      composer.value = text
+      giveBack(text)
     }
   })
   composer.addEventListener('input', () => {
@@ -65,4 +75,22 @@ export function composes(form, composer, where, threadOf) {
     composer.value = past[at] ?? ''
     hint(composer, where, threadOf() !== undefined)
   })
+}
+
+let tries = 0
+
+/** Brings an example to the composer, where it is to be sent, as who is to send it. The last one chosen counts. */
+export async function tryIt(example) {
+  tries += 1
+  const turn = tries
+  if (example.user && example.user !== whom() && !(await become(example.user))) return
+  if (turn !== tries) return
+  if (example.channel && example.channel !== now.channel) go(example.channel)
+  // So that the answer opens its own thread.
+  if (now.thread !== undefined) closeThread()
+  toComposer()
+  const composer = $('composer')
+  composer.value = example.text
+  grow(composer)
+  hint(composer, $('compose-hint'), false)
 }

@@ -2,23 +2,32 @@
 
 import { blocks } from './blocks.js'
 import { el } from './dom.js'
-import { valuesIn } from './elements.js'
+import { fill, valuesIn } from './elements.js'
 import { textObject } from './mrkdwn.js'
-import { $, api, failureText, names, toast } from './state.js'
+import { $, api, failureText, messages, names, toast } from './state.js'
 
 export async function click(message, element, value, node) {
-  if (element.confirm && !(await asked(element.confirm))) return
+  if (node.ariaBusy === 'true') return
+  if (element.confirm) {
+    if (!(await asked(element.confirm))) return
+    // The run may have ended while the question stood.
+    const { blocks: current } = messages.get(`${message.channel} ${message.ts}`) ?? {}
+    if (!JSON.stringify(current ?? []).includes(JSON.stringify(element.action_id)))
+      return toast('The message has changed meanwhile: that button is gone.', 'bad')
+  }
   if (element.url) window.open(element.url, '_blank', 'noopener,noreferrer')
-  node.disabled = true
-  node.setAttribute('aria-busy', 'true')
+  node.ariaBusy = 'true'
+  await press({ channel: message.channel, ts: message.ts, actionId: element.action_id, value })
+  node.ariaBusy = null
+}
+
+async function press(what, path = '/api/click') {
   try {
-    const result = await api('/api/click', { channel: message.channel, ts: message.ts, actionId: element.action_id, value })
+    const result = await api(path, what)
     if (result.failure) toast(failureText(result), 'bad')
   } catch (error) {
     toast(error.message, 'bad')
   }
-  node.disabled = false
-  node.removeAttribute('aria-busy')
 }
 
 function asked(confirm) {
@@ -45,24 +54,33 @@ function asked(confirm) {
   return promise
 }
 
-let shownView
+let shown
 
 export function drawViews(stack) {
   const dialog = $('modal')
   const top = stack.at(-1)
   if (!top) {
-    shownView = undefined
+    shown = undefined
     return dialog.open && dialog.close()
   }
-  const { view, id } = top
-  const act = async (element, value) => {
-    try {
-      const result = await api('/api/click', { viewId: id, actionId: element.action_id, value })
-      if (result.failure) toast(failureText(result), 'bad')
-    } catch (error) {
-      toast(error.message, 'bad')
-    }
-  }
+  // Told again what is on the screen: what is being written there stays as it is.
+  if (JSON.stringify(shown) === JSON.stringify(top)) return
+  const isSame = shown?.id === top.id
+  const focused = isSame ? document.activeElement?.name : undefined
+  const kept = isSame ? valuesIn(dialog) : {}
+  shown = top
+  const form = formOf(top)
+  dialog.replaceChildren(form)
+  fill(form, kept)
+  if (!dialog.open) dialog.showModal()
+  const first =
+    form.querySelector('.input:has(.error) :is(input, select, textarea)') ?? form.querySelector('input, select, textarea')
+  const again = focused && form.querySelector(`[name="${CSS.escape(focused)}"]`)
+  ;(again || first)?.focus()
+}
+
+function formOf({ view, id, errors }) {
+  const act = (element, value) => press({ viewId: id, actionId: element.action_id, value })
   const form = el(
     'form',
     {},
@@ -72,7 +90,7 @@ export function drawViews(stack) {
       el('h2', { id: 'modal-title' }, textObject(view.title, names)),
       el('button', { type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: () => closeView(id) }, '✕'),
     ),
-    el('div', { class: 'fieldset' }, blocks(view.blocks, names, act, top.errors)),
+    el('div', { class: 'fieldset' }, blocks(view.blocks, names, act, errors)),
     el(
       'div',
       { class: 'buttons' },
@@ -88,35 +106,22 @@ export function drawViews(stack) {
     event.preventDefault()
     const submit = form.querySelector('[type=submit]')
     submit.disabled = true
-    try {
-      const result = await api('/api/view/submit', { viewId: id, values: valuesIn(form) })
-      if (result.failure) toast(failureText(result), 'bad')
-    } catch (error) {
-      toast(error.message, 'bad')
-    }
+    await press({ viewId: id, values: valuesIn(form) }, '/api/view/submit')
     submit.disabled = false
   })
-  // An update keeps what was typed into fields that are still there.
-  const kept = shownView === id ? valuesIn(dialog) : {}
-  shownView = id
-  dialog.replaceChildren(form)
-  for (const [name, value] of Object.entries(kept)) {
-    const field = form.querySelector(`[name="${CSS.escape(name)}"]`)
-    if (field && typeof value === 'string' && field.type !== 'radio') field.value = value
-  }
-  if (!dialog.open) dialog.showModal()
-  form.querySelector('input, select, textarea')?.focus()
+  return form
 }
 
+let closing
+
 async function closeView(viewId) {
-  try {
-    await api('/api/view/close', { viewId })
-  } catch (error) {
-    toast(error.message, 'bad')
-  }
+  if (closing === viewId) return
+  closing = viewId
+  await press({ viewId }, '/api/view/close')
+  closing = undefined
 }
 
 $('modal').addEventListener('cancel', (event) => {
   event.preventDefault()
-  if (shownView) void closeView(shownView)
+  if (shown) void closeView(shown.id)
 })

@@ -138,3 +138,15 @@ export function valuesIn(form) {
   }
   return values
 }
+
+/** Puts back what `valuesIn` read; fields that are not there any more are passed over. */
+export function fill(form, values) {
+  for (const node of form.querySelectorAll('input[name], textarea[name], select[name]')) {
+    const value = values[node.name]
+    if (value === undefined) continue
+    if (node.type === 'radio') node.checked = node.value === value
+    else if (node.type === 'checkbox') node.checked = value.includes(node.value)
+    else if (node.multiple) for (const option of node.options) option.selected = value.includes(option.value)
+    else node.value = value
+  }
+}

@@ -1,12 +1,12 @@
 /** The menu of things to break on purpose. */
 
+import { tryIt } from './compose.js'
 import { el } from './dom.js'
 import { $, api, toast } from './state.js'
 
 let faults = []
 
-/** `tryIt(example)` brings the example to the composer. */
-export function drawFaults(list, tryIt) {
+export function drawFaults(list) {
   faults = list ?? []
   const on = faults.filter((one) => one.on).length
   $('open-faults').textContent = on === 0 ? 'Break things' : `Break things: ${on}`
@@ -15,18 +15,13 @@ export function drawFaults(list, tryIt) {
   const focused = document.activeElement?.id
   $('faults-list').replaceChildren(
     ...[...Map.groupBy(faults, (one) => one.group)].map(([group, items]) =>
-      el(
-        'section',
-        { 'aria-label': group },
-        el('h3', {}, group),
-        items.map((one) => faultNode(one, tryIt)),
-      ),
+      el('section', { 'aria-label': group }, el('h3', {}, group), items.map(faultNode)),
     ),
   )
   if (focused?.startsWith('fault-')) $(focused)?.focus()
 }
 
-function faultNode(fault, tryIt) {
+function faultNode(fault) {
   const id = `fault-${fault.id}`
   const input = el('input', {
     type: 'checkbox',
@@ -43,7 +38,7 @@ function faultNode(fault, tryIt) {
     el('p', { id: `${id}-says` }, el('strong', {}, 'drover says: '), fault.says),
     el(
       'button',
-      { type: 'button', class: 'quiet try-it', onclick: () => tryIt(fault.example) },
+      { type: 'button', class: 'quiet try-it', onclick: () => void tryIt(fault.example) },
       'Try ',
       el('code', {}, fault.example.text),
     ),
@@ -64,5 +59,7 @@ async function send(body) {
     await api('/api/faults', body)
   } catch (error) {
     toast(error.message, 'bad')
+    // The switch goes back to what is.
+    drawFaults(faults)
   }
 }

@@ -12,10 +12,18 @@ export function place(list, message, type, belongs) {
   if (type === 'message_deleted' || !belongs) return old?.remove()
   const node = messageNode(message, list.id === 'thread-messages')
   if (old) {
-    const focused = old.contains(document.activeElement) ? document.activeElement.dataset.action : undefined
+    const focused = old.contains(document.activeElement) ? document.activeElement : undefined
     old.replaceWith(node)
-    if (focused) node.querySelector(`[data-action="${CSS.escape(focused)}"]`)?.focus()
+    if (focused && !focused.isConnected) refocus(node, focused)
   } else list.append(node)
+}
+
+/** The same button again; where it is gone the message itself, so that Tab goes on from there and Enter presses no other. */
+function refocus(node, { dataset: { action, thread } }) {
+  const same = action ? `[data-action="${CSS.escape(action)}"]` : thread ? `[data-thread="${CSS.escape(thread)}"]` : undefined
+  const found = same && node.querySelector(same)
+  if (!found) node.tabIndex = -1
+  ;(found || node).focus({ preventScroll: true })
 }
 
 const atEnd = new Map()
@@ -34,7 +42,7 @@ export function sticky(list) {
 
 export function toEnd(list, force = false) {
   if (force) atEnd.set(list, true)
-  if (atEnd.get(list)) list.scrollTop = list.scrollHeight
+  if (atEnd.get(list)) list.scrollTop = list.classList.contains('empty') ? 0 : list.scrollHeight
 }
 
 export function icon(name) {
@@ -106,7 +114,7 @@ export function messageNode(message, inThread) {
         message.broadcast && !inThread && el('span', { class: 'edited' }, 'replied in a thread'),
       ),
       content,
-      (message.files ?? []).map(fileNode),
+      (message.files ?? []).map((file) => fileBox(file, inThread)),
       replies.length > 0 &&
         el(
           'button',
@@ -129,7 +137,19 @@ export function messageNode(message, inThread) {
   )
 }
 
-function fileNode(file) {
+const boxes = new Map()
+/** Made once for each list: what was opened in it stays open when its message is drawn anew. */
+function fileBox(file, inThread) {
+  const key = `${now.me} ${inThread} ${file.id}`
+  if (!boxes.has(key))
+    boxes.set(
+      key,
+      fileNode(file, () => boxes.delete(key)),
+    )
+  return boxes.get(key)
+}
+
+function fileNode(file, failed) {
   const url = `/api/files/${file.id}?user=${now.me}`
   const text = el('pre', { tabindex: '0' }, '…')
   const more = el('button', { type: 'button', class: 'quiet', hidden: true }, 'Show more')
@@ -164,6 +184,7 @@ function fileNode(file) {
     })
     .catch(() => {
       text.textContent = 'The preview could not be loaded.'
+      failed()
     })
   return box
 }

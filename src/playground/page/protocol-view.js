@@ -25,20 +25,30 @@ function wanted() {
   return (runs.find((one) => now.thread !== undefined && one.spots.includes(now.thread)) ?? runs[0])?.id
 }
 
+let turns = 0
+
 export function protocolNews(news) {
   runs = news.runs
   if ($('protocol').hidden) return
   drawRuns()
-  if (wanted() !== shown) return void showProtocol()
+  if (wanted() !== shown) return void follow()
   for (const entry of news.entries) if (entry.run === shown) add(entry)
 }
 
 /** Loads what there is of the run that is to be seen. */
 export async function showProtocol() {
   if ($('protocol').hidden) return
-  const first = await (await fetch('/api/protocol')).json()
-  runs = first.runs
+  const before = runs
+  const answer = await ask('/api/protocol')
+  // News that came meanwhile are newer.
+  if (answer && runs === before) runs = answer.runs
   drawRuns()
+  await follow()
+}
+
+async function follow() {
+  turns += 1
+  const turn = turns
   const run = wanted()
   const isOther = run !== shown
   shown = run
@@ -46,16 +56,27 @@ export async function showProtocol() {
   if (isOther || run === undefined) $('protocol-list').replaceChildren()
   $('protocol-empty').hidden = run !== undefined
   if (run === undefined) return
-  const { entries: all } = await (await fetch(`/api/protocol?run=${encodeURIComponent(run)}`)).json()
-  if (shown !== run) return
-  for (const entry of all) add(entry)
+  const answer = await ask(`/api/protocol?run=${encodeURIComponent(run)}`)
+  if (turn === turns && shown === run) for (const entry of answer?.entries ?? []) add(entry)
 }
 
+/** Undefined where there is no answer: the page says that by itself, and asks again when it is connected. */
+async function ask(path) {
+  const response = await fetch(path).catch(() => undefined)
+  return response?.ok ? response.json() : undefined
+}
+
+let drawn = ''
+
+/** Not while nothing changes: a list that is open would close. */
 function drawRuns() {
   const select = $('protocol-run')
   const chosen = select.value
   const time = (at) => new Date(at).toLocaleTimeString()
   const title = (one) => (one.title.length > 40 ? `${one.title.slice(0, 40)}…` : one.title)
+  const list = JSON.stringify(runs.map(({ id, at, title }) => [id, at, title]))
+  if (list === drawn) return
+  drawn = list
   const options = [
     el('option', { value: '' }, 'the open thread, or the latest'),
     ...runs.map((one) => el('option', { value: one.id, selected: one.id === chosen }, `${time(one.at)} ${title(one)}`)),

@@ -33,6 +33,8 @@ type Body = Readonly<Record<string, unknown>>
 
 const scripts = [
   'client',
+  'arrivals',
+  'where',
   'dom',
   'emoji',
   'mrkdwn',

@@ -1,16 +1,26 @@
 /** The left side, and the welcome: who you can be, where you can be, what you can try. */
 
-import { become, go, skipTour, tryIt } from './client.js'
+import { become } from './arrivals.js'
+import { tryIt } from './compose.js'
 import { el } from './dom.js'
 import { avatar, icon } from './messages.js'
 import { $, now, unread, world } from './state.js'
 import { go as goTour, tourWasSeen } from './tour.js'
+import { drawChannel, go } from './where.js'
 
 export function drawSide() {
+  const focused = document.activeElement?.id
   $('people').replaceChildren(
     ...world.switchable.map((id) => {
       const person = world.people.find((one) => one.id === id)
-      const input = el('input', { type: 'radio', name: 'person', value: id, checked: id === now.me, onchange: () => become(id) })
+      const input = el('input', {
+        type: 'radio',
+        name: 'person',
+        id: `person-${id}`,
+        value: id,
+        checked: id === now.me,
+        onchange: () => void become(id, { keepsFocus: input.matches(':focus-visible') }),
+      })
       return el(
         'label',
         { class: id === now.me ? 'chosen' : '' },
@@ -29,6 +39,7 @@ export function drawSide() {
           'button',
           {
             type: 'button',
+            id: `channel-${one.id}`,
             'aria-current': one.id === now.channel ? 'page' : undefined,
             class: unread.has(one.id) ? 'unread' : '',
             onclick: () => go(one.id),
@@ -41,13 +52,16 @@ export function drawSide() {
       ),
     ),
   )
-  $('examples').replaceChildren(...world.examples.map((one) => el('li', {}, exampleButton(one))))
+  if ($('examples').childElementCount === 0)
+    $('examples').append(...world.examples.map((one) => el('li', {}, exampleButton(one))))
+  if (/^(person|channel)-/.test(focused)) $(focused)?.focus()
+  document.querySelector('#channels [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' })
 }
 
 function exampleButton(example) {
   return el(
     'button',
-    { type: 'button', class: 'example', onclick: () => tryIt(example) },
+    { type: 'button', class: 'example', onclick: () => void tryIt(example) },
     el('span', {}, example.label),
     el('code', {}, example.text),
   )
@@ -87,4 +101,10 @@ export function welcomeNode() {
       'drover answers in a thread. /rollout changes a workload, and shows before and after. Switch to someone else on the left to see what they may not do.',
     ),
   )
+}
+
+function skipTour() {
+  localStorage.setItem('tour', 'skipped')
+  drawChannel()
+  $('composer').focus()
 }

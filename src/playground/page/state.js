@@ -3,13 +3,14 @@
 import { el } from './dom.js'
 
 export const $ = (id) => document.getElementById(id)
-/** `awaits`: the ts of the newest message when a command was sent whose answer is to open its thread. */
+/** `awaits`: the channel in which a command was sent whose answer is to open its thread, and the newest `ts` there then. */
 export const now = { me: undefined, channel: undefined, thread: undefined, awaits: undefined }
 export let world = { people: [], switchable: [], channels: [], examples: [], archives: '', channelNames: {} }
 /** Messages of this person's channels by `channel ts`. */
 export const messages = new Map()
 export const unread = new Set()
 let loads = 0
+let lastAnswer
 
 export const names = {
   person: (id) => world.people.find((one) => one.id === id)?.name,
@@ -29,19 +30,22 @@ export async function api(path, body) {
   return answer.result
 }
 
-/** False when a later load has overtaken it. */
-export async function load(user) {
+/** `'same'` as what is known already, `'new'`, or `'stale'`: a later one has overtaken it, or it is not wanted any more. */
+export async function load(user, isWanted = () => true) {
   loads += 1
   const turn = loads
   const response = await fetch(`/api/state${user ? `?user=${encodeURIComponent(user)}` : ''}`)
-  if (!response.ok) throw new Error((await response.json()).error)
-  const answer = await response.json()
-  if (turn !== loads) return false
-  world = answer
+  const text = await response.text()
+  if (!response.ok) throw new Error(JSON.parse(text).error)
+  if (turn !== loads || !isWanted()) return 'stale'
+  const known = JSON.stringify([...messages.values()])
+  world = JSON.parse(text)
   now.me = world.me
   messages.clear()
   for (const message of world.messages) messages.set(`${message.channel} ${message.ts}`, message)
-  return true
+  const isSame = text === lastAnswer && known === JSON.stringify(world.messages)
+  lastAnswer = text
+  return isSame ? 'same' : 'new'
 }
 
 /** Of this channel, oldest first. */
