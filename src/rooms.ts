@@ -1,6 +1,6 @@
 /** Configuration and what a runtime offers become the rooms of a house: backends, policy, redactor, the reporter of each place. */
 
-import { backendByOrder, workloadsByOrder } from './agent/by-order.ts'
+import { backendByOrder, checkByOrder, workloadsByOrder } from './agent/by-order.ts'
 import type { ContainerdSettings } from './backends/containerd/settings.ts'
 import type { docker } from './backends/docker/backend.ts'
 import type { Files, kubernetes } from './backends/kubernetes/connect.ts'
@@ -79,7 +79,7 @@ export async function createHouse(config: Config, runtime: Runtime): Promise<Hou
       if (!reporter)
         throw new DroverError({
           code: 'config',
-          message: `Nothing answers at a ${place.kind}.`,
+          message: place.kind === 'slack' ? 'No Slack is configured to answer in.' : 'This drover answers no terminal.',
           next: 'Configure slack: in drover.yaml.',
         })
       return reporter
@@ -132,7 +132,12 @@ function throughAgent(name: string, settings: BackendConfig, agent: string, outs
     )
   const backend = createBackend(name, settings, { ...outside, transport: () => way })
   const { workloads } = backend
-  return workloads ? { ...backend, workloads: workloadsByOrder(backend, workloads.verbs, way) } : backend
+  return {
+    ...backend,
+    // Of the key, which is the agent's, only the agent can tell.
+    ...(kind === 'rancher2' ? { check: checkByOrder(way) } : {}),
+    ...(workloads ? { workloads: workloadsByOrder(backend, workloads.verbs, way) } : {}),
+  }
 }
 
 function createBackend(name: string, settings: BackendConfig, { transport, machine, kinds, kubernetesFiles }: Outside): Backend {
@@ -162,7 +167,7 @@ function notHere(name: string, kind: BackendKind): never {
   const why =
     kind === 'containerd'
       ? 'containerd has to be on the same machine as drover, and Workers has none'
-      : `a backend of kind ${kind} is not to be had on Workers`
+      : `a backend of kind ${kind} does not work on Workers`
   const instead = kind === 'swarm' ? 'docker for each engine' : 'kubernetes'
   throw new DroverError({
     code: 'config',

@@ -30,13 +30,18 @@ export function backendByOrder(
       events(way, 'exec', { ...meant(target), command, exec, timeoutMs }, target, signal),
     kill: async (target, { exec, pid, way: by }, signal) =>
       (await answer(way, 'kill', { ...meant(target), handle: { exec, pid, way: by } }, Killed, signal)) as KillResult,
-    check: (signal) => answer(way, 'check', {}, Checked, signal),
+    check: checkByOrder(way),
     ...(bounds && {
       newContainer: (wanted) => newTarget({ backend: name, kind }, bounds, wanted),
       sweep: async (signal) => void (await answer(way, 'sweep', {}, z.unknown(), signal)),
     }),
   }
 }
+
+export const checkByOrder =
+  (way: Transport): Backend['check'] =>
+  (signal) =>
+    answer(way, 'check', {}, Checked, signal)
 
 export function workloadsByOrder(of: Named, verbs: Workloads['verbs'], way: Transport): Workloads {
   return {

@@ -39,8 +39,9 @@ export type Outside = {
 
 export function engineOf({ name, engine, allow = {} }: AgentSettings, outside: Outside): Beside {
   const { transport, machine } = outside
-  const rollouts = ({ workloads }: Backend) =>
-    allow.rollout && workloads ? { orders: ordersFence({ rollout: { workloads, allowed: allow.rollout } }) } : NO_ROLLOUTS
+  const orders = ({ workloads, check }: Backend) => ({
+    orders: ordersFence({ check, ...(allow.rollout && workloads ? { rollout: { workloads, allowed: allow.rollout } } : {}) }),
+  })
   switch (engine.kind) {
     case 'containerd':
       return whole(containerd({ ...engine, name }, outside), allow, engine.address)
@@ -67,7 +68,7 @@ export function engineOf({ name, engine, allow = {} }: AgentSettings, outside: O
         engine: find,
         fence: kubernetesFence(engine.namespaces),
         address: engine.server ?? engine.kubeconfig ?? 'its own cluster',
-        ...rollouts(kubernetes(name, engine, { transport, files: filesOf(machine) })),
+        ...orders(kubernetes(name, engine, { transport, files: filesOf(machine) })),
       }
     }
     case 'rancher1': {
@@ -78,7 +79,7 @@ export function engineOf({ name, engine, allow = {} }: AgentSettings, outside: O
       const way = { base: `${origin}${prefix}`, transport: transport({}), headers: { authorization } }
       const keys = { accessKey: engine.accessKey.reveal(), secretKey: engine.secretKey.reveal() }
       const backend = rancher1({ name, url, ...keys, project }, transport({}))
-      return { engine: async () => way, fence: rancher1Fence(project), address: origin, ...rollouts(backend) }
+      return { engine: async () => way, fence: rancher1Fence(project), address: origin, ...orders(backend) }
     }
     case 'rancher2': {
       const { cluster = '', namespaces = [], url } = engine
@@ -86,7 +87,7 @@ export function engineOf({ name, engine, allow = {} }: AgentSettings, outside: O
       const headers = { authorization: `Bearer ${engine.token.reveal()}` }
       const way = { base, transport: wayTo(base, engine, { transport, machine }), headers }
       const backend = rancher2({ name, ...engine, token: engine.token.reveal() }, { transport, machine })
-      return { engine: async () => way, fence: rancher2Fence(cluster, namespaces), address: base, ...rollouts(backend) }
+      return { engine: async () => way, fence: rancher2Fence(cluster, namespaces), address: base, ...orders(backend) }
     }
     default:
       return engine satisfies never
@@ -101,11 +102,8 @@ function whole(backend: Backend, allowed: NonNullable<AgentSettings['allow']>, a
   const fence: Fence = async (call) => {
     throw unknownCall(call)
   }
-  return { engine: no, fence, orders: ordersFence({ exec: { backend, allowed } }), address }
+  return { engine: no, fence, orders: ordersFence({ check: backend.check, exec: { backend, allowed } }), address }
 }
-
-/** So that it is told in words. */
-const NO_ROLLOUTS = { orders: ordersFence({}) }
 
 /** Found once; what fails is tried again. */
 function once(find: () => Promise<Engine>): () => Promise<Engine> {

@@ -31,6 +31,8 @@ export type RolloutAllowed = Which & {
 export type Serves = {
   /** Commands in what it finds. */
   readonly exec?: { readonly backend: Backend; readonly allowed: ExecAllowed }
+  /** How its engine stands, as the agent itself finds it. */
+  readonly check?: Backend['check']
   readonly rollout?: { readonly workloads: Workloads; readonly allowed: RolloutAllowed }
 }
 
@@ -92,6 +94,7 @@ const bodies = {
 } satisfies Record<Order, z.ZodType>
 
 export function ordersFence(serves: Serves): Orders {
+  const ofCheck = serves.check && checkOrders(serves.check)
   const ofExec = serves.exec && execOrders(serves.exec.backend, serves.exec.allowed)
   const ofRollout = serves.rollout && rolloutOrders(serves.rollout.workloads, serves.rollout.allowed)
   return async (call, signal) => {
@@ -102,7 +105,7 @@ export function ordersFence(serves: Serves): Orders {
     if (call.kind !== 'http' || call.method !== 'POST' || segments.length !== 3 || !isOrder(order)) throw unknownCall(call)
     const isRollout = order === 'workloads' || order === 'plan' || order === 'apply'
     if (isRollout && !ofRollout) throw new Refusal('rollouts are not on its list (allow: { rollout: … })')
-    const judged = await (isRollout ? ofRollout : ofExec)?.(order, call.body, signal)
+    const judged = await (isRollout ? ofRollout : order === 'check' ? ofCheck : ofExec)?.(order, call.body, signal)
     if (!judged) throw unknownCall(call)
     return (until) => framed(judged(until))
   }
@@ -112,6 +115,15 @@ const isOrder = (name: string): name is Order => Object.hasOwn(bodies, name)
 
 type Happening = ExecEvent | Told
 type Judged = (signal: AbortSignal) => AsyncIterable<Happening>
+
+const checkOrders =
+  (check: Backend['check']) =>
+  (_: Order, body: string): Judged => {
+    read('check', body)
+    return async function* (until) {
+      yield { type: 'answer', value: await check(until) }
+    }
+  }
 
 function execOrders(backend: Backend, allowed: ExecAllowed) {
   const known = new Map<string, Target>()
@@ -174,11 +186,6 @@ function execOrders(backend: Backend, allowed: ExecAllowed) {
         return await judgeExec(body, signal)
       case 'kill':
         return await judgeKill(body, signal)
-      case 'check':
-        read('check', body)
-        return async function* (until) {
-          yield { type: 'answer', value: await backend.check(until) }
-        }
       case 'sweep':
         read('sweep', body)
         return async function* (until) {

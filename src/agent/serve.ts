@@ -2,9 +2,9 @@
 
 import type { Fields, Transport } from '../backends/transport.ts'
 import { TransportError, UpgradeRefused } from '../backends/transport.ts'
+import { joined } from '../core/bytes.ts'
 import { DroverError } from '../core/errors.ts'
 import { type Call, type Fence, type Orders, type Passed, Refusal } from './fence.ts'
-import { joined } from './frame.ts'
 import { type Method, readAsked } from './messages.ts'
 import { type Reset, type Stream, StreamReset } from './session.ts'
 

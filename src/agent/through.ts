@@ -12,6 +12,7 @@ import type {
   Transport,
 } from '../backends/transport.ts'
 import { TransportError, UpgradeRefused } from '../backends/transport.ts'
+import { joined } from '../core/bytes.ts'
 import { BackendError } from '../core/errors.ts'
 import type { Instant } from '../core/model.ts'
 import {
@@ -24,7 +25,6 @@ import {
   REFUSAL_BODY_BYTES,
   readText,
 } from '../runtime/socket.ts'
-import { joined } from './frame.ts'
 import { readHead } from './messages.ts'
 import { type Session, type Stream, StreamReset } from './session.ts'
 

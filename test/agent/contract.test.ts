@@ -3,11 +3,14 @@
 import { expect, vi } from 'vitest'
 import { kubernetes } from '../../src/backends/kubernetes/connect.ts'
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
-import { rancher2 } from '../../src/backends/rancher2/backend.ts'
+import { parseConfig } from '../../src/config.ts'
 import { Secret } from '../../src/core/secret.ts'
 import { startKubernetesPeer } from '../../src/playground/kubernetes/peer.ts'
 import { startRancherPeer } from '../../src/playground/rancher/peer.ts'
 import { bearerOf, startRancher2Peer } from '../../src/playground/rancher2/peer.ts'
+import { createBackends } from '../../src/rooms.ts'
+import { nodeTransport } from '../../src/runtime/transport-node.ts'
+import { workerKinds } from '../../src/worker-kinds.ts'
 import { backendContract } from '../contract/backend.ts'
 import { contractCluster } from '../peers/contract-cluster.ts'
 import { processEngine } from '../peers/engine-process.ts'
@@ -103,8 +106,11 @@ backendContract('Rancher 2 through an agent', async () => {
     file: `engine: { kind: rancher2, url: ${peer.url}, token: { env: TOKEN }, cluster: c-abc12, namespaces: [shop] }`,
     env: { TOKEN: bearerOf(peer.keys.member) },
   })
-  const options = { name: 'rancher', url: 'https://lab.agent', token: kept, cluster: 'c-abc12', namespaces: ['shop'] }
-  return await fixture(rancher2(options, { transport: () => link.transport }), {
+  const text = `agents: { lab: { key: '${link.publicKey}' } }
+backends: { rancher: { kind: rancher2, through: lab, cluster: c-abc12, namespaces: [shop] } }`
+  const outside = { transport: nodeTransport, kinds: workerKinds, agents: () => link.transport }
+  const [backend] = createBackends(parseConfig(text, 'drover.yaml', {}), outside)
+  return await fixture(backend!, {
     openConnections: peer.seen.openSockets,
     breakAfter(bytes) {
       peer.faults.breakAfterBytes = bytes

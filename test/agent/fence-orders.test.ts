@@ -20,7 +20,11 @@ const soon = () => AbortSignal.timeout(5_000)
 
 function asking(allowed: ExecAllowed, rollout?: RolloutAllowed, found: Target[] = targets()) {
   const { backend, workloads, done } = plainBackend(found)
-  const fence = ordersFence({ exec: { backend, allowed }, ...(rollout ? { rollout: { workloads, allowed: rollout } } : {}) })
+  const fence = ordersFence({
+    check: backend.check,
+    exec: { backend, allowed },
+    ...(rollout ? { rollout: { workloads, allowed: rollout } } : {}),
+  })
   const ask = async (order: string, body: unknown, more: Partial<Call> = {}): Promise<string> => {
     const call = {
       kind: 'http',
