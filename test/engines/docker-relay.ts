@@ -16,9 +16,11 @@ export type Relay = {
 export async function startRelay(socketPath: string, tls?: TlsOptions): Promise<Relay> {
   const open = new Set<Socket>()
   let limit = 0
+  let broken = 0
   const serve = (client: Socket): void => {
     const engine = connect({ path: socketPath, allowHalfOpen: true })
     let bytes = 0
+    let since = broken
     const end = () => {
       client.destroy()
       engine.destroy()
@@ -27,7 +29,8 @@ export async function startRelay(socketPath: string, tls?: TlsOptions): Promise<
     engine.on('error', end)
     client.pipe(engine)
     engine.on('data', (data: Buffer) => {
-      bytes += data.byteLength
+      bytes = since === broken ? bytes + data.byteLength : data.byteLength
+      since = broken
       if (limit > 0 && bytes > limit) {
         client.write(data.subarray(0, Math.max(0, data.byteLength - (bytes - limit))), end)
         return
@@ -52,6 +55,7 @@ export async function startRelay(socketPath: string, tls?: TlsOptions): Promise<
     openConnections: () => open.size,
     breakAfter: (bytes) => {
       limit = bytes
+      broken += 1
     },
     cut: (how) => {
       for (const client of open) how === 'politely' ? client.end() : client.destroy()
