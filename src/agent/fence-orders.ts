@@ -1,14 +1,14 @@
 /** What an agent does of what it is asked in drover's own words: each request is read strictly, its target is looked up here, and the agent's own list decides. */
 
-import * as z from 'zod'
 import { TransportError } from '../backends/transport.ts'
 import { BackendError } from '../core/errors.ts'
 import { coversImage } from '../core/images.ts'
-import type { Command, ExecEvent, LabelTerm, NewContainer, Rollout, Selector, Target, TargetId } from '../core/model.ts'
+import type { ExecEvent, LabelTerm, NewContainer, Rollout, Target, TargetId } from '../core/model.ts'
 import type { Backend, Workloads } from '../core/ports.ts'
-import { facetNames, matches } from '../core/selector.ts'
-import { jsonOf, type Orders, only, partsOf, quoted, Refusal, unknownCall } from './fence.ts'
-import { ORDERS, type Order, Planned, type Told } from './order.ts'
+import { matches } from '../core/selector.ts'
+import { type Orders, only, partsOf, quoted, Refusal, unknownCall } from './fence.ts'
+import { ORDERS, type Order, type Told } from './order.ts'
+import { isOrder, type Meant, read } from './order-bodies.ts'
 
 /** What may be reached: where both are said, both have to hold. */
 export type Which = {
@@ -39,60 +39,6 @@ export type Serves = {
 /** Targets of executions whose kill may come when they are listed no more. */
 const MOST_REMEMBERED = 10_000
 
-const text = z.string().max(4096)
-const EXEC = z.string().regex(/^[0-9a-f]{32}$/)
-const terms = z.union([
-  z.strictObject({ op: z.enum(['exists', 'absent']), key: text }),
-  z.strictObject({ op: z.enum(['eq', 'ne']), key: text, value: text }),
-  z.strictObject({ op: z.literal('in'), key: text, values: z.array(text).max(1000) }),
-  z.strictObject({ op: z.literal('word'), word: text }),
-])
-const facets = z.partialRecord(z.enum(facetNames as [string, ...string[]]), text)
-const SelectorOf = z.strictObject({
-  ...{ name: text.optional(), id: text.optional(), labels: z.array(terms).max(1000).optional() },
-  ...{ facets: facets.optional(), any: z.number().optional(), all: z.number().optional(), system: z.boolean().optional() },
-}) as unknown as z.ZodType<Selector>
-const Named = z.strictObject({ native: text.min(1), uid: text.optional(), facets: facets.optional() })
-const Creates = z.strictObject({
-  image: text.min(1),
-  network: text.optional(),
-  memoryBytes: z.number().optional(),
-  cpus: z.number().optional(),
-  mounts: z.array(text).max(100).optional(),
-}) as unknown as z.ZodType<NewContainer>
-const Meant = { target: Named.optional(), creates: Creates.optional() }
-const line = z.string()
-const CommandOf = z.strictObject({
-  argv: z.array(line).min(1),
-  ...{ env: z.record(line, line).optional(), dir: line.optional(), user: line.optional() },
-  ...{ stdin: line.optional(), tty: z.boolean().optional() },
-}) as unknown as z.ZodType<Command>
-const RolloutOf = z.union([
-  z.strictObject({ verb: z.literal('image'), image: text.min(1), container: text.optional() }),
-  z.strictObject({ verb: z.literal('scale'), replicas: z.int().min(0) }),
-  z.strictObject({ verb: z.literal('undo'), to: text.optional() }),
-  z.strictObject({ verb: z.enum(['restart', 'pause', 'resume', 'finish', 'status']) }),
-]) as unknown as z.ZodType<Rollout>
-
-const bodies = {
-  list: z.strictObject({ selector: SelectorOf }),
-  exec: z.strictObject({ ...Meant, exec: EXEC, command: CommandOf, timeoutMs: z.number().min(0).optional() }),
-  kill: z.strictObject({
-    ...Meant,
-    // Behind the execution's own id what each backend adds: the user, the engine's id.
-    handle: z.strictObject({
-      exec: z.string().regex(/^[0-9a-f]{32}([@./][^\0]{0,300})?$/),
-      pid: z.int().min(1).optional(),
-      way: text.optional(),
-    }),
-  }),
-  check: z.strictObject({}),
-  sweep: z.strictObject({}),
-  workloads: z.strictObject({ selector: SelectorOf }),
-  plan: z.strictObject({ target: Named, rollout: RolloutOf }),
-  apply: z.strictObject({ target: Named, rollout: RolloutOf, plan: Planned, exec: EXEC }),
-} satisfies Record<Order, z.ZodType>
-
 export function ordersFence(serves: Serves): Orders {
   const ofCheck = serves.check && checkOrders(serves.check)
   const ofExec = serves.exec && execOrders(serves.exec.backend, serves.exec.allowed)
@@ -111,8 +57,6 @@ export function ordersFence(serves: Serves): Orders {
   }
 }
 
-const isOrder = (name: string): name is Order => Object.hasOwn(bodies, name)
-
 type Happening = ExecEvent | Told
 type Judged = (signal: AbortSignal) => AsyncIterable<Happening>
 
@@ -128,7 +72,7 @@ const checkOrders =
 function execOrders(backend: Backend, allowed: ExecAllowed) {
   const known = new Map<string, Target>()
 
-  async function lookUp({ native, uid }: z.infer<typeof Named>, signal: AbortSignal): Promise<Target | undefined> {
+  async function lookUp({ native, uid }: Meant, signal: AbortSignal): Promise<Target | undefined> {
     const found = (await asked(backend.list({ id: native }, signal))).find((one) => one.native === native)
     return found && (uid === undefined || found.uid === uid) ? found : undefined
   }
@@ -203,10 +147,7 @@ const LASTING = ['namespace', 'workload', 'service', 'stack']
 
 /** Of the gateway's words about a change only the verb and its number or image are taken: what is sent is planned here. */
 function rolloutOrders(workloads: Workloads, allowed: RolloutAllowed) {
-  async function lookUp(
-    { native, uid, facets: said = {} }: z.infer<typeof Named>,
-    signal: AbortSignal,
-  ): Promise<Target | undefined> {
+  async function lookUp({ native, uid, facets: said = {} }: Meant, signal: AbortSignal): Promise<Target | undefined> {
     const near = Object.fromEntries(Object.entries(said).filter(([facet]) => LASTING.includes(facet)))
     const found = (await asked(workloads.list({ facets: near }, signal))).find((one) => one.native === native)
     return found && (uid === undefined || found.uid === uid) ? found : undefined
@@ -247,14 +188,6 @@ function rolloutOrders(workloads: Workloads, allowed: RolloutAllowed) {
     refuse(found, rollout)
     return (until) => workloads.apply(found, rollout, plan, exec, until)
   }
-}
-
-function read<O extends Order>(order: O, body: string): z.output<(typeof bodies)[O]> {
-  const result = bodies[order].safeParse(jsonOf(body))
-  if (result.success) return result.data as z.output<(typeof bodies)[O]>
-  const issue = result.error.issues[0]
-  const where = issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : issue?.path.join('.')
-  throw new Refusal(`${quoted(where || 'the body')} of ${order} is not on its list`)
 }
 
 const isNamed = (target: Target, { names, labels }: Which): boolean =>
