@@ -50,7 +50,7 @@ async function loadConfig(flags: Flags): Promise<Config> {
     throw new DroverError({
       code: 'config',
       message: 'Nothing says where to run: there is no drover.yaml here, and no Rancher server is named.',
-      next: 'Write a drover.yaml (drover --help ends with one of four lines). For Rancher 1.x alone, set CATTLE_URL, CATTLE_ACCESS_KEY and CATTLE_SECRET_KEY, or give --url, --access-key and --secret-key.',
+      next: 'Write a drover.yaml (drover --help ends with one, four lines long). For Rancher 1.x alone, set CATTLE_URL, CATTLE_ACCESS_KEY and CATTLE_SECRET_KEY, or give --url, --access-key and --secret-key.',
     })
   }
   const project = flags.project === undefined ? {} : { project: flags.project }

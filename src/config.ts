@@ -337,7 +337,7 @@ function problem(file: string, lines: readonly string[]): DroverError {
   return new DroverError({
     code: 'config',
     message: `${file} has ${lines.length === 1 ? 'a mistake' : `${lines.length} mistakes`}:\n${lines.map((line) => `  - ${line}`).join('\n')}`,
-    next: 'Mend it and start again.',
+    next: 'Correct it and start again.',
   })
 }
 

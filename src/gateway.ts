@@ -2,6 +2,7 @@
 
 import type { Config } from './config.ts'
 import { maskState } from './core/answer.ts'
+import { counted } from './core/counted.ts'
 import { DroverError, type Failure } from './core/errors.ts'
 import { fanOut } from './core/fan-out.ts'
 import { type House, load as loadRun, shown as shownOf } from './core/house.ts'
@@ -202,7 +203,7 @@ export function createGateway(config: Config, house: House, wake: Wake): LocalGa
 function withHidden(answer: TargetsAnswer, hidden: number): TargetsAnswer {
   if (answer.ok) return { ...answer, hidden }
   if (answer.failure.code !== 'no_targets') return answer
-  const message = `No rule lets you run anything in what matches (${hidden === 1 ? '1 container' : `${hidden} containers`}).`
+  const message = `No rule lets you run anything in what matches (${counted(hidden, 'container')}).`
   const next = 'A rule in drover.yaml has to name you (who: { cli: true }), these containers and what may run in them.'
   return { ok: false, failure: { ...answer.failure, message, next } }
 }

@@ -76,7 +76,7 @@ function parsed(pem: string): X509Certificate {
   try {
     return new X509Certificate(pem)
   } catch (cause) {
-    throw refused('What the server names as its CA is no certificate.', 'Look at the setting cacerts in Rancher.', cause)
+    throw refused('What the server names as its CA is not a certificate.', 'Look at the setting cacerts in Rancher.', cause)
   }
 }
 

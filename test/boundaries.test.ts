@@ -25,7 +25,7 @@ const settingsOf = ['rancher1', 'rancher2', 'kubernetes', 'docker', 'swarm', 'co
 const rooms: readonly Room[] = [
   {
     files:
-      /^src\/(node|deno|worker|run-object|cli|local|serving|kinds|worker-kinds|slack-side|playground|gateway|rooms|app|trust|agent|agent-object)\.ts$/,
+      /^src\/(node|deno|worker|run-object|cli|check|local|serving|kinds|worker-kinds|slack-side|playground|gateway|rooms|app|trust|agent|agent-object)\.ts$/,
     may: ['*'],
   },
   { files: /^src\/arguments\.ts$/, may: ['src/core/'] },
@@ -167,7 +167,7 @@ describe('rooms', () => {
         )
         .filter(
           (target) =>
-            !/^src\/(node|deno|worker|run-object|agent-object|cli|local|serving|kinds|worker-kinds|slack-side|playground|gateway|rooms|app)\.ts$/.test(
+            !/^src\/(node|deno|worker|run-object|agent-object|cli|check|local|serving|kinds|worker-kinds|slack-side|playground|gateway|rooms|app)\.ts$/.test(
               path,
             ) ||
             (target.startsWith('src/playground/') && path !== 'src/cli.ts' && path !== 'src/playground.ts'),

@@ -91,7 +91,7 @@ export function failureOf(error: unknown, log: (reference: string, error: unknow
   log(reference, error)
   return {
     code: 'internal',
-    message: `drover met a bug (reference ${reference}).`,
+    message: `drover ran into a bug of its own (reference ${reference}).`,
     next: 'Look for the reference in drover’s log and report it.',
   }
 }

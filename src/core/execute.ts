@@ -137,7 +137,7 @@ export async function execute(options: ExecuteOptions): Promise<Executed> {
       status: 'unknown',
       error: {
         code: 'backend_protocol',
-        message: 'The backend ended without saying how the command did.',
+        message: 'The backend stopped without saying how the command ended.',
         next: 'Look in the container before you run it again.',
       },
     }
@@ -189,7 +189,7 @@ function rejectOn(signal: AbortSignal): { readonly promise: Promise<never>; rele
   let listener = (): void => {}
   const promise = new Promise<never>((_, reject) => {
     listener = () =>
-      reject(new BackendError({ code: 'stream_broken', message: 'The connection was given up.' }, { ran: 'maybe' }))
+      reject(new BackendError({ code: 'stream_broken', message: 'drover closed the connection.' }, { ran: 'maybe' }))
     signal.addEventListener('abort', listener)
   })
   promise.catch(() => {})

@@ -24,7 +24,7 @@ export function malformed({ rollout, command, selector, newContainer }: RunReque
   const { argv, ...rest } = command
   const isPlain = Object.keys(rest).length === 0 && newContainer === undefined
   if (isPlain && JSON.stringify(argv) === JSON.stringify(rolloutArgv(rollout))) return undefined
-  return { code: 'usage', message: 'What this rollout says is not what it would do.', next }
+  return { code: 'usage', message: 'The words of this rollout are not what it would do.', next }
 }
 
 export type Plans = Readonly<Record<TargetId, Plan>>

@@ -68,7 +68,7 @@ export function describeRollout(execution: Execution, rollout: Rollout, timeoutM
     case 'cancelled':
       return handle
         ? 'no longer watched; the change stays'
-        : 'given up while it was sent; whether the change was taken is not known'
+        : 'cancelled while it was sent; whether the change was taken is not known'
     case 'failed':
       return `nothing was changed: ${ending.error.message}`
     case 'unknown':

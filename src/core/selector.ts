@@ -182,8 +182,8 @@ export function select(
       message: `No ${thing === 'container' ? 'running container' : thing} matches${platform.length > 0 ? `, except ${platform.length} of the platform's own (${names(platform)})` : ''}.`,
       next:
         thing === 'container'
-          ? 'Look at the spelling: /exec targets (on a terminal drover targets) lists the running containers that you may use.'
-          : 'Look at the spelling, for example: rollout status deployment=a*',
+          ? 'Check the spelling: /exec targets (on a terminal drover targets) lists the running containers that you may use.'
+          : 'Check the spelling, for example: rollout status deployment=a*',
     })
   }
   if (selector.id !== undefined && found.length > 1) {

@@ -184,7 +184,7 @@ class Execution implements Command {
     aborted.promise.catch(() => undefined)
     const { signal } = this.#connection
     const giveUp = () =>
-      aborted.reject(new BackendError({ code: 'stream_broken', message: 'The connection was given up.' }, { ran: 'maybe' }))
+      aborted.reject(new BackendError({ code: 'stream_broken', message: 'drover closed the connection.' }, { ran: 'maybe' }))
     signal.addEventListener('abort', giveUp, { once: true })
     try {
       // Raced, so that a reader that stands still cannot hold what was stopped.

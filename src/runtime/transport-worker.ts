@@ -34,7 +34,7 @@ export function workerTransport(reach: Reach = {}): Transport {
     if (reach[need as keyof Reach])
       throw new DroverError({
         code: 'config',
-        message: `${what} is not to be had on Workers.`,
+        message: `${what} does not work on Workers.`,
         next: 'Put a public certificate or a tunnel in front of the backend, or run drover on Node or Deno.',
       })
   }

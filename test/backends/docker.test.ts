@@ -203,7 +203,7 @@ describe('words', () => {
       'The directory /nope',
     ],
     ['unable to find user bob: no matching entries in passwd file', 'unsupported', 'no user bob'],
-    ['cannot exec in a stopped container', 'not_running', 'does not run'],
+    ['cannot exec in a stopped container', 'not_running', 'no longer running'],
     ['something new', 'backend_unavailable', 'something new'],
     ['', 'backend_unavailable', 'could not start it.'],
   ])('a start that failed with %j is told, and did not run', (text, code, said) => {

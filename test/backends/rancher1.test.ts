@@ -319,13 +319,15 @@ describe('check', () => {
     expect(text).toMatch(/true Rancher answers at http.*version/)
     expect(text).toMatch(/clocks agree/)
     expect(text).toMatch(/warn the connection is not encrypted/)
-    expect(text).toMatch(/\d+ of \d+ running containers can run commands/)
+    expect(text).toMatch(/commands can be run in \d+ of \d+ running containers/)
   })
 
   test('tells what each key may not do', async () => {
     const peer = await peerWith()
     const project = { project: peer.projectId }
-    expect(await linesOf(peer, project, peer.readonlyKey)).toMatch(/false 0 of \d+ running containers.*read-only/)
+    expect(await linesOf(peer, project, peer.readonlyKey)).toMatch(
+      /false commands can be run in 0 of \d+ running containers.*read-only/,
+    )
     expect(await linesOf(peer, project, peer.restrictedKey)).toMatch(/warn .*restricted/)
     expect(await linesOf(peer, {}, peer.accountKey)).toMatch(/false an account key, and no environment is named/)
     expect(await linesOf(peer, {}, { accessKey: 'x', secretKey: 'y' })).toMatch(/false Rancher does not accept the API key/)

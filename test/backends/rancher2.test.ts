@@ -503,7 +503,8 @@ describe('check', () => {
 
   test.each([
     [13, 'warn', /expires on .* in 13 days/],
-    [0, 'warn', /in 0 days/],
+    [0, 'warn', /, in less than a day$/],
+    [1, 'warn', /in 1 day$/],
     [15, true, /is accepted/],
   ])('a key with %i days is %s', async (left, ok, words) => {
     const w = await world()
@@ -539,7 +540,7 @@ describe('check', () => {
     expect(lines.filter(({ what }) => /run commands in namespace n\d/.test(what))).toHaveLength(5)
     for (let n = 1; n <= 9; n += 1) w.rancher.clusters.push({ id: `c-more${n}`, name: `more${n}`, state: 'active' })
     const all = await checked(w)
-    expect(all.at(-1)).toMatchObject({ ok: 'warn', what: 'only the first 10 of 11 clusters were looked into' })
+    expect(all.at(-1)).toMatchObject({ ok: 'warn', what: 'only the first 10 of 11 clusters were looked at' })
   })
 
   test('an agent that is not connected, a private CA and an old Rancher are told in their own words', async () => {

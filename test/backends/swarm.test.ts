@@ -57,7 +57,7 @@ describe('settings', () => {
   test('on Workers a swarm is refused at start-up, with what to use instead', () => {
     const config = parse("host: 'https://h'")
     expect(() => createBackends(config, { transport: workerTransport, kinds: workerKinds })).toThrow(
-      /swarm is not to be had on Workers/,
+      /swarm does not work on Workers/,
     )
   })
 })

@@ -150,7 +150,7 @@ describe('Docker Swarm', { timeout: 180_000 }, () => {
       expect(await said(mapped)).toMatch(/drover-worker \(.*\): through the nodes map/)
       expect(await said(mapped)).toMatch(/no temporary service is ever made/)
       expect(await said(byMap({ nodes: { 'drover-worker': { host: managerHost }, nobody: { host: workerHost } } }))).toMatch(
-        /false drover-worker \(.*\): the engine at unix:.* is another[\s\S]*warn nodes: names what is no node here: nobody/,
+        /false drover-worker \(.*\): the engine at unix:.* is another[\s\S]*warn nodes: names what is not a node of this swarm: nobody/,
       )
       const missing = { ...temporaryService, image: `sha256:${'0'.repeat(64)}` }
       expect(await said(byService({ temporaryService: missing }))).toMatch(

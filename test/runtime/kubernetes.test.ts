@@ -69,7 +69,7 @@ describe.each(Object.entries(RUNTIMES))('Kubernetes from %s', { timeout: 60_000 
     if (runtimeName === 'workerd') {
       expect(told.refused).toMatchObject({
         code: 'config',
-        message: 'A header that comes more than once is not to be had on Workers.',
+        message: 'A header that comes more than once does not work on Workers.',
       })
       expect(peer.seen.execs).toHaveLength(execs)
     } else {

@@ -73,7 +73,7 @@ it.each([
   { serverName: 'x' },
   { program: { argv: ['x'] as const, env: {} } },
 ])('S31 Workers refuses at start-up what it cannot do: %o', (reach) => {
-  expect(() => workerTransport(reach)).toThrow(/not to be had on Workers/)
+  expect(() => workerTransport(reach)).toThrow(/does not work on Workers/)
 })
 
 const overProgram = (script: string, ...args: string[]) =>

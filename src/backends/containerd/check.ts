@@ -1,5 +1,6 @@
 /** What `drover check` says of a containerd. */
 
+import { counted } from '../../core/counted.ts'
 import { DroverError } from '../../core/errors.ts'
 import type { Target } from '../../core/model.ts'
 import type { CheckLine } from '../../core/ports.ts'
@@ -42,7 +43,7 @@ export async function check(
     const running = (await found(signal)).length
     lines.push(
       known.includes(namespace)
-        ? { ok: running > 0 ? true : 'warn', what: `${running} running containers in the namespace ${namespace}` }
+        ? { ok: running > 0 ? true : 'warn', what: `${counted(running, 'running container')} in the namespace ${namespace}` }
         : {
             ok: false,
             what: `there is no namespace ${namespace}`,

@@ -1,5 +1,6 @@
 /** A Kubernetes node without its API server: pods by the node's own runtime service, commands by Kubernetes' exec protocol on its loopback. */
 
+import { counted } from '../../core/counted.ts'
 import { BackendError } from '../../core/errors.ts'
 import type { Selector, Target, Traits } from '../../core/model.ts'
 import type { Backend, CheckLine } from '../../core/ports.ts'
@@ -146,7 +147,7 @@ async function check(cri: Cri, address: string, found: Backend['list'], signal: 
       },
     )
     const targets = await found({}, signal)
-    lines.push({ ok: targets.length > 0 ? true : 'warn', what: `${targets.length} running containers` })
+    lines.push({ ok: targets.length > 0 ? true : 'warn', what: counted(targets.length, 'running container') })
     const [first] = targets
     if (first) {
       // Asked for and not opened, it runs nothing.

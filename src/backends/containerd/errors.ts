@@ -11,9 +11,9 @@ export function refusal(error: unknown, what: { readonly address: string; readon
   if (!(error instanceof EngineError)) return error
   const { code, message } = error
   const no = (reason: Failure['code'], text: string, next: string) => failure('no', reason, text, next, error)
-  if (code === 'CANCELLED') return no('stream_broken', 'The question to containerd was given up.', 'Ask again.')
+  if (code === 'CANCELLED') return no('stream_broken', 'drover stopped waiting for containerd.', 'Ask again.')
   if (code === 'DEADLINE_EXCEEDED')
-    return no('timeout', `containerd did not answer about ${what.about} in time.`, 'Look whether its machine is overloaded.')
+    return no('timeout', `containerd did not answer about ${what.about} in time.`, 'Check whether its machine is overloaded.')
   if (code === 'NOT_FOUND')
     return no(
       'backend_not_found',
@@ -53,7 +53,7 @@ function unreachable(error: EngineError, address: string): BackendError {
   return no(
     'backend_unavailable',
     `containerd cannot be reached at ${address}: ${words(error.message)}`,
-    'Look whether it is running: `systemctl status containerd`.',
+    'Check whether it is running: `systemctl status containerd`.',
   )
 }
 
@@ -159,7 +159,7 @@ export function lost(error: unknown): unknown {
 
 export function givenUp(ran: 'no' | 'maybe', cause?: unknown): BackendError {
   return new BackendError(
-    { code: 'stream_broken', message: 'The connection was given up before the command ended.' },
+    { code: 'stream_broken', message: 'drover closed the connection before the command ended.' },
     { ran, cause },
   )
 }

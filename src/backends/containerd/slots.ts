@@ -51,7 +51,7 @@ export function createSlots(limit: number, waitMs: number): Slots {
         )
       const abort = () =>
         done(() =>
-          reject(new BackendError({ code: 'stream_broken', message: 'It was given up before its turn.' }, { ran: 'no' })),
+          reject(new BackendError({ code: 'stream_broken', message: 'It was cancelled before its turn.' }, { ran: 'no' })),
         )
       const timer = setTimeout(late, waitMs)
       signal.addEventListener('abort', abort, { once: true })

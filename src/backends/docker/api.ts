@@ -152,7 +152,11 @@ function unlessGivenUp<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
 }
 
 function givenUp(cause: unknown): BackendError {
-  const failure: Failure = { code: 'stream_broken', message: 'It was given up before the engine answered.', next: 'Nothing ran.' }
+  const failure: Failure = {
+    code: 'stream_broken',
+    message: 'drover stopped waiting before the engine answered.',
+    next: 'Nothing ran.',
+  }
   return new BackendError(failure, { ran: 'no', cause })
 }
 
@@ -185,7 +189,7 @@ export function unreachable(
       'Let its user in, usually by the group docker; who may open this socket is root on that host.',
     )
   if (code === 'ENOENT' && address.startsWith('unix:'))
-    return no('backend_unavailable', `There is no socket at ${address}.`, 'Start the engine, or mend the path.')
+    return no('backend_unavailable', `There is no socket at ${address}.`, 'Start the engine, or correct the path.')
   if (error.reason === 'too_large') return protocol('The engine’s answer is larger than allowed.')
   if (
     /certificate (required|unknown)|bad certificate|CERTIFICATE_REQUIRED|BAD_CERTIFICATE/i.test(
@@ -265,7 +269,7 @@ export function refusal(response: Pick<HttpResponse, 'status' | 'body'>, what: s
   if (status === 409)
     return no(
       'not_running',
-      /paused/.test(said) ? `It is paused: ${what}.` : `It does not run: ${what}.`,
+      `${what.replace(/^t/, 'T')} is ${/paused/.test(said) ? 'paused' : 'not running'}.`,
       /paused/.test(said) ? 'Unpause it first.' : 'Start it, or choose one that runs.',
     )
   if (status === 400 && /HTTP request to an HTTPS server/.test(said))

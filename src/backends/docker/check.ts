@@ -1,6 +1,7 @@
 /** What `drover check` says of a Docker Engine. */
 
 import * as z from 'zod'
+import { counted } from '../../core/counted.ts'
 import { DroverError } from '../../core/errors.ts'
 import type { CheckLine } from '../../core/ports.ts'
 import { type Api, messageOf, parsed } from './api.ts'
@@ -37,7 +38,7 @@ export async function check(
     )
     lines.push({
       ok: listed.length > 0 ? true : 'warn',
-      what: `${listed.length} running containers are visible`,
+      what: `${counted(listed.length, 'running container is', 'running containers are')} visible`,
       ...(listed.length > 0 ? {} : { next: 'Is it the right engine? Through an agent, its own list (allow:) hides all others.' }),
     })
     lines.push(await mayExec(api, signal))

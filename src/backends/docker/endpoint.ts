@@ -29,7 +29,7 @@ export function refuseWithoutMachine(settings: EndpointSettings, machine: Machin
   const isLocal = /^(unix|ssh):/.exec(settings.host ?? '')?.[1]
   if (asked === undefined && isLocal === undefined) return
   throw config(
-    asked ? `${asked}: needs files and an environment, and Workers has none.` : `${isLocal}:// is not to be had on Workers.`,
+    asked ? `${asked}: needs files and an environment, and Workers has none.` : `Workers cannot open ${isLocal}:// addresses.`,
     'Put an HTTPS address with a public certificate before the engine, or run drover on Node or Deno.',
   )
 }
@@ -119,7 +119,7 @@ function build(
   const host = readHost(text, { tls: tls !== undefined, plaintext })
   switch (host.way) {
     case 'problem':
-      throw config(`${from}: ${host.problem}.`, 'Mend the address; docs/backends/docker.md shows each kind.')
+      throw config(`${from}: ${host.problem}.`, 'Correct the address; docs/backends/docker.md shows each kind.')
     case 'unix':
       return { base: 'http://docker', reach: { unixSocket: host.path }, address: text, plaintext: false }
     case 'ssh':

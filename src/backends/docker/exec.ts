@@ -266,7 +266,7 @@ const unsupported = (message: string, next: string) => new BackendError({ code: 
 
 export function givenUp(signal: AbortSignal, ran: 'no' | 'maybe' = 'maybe'): BackendError {
   return new BackendError(
-    { code: 'stream_broken', message: 'The connection was given up before the command ended.' },
+    { code: 'stream_broken', message: 'drover closed the connection before the command ended.' },
     { ran, cause: signal.reason },
   )
 }

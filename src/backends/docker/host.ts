@@ -53,6 +53,6 @@ export function readHost(text: string, { tls, plaintext }: { readonly tls: boole
       return { way: 'http', base: `${isSecure ? 'https' : 'http'}://${url.hostname}:${port}${path}`, plaintext: !isSecure }
     }
     default:
-      return problem(`${scheme}:// is no way to an engine: use unix://, tcp://, https:// or ssh://`)
+      return problem(`${scheme}:// does not lead to an engine: use unix://, tcp://, https:// or ssh://`)
   }
 }

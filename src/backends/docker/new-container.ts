@@ -179,7 +179,7 @@ const noSource = (mounts: readonly string[] = []) =>
   no(
     'config',
     `What is to be mounted is not on the engine’s host: ${mounts.join(', ')}.`,
-    'An administrator has to make the folder, or mend newContainers.mounts.',
+    'An administrator has to make the folder, or correct newContainers.mounts.',
   )
 
 async function attach(api: Api, id: string, what: What): Promise<AsyncIterable<Uint8Array>> {

@@ -38,7 +38,7 @@ export async function* pull(api: Api, image: string, signal: AbortSignal): Async
     }
   } catch (error) {
     if (error instanceof BackendError) throw error
-    if (signal.aborted) throw no('stream_broken', `Pulling ${image} was given up.`, 'Nothing ran.')
+    if (signal.aborted) throw no('stream_broken', `drover stopped waiting while ${image} was pulled.`, 'Nothing ran.')
     if (error instanceof TransportError)
       throw no('backend_unavailable', `Pulling ${image} broke off: ${error.message}.`, 'Try again.', error)
     throw error
@@ -138,7 +138,7 @@ function pullFailure(image: string, said: string): BackendError {
   return no(
     'backend_unavailable',
     `The engine could not pull ${image}${said ? `: ${said}` : ''}.`,
-    'Look whether the engine’s host reaches the registry, and try again.',
+    'Check whether the engine’s host reaches the registry, and try again.',
   )
 }
 

@@ -62,7 +62,7 @@ export function startFailure(
     )
   if (/is paused/i.test(said)) return no('not_running', 'The container is paused.', 'Unpause it first.')
   if (/(is )?not running|stopped container|no running task/i.test(said))
-    return no('not_running', 'The container does not run any more.', 'Start it, or choose one that runs.')
+    return no('not_running', 'The container is no longer running.', 'Start it, or choose one that runs.')
   return no(
     'backend_unavailable',
     `The engine could not start it${said ? `: ${said}` : ''}.`,

@@ -244,7 +244,7 @@ export function refused(response: Refused, about: About): BackendError {
       return no(
         'backend_unauthorized',
         'Kubernetes does not accept the credentials: they are wrong, or have expired.',
-        'Make a new token (kubectl create token …) or mend the kubeconfig’s user; `drover check` tells more.',
+        'Make a new token (kubectl create token …) or correct the kubeconfig’s user; `drover check` tells more.',
       )
     case 403:
       return no(
@@ -261,7 +261,7 @@ export function refused(response: Refused, about: About): BackendError {
     case 409:
       return no('changed', `Somebody else has changed ${about.what} in the meantime.`, 'Look again, then decide.')
     case 422:
-      return no('unsupported', `Kubernetes finds the change of ${about.what} invalid${said}`, 'Mend what it names.')
+      return no('unsupported', `Kubernetes finds the change of ${about.what} invalid${said}`, 'Correct what it names.')
     case 429:
       return no('backend_unavailable', 'Kubernetes has too much to do (HTTP 429).', 'Try again in a moment.')
     default:
@@ -298,7 +298,7 @@ export function unreachable(
     ? {
         code: 'timeout',
         message: `Kubernetes did not answer in time (${error.message}).`,
-        next: 'Look whether the API server is overloaded; `drover check` tells more.',
+        next: 'Check whether the API server is overloaded; `drover check` tells more.',
       }
     : {
         code: error.reason === 'too_large' ? 'backend_protocol' : 'backend_unavailable',

@@ -1,6 +1,7 @@
 /** What `drover check` says of a Kubernetes connection: whether it answers, to whom, and what they may do where. */
 
 import * as z from 'zod'
+import { counted } from '../../core/counted.ts'
 import { BackendError } from '../../core/errors.ts'
 import { fanOut } from '../../core/fan-out.ts'
 import type { CheckLine } from '../../core/ports.ts'
@@ -30,7 +31,10 @@ export async function check(api: Api, scopeOf: Scope, signal: AbortSignal): Prom
     for (const namespace of scope === 'all' ? [undefined] : scope.slice(0, MAX_NAMESPACES))
       lines.push(...(await rightsIn(api, { namespace, user, wantsCreate: !(minor < CREATE_SINCE_MINOR), signal })))
     if (scope.length > MAX_NAMESPACES)
-      lines.push({ ok: 'warn', what: `${scope.length - MAX_NAMESPACES} more namespaces were not looked at` })
+      lines.push({
+        ok: 'warn',
+        what: `${counted(scope.length - MAX_NAMESPACES, 'more namespace was', 'more namespaces were')} not looked at`,
+      })
   } catch (error) {
     if (!(error instanceof BackendError)) throw error
     lines.push({ ok: false, what: error.message, ...(error.next ? { next: error.next } : {}) })

@@ -24,7 +24,7 @@ export function commandNotFound(executable: string): BackendError {
   return new BackendError(
     {
       code: 'command_not_found',
-      message: `There is no ${executable} in the container that can be run (and no shell).`,
+      message: `The container has neither ${executable}, as something that can be run, nor a shell.`,
       next: 'Use a program that the image has.',
     },
     { ran: 'no' },
@@ -56,7 +56,7 @@ export function notStarted(ms: number): BackendError {
 
 export function givenUp(signal: AbortSignal, ran: 'no' | 'maybe' = 'maybe'): BackendError {
   return new BackendError(
-    { code: 'stream_broken', message: 'The connection was given up before the command ended.' },
+    { code: 'stream_broken', message: 'drover closed the connection before the command ended.' },
     { ran, cause: signal.reason },
   )
 }
@@ -90,6 +90,6 @@ export function broken(end: SocketEnd, began: boolean): BackendError {
 export const notProved: Failure = {
   code: 'exit_code_unknown',
   message:
-    'Kubernetes told success, which with stdin it also tells when it has lost the node; without a shell in the container nothing else can say so.',
+    'Kubernetes reports success, but with stdin it also does so after losing the node, and without a shell in the container nothing else tells the two apart.',
   next: 'Judge by the output, or run it without stdin.',
 }

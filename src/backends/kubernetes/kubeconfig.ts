@@ -70,7 +70,7 @@ export function readEntry(text: string, file: string, wanted: string | undefined
   if (document.errors.length > 0)
     throw mistake(
       `${file} is not YAML that can be read (${document.errors[0]?.code}).`,
-      'Mend it; `kubectl config view` shows how it is read.',
+      'Correct it; `kubectl config view` shows how it is read.',
     )
   const data: unknown = document.toJS({ maxAliasCount: 20 })
   const config = fitting(Kubeconfig, data, file)

@@ -35,7 +35,7 @@ export function startFailure(text: string, executable: string): StartFailure | u
     return no(
       'backend_unavailable',
       `The API server cannot reach the container’s node: ${oneLine(text)}`,
-      'Look whether the node is Ready and its kubelet answers.',
+      'Check whether the node is Ready and its kubelet answers.',
     )
   if (NOT_STARTED.test(text))
     return no(

@@ -78,7 +78,8 @@ export const RESTARTED_AT = 'kubectl.kubernetes.io/restartedAt'
 /** `<namespace>/<kind>/<name>`. */
 export function pathOf(target: Target): { readonly kind: Kind; readonly namespace: string; readonly path: string } {
   const [namespace = '', kind = '', name = ''] = target.native.split('/')
-  if (!isKind(kind)) throw refused('backend_not_found', `${target.name} is no workload.`, 'List the workloads again.')
+  if (!isKind(kind))
+    throw refused('backend_not_found', `${target.name} is not a workload that can be changed.`, 'List the workloads again.')
   const path = `/apis/apps/v1/namespaces/${encodeURIComponent(namespace)}/${KINDS[kind]}/${encodeURIComponent(name)}`
   return { kind, namespace, path }
 }

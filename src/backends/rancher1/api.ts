@@ -180,7 +180,7 @@ export function unreachable(error: TransportError, isLate = false): BackendError
     ? {
         code: 'timeout',
         message: `Rancher did not answer in time (${error.message}).`,
-        next: 'Look whether the server is overloaded; `drover check` tells more.',
+        next: 'Check whether the server is overloaded; `drover check` tells more.',
       }
     : {
         code: error.reason === 'too_large' ? 'backend_protocol' : 'backend_unavailable',

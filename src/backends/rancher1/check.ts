@@ -1,5 +1,6 @@
 /** What `drover check` says of a Rancher 1.x connection. */
 
+import { counted } from '../../core/counted.ts'
 import { BackendError } from '../../core/errors.ts'
 import type { CheckLine } from '../../core/ports.ts'
 import { type Api, refusal } from './api.ts'
@@ -89,7 +90,7 @@ async function key(api: Api, accessKey: string, signal: AbortSignal): Promise<Ch
           : executable < containers.length || containers.length === 0
             ? 'warn'
             : true,
-      what: `${executable} of ${containers.length} running containers can run commands`,
+      what: `commands can be run in ${executable} of ${counted(containers.length, 'running container')}`,
       ...(containers.length === 0 ? {} : { detail: role }),
       ...(containers.length > 0 && executable === 0
         ? { next: 'Use a key of an owner or member of the environment, or an environment key.' }

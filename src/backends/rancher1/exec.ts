@@ -351,7 +351,7 @@ function upgradeRefused(error: UpgradeRefused): BackendError {
   if (error.status === 502 || error.status === 503 || error.status === 504)
     return no(
       `Nothing answers behind Rancher’s proxy (HTTP ${error.status}).`,
-      'Look whether the Rancher server is starting or down.',
+      'Check whether the Rancher server is starting or down.',
     )
   return no(
     `The websocket was answered with HTTP ${error.status}.`,
@@ -363,7 +363,7 @@ function commandNotFound(executable: string): BackendError {
   return new BackendError(
     {
       code: 'command_not_found',
-      message: `There is no ${executable} in the container (and no shell).`,
+      message: `The container has neither ${executable} nor a shell.`,
       next: 'Use a program that the image has.',
     },
     { ran: 'no' },
@@ -383,7 +383,7 @@ function notStarted(ms: number): BackendError {
 
 function givenUp(signal: AbortSignal, ran: 'no' | 'maybe' = 'maybe'): BackendError {
   return new BackendError(
-    { code: 'stream_broken', message: 'The connection was given up before the command ended.' },
+    { code: 'stream_broken', message: 'drover closed the connection before the command ended.' },
     { ran, cause: signal.reason },
   )
 }

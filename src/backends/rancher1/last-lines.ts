@@ -27,7 +27,7 @@ export async function lastLines(api: Api, transport: Transport, id: string, sign
       if (error instanceof TransportError) throw unreachable(error)
       if (!(error instanceof UpgradeRefused)) throw error
       const message = `The log of ${id} was refused with HTTP ${error.status}.`
-      throw new BackendError({ code: 'backend_unavailable', message, next: 'Look whether its host is active.' }, { ran: 'no' })
+      throw new BackendError({ code: 'backend_unavailable', message, next: 'Check whether its host is active.' }, { ran: 'no' })
     })
   let text = ''
   try {

@@ -41,7 +41,7 @@ export function rancher2(options: Rancher2Options, ways: Ways): Backend {
     throw new DroverError({
       code: 'config',
       message: `${address.where} of ${name}: ${address.problem}.`,
-      next: 'Mend drover.yaml.',
+      next: 'Correct drover.yaml.',
     })
   const place: Place = { ...address, namespaces: options.namespaces }
   const transport = wayTo(address.base, options, ways)

@@ -1,6 +1,7 @@
 /** What `drover check` says of a Rancher 2.x connection: the server, the key and its days, each cluster, and then what Kubernetes says. */
 
 import type * as z from 'zod'
+import { counted } from '../../core/counted.ts'
 import { BackendError } from '../../core/errors.ts'
 import { fanOut } from '../../core/fan-out.ts'
 import type { Backend, CheckLine } from '../../core/ports.ts'
@@ -39,7 +40,7 @@ export async function check(checked: Checked, signal: AbortSignal): Promise<read
     })
     lines.push(...looked.flatMap(({ id }) => found.get(id) ?? []))
     if (active.length > MAX_CLUSTERS)
-      lines.push({ ok: 'warn', what: `only the first ${MAX_CLUSTERS} of ${active.length} clusters were looked into` })
+      lines.push({ ok: 'warn', what: `only the first ${MAX_CLUSTERS} of ${active.length} clusters were looked at` })
   } catch (error) {
     lines.push(failed(error))
   }
@@ -124,7 +125,10 @@ async function key({ rancher, place, options }: Checked, signal: AbortSignal): P
   if (days >= WARN_DAYS) return { ok: true, what: `the key ${access} is accepted`, detail: `until ${day}, ${days} days` }
   return {
     ok: days < 0 || token.expired ? false : 'warn',
-    what: days < 0 ? `the key ${access} expired on ${day}` : `the key ${access} expires on ${day}, in ${days} days`,
+    what:
+      days < 0
+        ? `the key ${access} expired on ${day}`
+        : `the key ${access} expires on ${day}, ${days === 0 ? 'in less than a day' : `in ${counted(days, 'day')}`}`,
     next: 'Make a new one (your picture → Account & API Keys) and put it where drover reads this one.',
   }
 }
@@ -142,7 +146,11 @@ async function inside({ scopeIn, over }: Checked, cluster: Cluster, signal: Abor
               what: 'no namespace is in scope',
               next: 'Make the key’s user a member of a project that has namespaces, or set `namespaces`.',
             }
-          : { ok: true, what: `${namespaces.length} namespaces are in scope`, detail: shortened(namespaces, MAX_NAMESPACES) }
+          : {
+              ok: true,
+              what: `${counted(namespaces.length, 'namespace is', 'namespaces are')} in scope`,
+              detail: shortened(namespaces, MAX_NAMESPACES),
+            }
     const looked = namespaces === 'all' ? namespaces : namespaces.slice(0, MAX_NAMESPACES)
     const found = looked.length === 0 ? [] : await over(cluster.id, looked).check(signal)
     return [scope, ...found.map(remedied)].map(named)

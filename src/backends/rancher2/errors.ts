@@ -161,7 +161,7 @@ function agentDown(cluster: string): BackendError {
 export function notRancher(how: string): BackendError {
   return no(
     'backend_protocol',
-    `This is not what Rancher 2 answers (${how}).`,
+    `What answers there is not Rancher 2, or something between changes its answers (${how}).`,
     'Check the address, and what stands before Rancher: the API is at https://<rancher>/v3.',
   )
 }
@@ -178,7 +178,7 @@ export function redirected(location: string | null): BackendError {
 /** No request that goes this way starts a command. */
 export function unreachable(error: TransportError, origin: string, isLate = false): BackendError {
   if (isLate || error.reason === 'aborted')
-    return no('timeout', `Rancher did not answer in time (${error.message}).`, 'Look whether the server is overloaded.', error)
+    return no('timeout', `Rancher did not answer in time (${error.message}).`, 'Check whether the server is overloaded.', error)
   if (error.certificate !== undefined)
     return no(
       'backend_unavailable',

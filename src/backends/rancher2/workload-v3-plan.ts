@@ -38,7 +38,8 @@ export function pathOf(
   target: Target,
 ): { readonly path: string; readonly kind: string; readonly plain: string } {
   const [project = '', namespace = '', kind = '', name = ''] = target.native.split('/')
-  if (!CHANGEABLE.includes(kind)) throw no('backend_not_found', `${target.name} is no workload.`, 'List the workloads again.')
+  if (!CHANGEABLE.includes(kind))
+    throw no('backend_not_found', `${target.name} is not a workload that can be changed.`, 'List the workloads again.')
   return {
     kind,
     path: `/v3/project/${[clusterId, project].map(encodeURIComponent).join(':')}/workloads/${[kind, namespace, name].map(encodeURIComponent).join(':')}`,

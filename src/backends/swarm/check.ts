@@ -1,6 +1,7 @@
 /** What `drover check` says of a swarm: the manager, the way to each node, and what a temporary service is allowed and able to. */
 
 import * as z from 'zod'
+import { counted } from '../../core/counted.ts'
 import { BackendError, DroverError } from '../../core/errors.ts'
 import { fanOut } from '../../core/fan-out.ts'
 import type { CheckLine } from '../../core/ports.ts'
@@ -32,12 +33,12 @@ export async function check({ manager, map, ways, temporary }: Checked, signal: 
     const nodes = await ways.all()
     lines.push({
       ok: true,
-      what: `it is a manager of a swarm of ${nodes.length} nodes`,
+      what: `it is a manager of a swarm of ${counted(nodes.length, 'node')}`,
       detail: 'who may use this connection is root on every node: a service can mount any path of any of them',
     })
     const tasks = await read(manager.api, '/tasks', z.array(Task), signal, { 'desired-state': ['running'] })
     const running = tasks.filter(({ Status, Spec }) => Status.State === 'running' && Spec.ContainerSpec).length
-    lines.push({ ok: running > 0 ? true : 'warn', what: `${running} running tasks are visible` })
+    lines.push({ ok: running > 0 ? true : 'warn', what: `${counted(running, 'running task is', 'running tasks are')} visible` })
     const found = new Map<string, CheckLine>()
     await fanOut(nodes, PARALLEL, async ({ node, way }) => {
       found.set(node.ID, await wayLine(nameOf(node), node.ID, way, signal))
@@ -47,7 +48,7 @@ export async function check({ manager, map, ways, temporary }: Checked, signal: 
     if (strangers.length > 0)
       lines.push({
         ok: 'warn',
-        what: `nodes: names what is no node here: ${strangers.join(', ')}`,
+        what: `nodes: names what is not a node of this swarm: ${strangers.join(', ')}`,
         next: 'Look at `docker node ls`.',
       })
     lines.push(...(await temporaryLines(temporary, nodes, signal)))
@@ -69,7 +70,7 @@ async function wayLine(name: string, id: string, way: Way | BackendError, signal
       return {
         ok: false,
         what: `${name}: the engine at ${endpoint.address} is another (${info.Swarm?.NodeID || 'in no swarm'})`,
-        next: 'Mend its entry in nodes:.',
+        next: 'Correct its entry in nodes:.',
       }
     return { ok: true, what: `${name}: through ${way.says}`, detail: endpoint.address }
   } catch (error) {
@@ -90,7 +91,7 @@ async function temporaryLines(
       what: 'temporary services are allowed',
       detail:
         'drover starts containers that hold the engine’s socket of a node; commands, their environment and stdin stand in the specification for as long as they run',
-      next: 'An entry in nodes: for each node does without.',
+      next: 'With an entry in nodes: for each node none is needed.',
     },
   ]
   // Elsewhere it is not to be seen from here: what is missing there is told by the command that finds out.

@@ -50,7 +50,7 @@ export function pausing(
 ): Fact {
   const paused = verb === 'pause'
   if (now.kind !== 'deployment')
-    throw refused('unsupported', `Only a Deployment can be paused; ${target.name} is none.`, 'Use image, undo or scale.')
+    throw refused('unsupported', `Only a Deployment can be paused, and ${target.name} is not one.`, 'Use image, undo or scale.')
   if (paused === now.isPaused)
     throw refused(
       'unsupported',
@@ -277,7 +277,7 @@ function givenUp(signal: AbortSignal): BackendError {
   return new BackendError(
     {
       code: 'stream_broken',
-      message: 'Watching was given up; what was sent stays as it is.',
+      message: 'drover stopped watching; what was sent stays as it is.',
       next: 'rollout status shows how it stands, rollout undo goes back.',
     },
     { ran: 'maybe', cause: signal.reason },

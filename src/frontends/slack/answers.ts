@@ -1,6 +1,7 @@
 /** What drover says to one person alone: the way to ask, what a bad line got wrong, what a selector means, what ran here. */
 
 import { pointAt, rightForm } from '../../core/command-line.ts'
+import { counted } from '../../core/counted.ts'
 import type { Failure } from '../../core/errors.ts'
 import type { Actor, Rollout, RunRequest } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
@@ -107,7 +108,7 @@ export function targetsMessage(answer: TargetsAnswer): Message {
     return cut(makeVisible([target.id, target.name, ...facets].join('  ')), 200)
   })
   const more = answer.targets.length - shown.length
-  const title = answer.targets.length === 1 ? '1 target' : `${answer.targets.length} targets`
+  const title = counted(answer.targets.length, 'target')
   return message(`${title}. Nothing was run.`, [
     lines(
       [bold(title), plain('. Nothing was run.')],
@@ -138,10 +139,7 @@ export function whyMessage(judgement: Judgement, rollout?: Rollout): Message {
   }
   return message('It would run. Nothing was run.', [
     lines(
-      [
-        bold('It would run'),
-        plain(` on ${targets.length === 1 ? '1 target' : `${targets.length} targets`}: ${cut(makeVisible(names(targets)), 500)}`),
-      ],
+      [bold('It would run'), plain(` on ${counted(targets.length, 'target')}: ${cut(makeVisible(names(targets)), 500)}`)],
       [plain(`Rule: ${cut(rule, 300)} · at most ${formatDuration(timeoutMs)}`)],
       ...notes.slice(0, 5).map((note) => [italic(cut(makeVisible(note), 300))]),
       [plain('Nothing was run.')],

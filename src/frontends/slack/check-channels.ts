@@ -1,5 +1,6 @@
 /** Whether the channels that drover.yaml names for answers can take them: for `drover check`. */
 
+import { counted } from '../../core/counted.ts'
 import { fanOut } from '../../core/fan-out.ts'
 import type { CheckLine } from '../../core/ports.ts'
 import { createSlackClient, SlackCallError, type SlackClient } from './client.ts'
@@ -53,7 +54,13 @@ export async function checkChannels(
   return [
     ...named.flatMap(({ key }) => lines.get(key) ?? []),
     ...(left > 0
-      ? [{ ok: 'warn' as const, what: 'slack channels', detail: `${left} more are named and were not looked at` }]
+      ? [
+          {
+            ok: 'warn' as const,
+            what: 'slack channels',
+            detail: `${counted(left, 'more is named and was', 'more are named and were')} not looked at`,
+          },
+        ]
       : []),
   ]
 }

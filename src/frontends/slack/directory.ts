@@ -71,7 +71,7 @@ export function createSlackDirectory(client: SlackClient, options: SlackDirector
     const { user } = await remembered(`user ${actor.team} ${actor.user}`, async () =>
       userSchema.parse(await client.call('users.info', { user: actor.user }, signal)),
     )
-    if (user.id !== actor.user) return outsider('Slack told about somebody else')
+    if (user.id !== actor.user) return outsider('Slack answered about somebody else')
     if (user.deleted === true) return outsider('This account is deactivated')
     if (user.is_bot !== false) return outsider('This account is a bot, or Slack does not say that it is not')
     if (user.team_id === undefined || !teams.has(user.team_id)) return outsider('You belong to another workspace')
@@ -133,7 +133,7 @@ export async function readChannel(client: SlackClient, id: string, signal: Abort
 
 /** Why nothing may be asked or answered in a channel, whoever asks. `teams`: whose members may read along. */
 export function refusalOf(channel: SlackChannel, id: string, teams: ReadonlySet<string>): DroverError | undefined {
-  if (channel.id !== id) return refusedPlace('Slack told about another channel', 'Ask again in a moment.')
+  if (channel.id !== id) return refusedPlace('Slack answered about another channel', 'Ask again in a moment.')
   if (channel.is_archived === true) return refusedPlace('This channel is archived', 'Ask in an active channel.')
   if (channel.is_im === true) return undefined
   const foreign = (channel.connected_team_ids ?? []).some((team) => !teams.has(team))

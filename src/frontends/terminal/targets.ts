@@ -1,5 +1,6 @@
 /** What `drover targets` prints: columns with headings for a person, a line of tabs for each target for a program. */
 
+import { counted } from '../../core/counted.ts'
 import type { Target } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { TargetsAnswer } from '../../core/ports.ts'
@@ -72,9 +73,9 @@ function inOneLine(text: string): string {
 function total(targets: number, hidden: number): string {
   const found = targets + hidden
   const all = found === 1 ? 'in it' : 'in all of them'
-  return `${found} ${found === 1 ? 'target' : 'targets'} found; you may run commands ${hidden === 0 ? all : `in ${targets} of them`}.`
+  return `${counted(found, 'target')} found; you may run commands ${hidden === 0 ? all : `in ${targets} of them`}.`
 }
 
 function notYours(hidden: number): string {
-  return `${hidden} more ${hidden === 1 ? 'matches' : 'match'}, and no rule lets you run anything there`
+  return `${counted(hidden, 'more matches', 'more match')}, and no rule lets you run anything there`
 }

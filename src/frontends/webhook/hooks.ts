@@ -46,7 +46,7 @@ type Template = ReturnType<typeof prepareHook>
 /** Checks a hook when drover starts: its request has to parse, and each parameter has to be used, as a whole argument. */
 export function prepareHook(name: string, hook: Hook) {
   const wrong = (message: string) =>
-    new DroverError({ code: 'config', message: `hooks.${name}: ${message}`, next: 'Mend drover.yaml and start again.' })
+    new DroverError({ code: 'config', message: `hooks.${name}: ${message}`, next: 'Correct drover.yaml and start again.' })
   const values = new Map<Filled, string>()
   const text = hook.request.replaceAll(wholeValue, (all, key: Filled, hole: string) => {
     if (!(hole in hook.parameters)) return all
