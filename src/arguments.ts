@@ -17,7 +17,7 @@ Commands
   rollout <words>   change a workload and watch until it is there; exits with 0, or 1 when it is stuck (124, 125, 130 as above)
   targets <words>   show what a selector means; runs nothing
   why <words>       what would happen, and by which rule; runs nothing (also: why rollout ...)
-  check             configuration, reachability and rights of each backend, clocks, Slack scopes
+  check             configuration, reachability and rights of each backend, clocks, Slack's scopes and channels
   runs [run]        the last runs of the ledger, or one of them whole
   verify            recompute every hash of the ledger
   trust <url>       keep the private CA of a Rancher 2 server in a file, after its certificate was proved by it
