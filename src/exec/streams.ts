@@ -1,5 +1,7 @@
 /** Where the two outputs of a command go: a pipe that makes it wait, a sink, a buffer with a cap, and the last words of stderr. */
 
+import { joined } from '../core/bytes.ts'
+
 /** What a pipe holds before the command has to wait. */
 const PIPE_BYTES = 256 * 1024
 const TAIL_BYTES = 32 * 1024
@@ -76,15 +78,7 @@ export function buffer(maxBytes: number, onFull: () => void): Buffered {
       },
       async end() {},
     },
-    bytes() {
-      const all = new Uint8Array(size)
-      let at = 0
-      for (const piece of pieces) {
-        all.set(piece, at)
-        at += piece.byteLength
-      }
-      return all
-    },
+    bytes: () => joined(pieces),
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { gunzipSync, gzipSync } from 'node:zlib'
+import { joined } from '../core/bytes.ts'
 import type { RunEvent, RunId } from '../core/model.ts'
 
 /** What the first event of a run, and the first link of the ledger, follow. */
@@ -94,14 +95,4 @@ function unpacked(kept: Bytes, size: number): Bytes | undefined {
   } catch {
     return undefined
   }
-}
-
-function joined(parts: readonly Bytes[]): Bytes {
-  const all = new Uint8Array(parts.reduce((size, part) => size + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
 }

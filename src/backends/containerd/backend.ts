@@ -1,10 +1,11 @@
 /** containerd as a backend: containers and processes by its gRPC interface, streams by named pipes. */
 
-import type { Selector, Target, Traits } from '../../core/model.ts'
+import type { Selector, Target } from '../../core/model.ts'
 import type { Backend } from '../../core/ports.ts'
 import type { Machine, MakePipes, ReadCgroups } from '../machine.ts'
 import type { Transports } from '../transport.ts'
 import { newTarget } from '../wire/new-container.ts'
+import { everyTrait } from '../wire/traits.ts'
 import { check } from './check.ts'
 import { filtersOf, targetsOf } from './container.ts'
 import { criBackend } from './cri.ts'
@@ -26,17 +27,6 @@ export type ContainerdOptions = Pick<ContainerdSettings, 'address' | 'parallel'>
   readonly namespace?: string | undefined
   readonly fifoDirectory?: string | undefined
   readonly newContainers?: ContainerdSettings['newContainers']
-}
-
-const traits: Traits = {
-  exitCode: true,
-  separateStderr: true,
-  stdin: true,
-  env: true,
-  dir: true,
-  user: true,
-  tty: true,
-  kill: true,
 }
 
 /** How long a command waits for a place in its container. */
@@ -79,7 +69,7 @@ export function containerd(options: ContainerdOptions, { transport, machine, mak
   return {
     name,
     kind: 'containerd',
-    traits,
+    traits: everyTrait,
     list: found,
     exec: (target, command, exec, signal, _by, lastsMs) =>
       target.creates

@@ -3,12 +3,13 @@
 import * as z from 'zod'
 import { BackendError } from '../../core/errors.ts'
 import { fanOut } from '../../core/fan-out.ts'
-import type { Selector, Target, Traits } from '../../core/model.ts'
+import type { Selector, Target } from '../../core/model.ts'
 import type { Backend } from '../../core/ports.ts'
 import { matches } from '../../core/selector.ts'
 import type { Machine } from '../machine.ts'
 import type { Transports } from '../transport.ts'
 import { newTarget } from '../wire/new-container.ts'
+import { everyTrait } from '../wire/traits.ts'
 import { type Api, dockerApi, parsed } from './api.ts'
 import { check } from './check.ts'
 import { Inspected, isImageId, isPrivileged, Listed, leadsToHost, listPath, sharedWith, targetOf } from './container.ts'
@@ -47,7 +48,7 @@ export function docker(
   return {
     name: options.name,
     kind: 'docker',
-    traits: { ...traits, stdin: 'upgrade' in transport({}) },
+    traits: { ...everyTrait, stdin: 'upgrade' in transport({}) },
     list: (selector, signal) => list(api, { backend: options.name, host: hostName, known, selector, signal }),
     exec: (target, command, exec, signal) =>
       target.creates
@@ -62,17 +63,6 @@ export function docker(
       ? {}
       : { newContainer: (wanted) => newTarget({ backend: options.name, kind: 'docker' }, bounds, wanted) }),
   }
-}
-
-const traits: Traits = {
-  exitCode: true,
-  separateStderr: true,
-  stdin: true,
-  env: true,
-  dir: true,
-  user: true,
-  tty: true,
-  kill: true,
 }
 
 /** What an inspection tells of a container, by id: said when it is made, and never changed. */

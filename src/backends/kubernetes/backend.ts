@@ -6,6 +6,7 @@ import type { Actor, BackendKind, Selector, Target, Traits } from '../../core/mo
 import type { Backend } from '../../core/ports.ts'
 import type { Fields } from '../transport.ts'
 import type { Pace } from '../wire/rollout.ts'
+import { everyTrait } from '../wire/traits.ts'
 import { type Api, type Connect, type Connecting, kubernetesApi } from './api.ts'
 import { check } from './check.ts'
 import { dialing, execPath } from './dial.ts'
@@ -37,16 +38,7 @@ export type KubernetesOptions = {
   readonly checkFirst?: Backend['check']
 }
 
-export const kubernetesTraits: Traits = {
-  exitCode: true,
-  separateStderr: true,
-  stdin: true,
-  env: true,
-  dir: true,
-  user: false,
-  tty: true,
-  kill: true,
-}
+export const kubernetesTraits: Traits = { ...everyTrait, user: false }
 
 /** Lists of several namespaces at a time. */
 const PARALLEL_LISTS = 4

@@ -1,7 +1,7 @@
 /** A Docker Swarm as a backend: tasks by its manager, commands by the engine of each task's node or by a service made for them. */
 
 import { createGate } from '../../core/fan-out.ts'
-import type { ExecEvent, Target, Traits } from '../../core/model.ts'
+import type { ExecEvent, Target } from '../../core/model.ts'
 import type { Backend } from '../../core/ports.ts'
 import { dockerApi, protocol } from '../docker/api.ts'
 import { endpointOf, refuseWithoutMachine } from '../docker/endpoint.ts'
@@ -10,6 +10,7 @@ import { kill } from '../docker/kill.ts'
 import type { EngineSettings } from '../docker/settings.ts'
 import type { Machine } from '../machine.ts'
 import type { Transports } from '../transport.ts'
+import { everyTrait } from '../wire/traits.ts'
 import { check } from './check.ts'
 import { executeByService, type Live, readHandle, SERVICE_WAY } from './exec.ts'
 import { killByService } from './kill.ts'
@@ -26,17 +27,6 @@ export type SwarmOptions = Omit<SwarmSettings, 'kind'> & {
 }
 
 /** By a temporary service stdin is small and comes by a shell: refused there, in words. */
-const traits: Traits = {
-  exitCode: true,
-  separateStderr: true,
-  stdin: true,
-  env: true,
-  dir: true,
-  user: true,
-  tty: true,
-  kill: true,
-}
-
 /** Temporary services that are being started at a time: twenty at once take a manager seven seconds. */
 const STARTING = 16
 /** Before a new one, and not for each of a fan-out. */
@@ -88,7 +78,7 @@ export function swarm(
   return {
     name,
     kind: 'swarm',
-    traits: { ...traits, stdin: 'upgrade' in outside.transport({}) },
+    traits: { ...everyTrait, stdin: 'upgrade' in outside.transport({}) },
     list: (selector, signal) => list(manager.api, name, selector, signal),
     exec,
     async kill(target, handle, signal) {
