@@ -8,6 +8,7 @@ import { defaultMaxBytes } from '../src/core/output.ts'
 import { rights } from '../src/core/rule.ts'
 import { runIdFor } from '../src/core/run-id.ts'
 import { facetNames } from '../src/core/selector.ts'
+import { runOf } from '../src/frontends/slack/run-name.ts'
 
 const source = (path: string) => readFileSync(join(import.meta.dirname, '..', path), 'utf8')
 const between = (text: string, from: string, to: string) => text.slice(text.indexOf(from), text.indexOf(to, text.indexOf(from)))
@@ -127,5 +128,6 @@ describe('pinned', () => {
 
   it('the id of a run for a delivery, so that a retry after an upgrade is the same run', async () => {
     expect(await runIdFor('pinned')).toBe('rxe6ckpynzy6jvb2')
+    expect(runOf('pinned')).toBe('rxe6ckpynzy6jvb2')
   })
 })

@@ -6,11 +6,12 @@ import { wantedOf } from '../../core/command-line.ts'
 import type { Failure } from '../../core/errors.ts'
 import type { Actor, Rollout, RunId, RunRequest, RunState } from '../../core/model.ts'
 import { rolloutArgv } from '../../core/rollout.ts'
-import { isRunId, runIdFor } from '../../core/run-id.ts'
+import { isRunId } from '../../core/run-id.ts'
 import { buttons, lines, type Message, message, plain } from './blocks.ts'
 import { actorOf, type Desk, ephemeral, failed, slackPlace } from './desk.ts'
 import { postFullOutput } from './reporter.ts'
 import { changeModal, saySettled } from './rollout-views.ts'
+import { runOf } from './run-name.ts'
 import { ACTIONS, noticeMessage, SHARE_BLOCK, SHARE_SELECT, SHARE_VIEW, shareModal } from './run-views.ts'
 import { type SlackPlace, threadOf } from './spots.ts'
 
@@ -142,7 +143,7 @@ async function again(desk: Desk, { run, by, place, trigger }: Click): Promise<Me
   const delivery = `slack:${trigger}`
   const { after, uid } = state.request
   const request: RunRequest = {
-    id: await runIdFor(delivery),
+    id: runOf(delivery),
     actor: by,
     trigger: { kind: 'button', delivery },
     ...wantedOf(state.request),
@@ -181,7 +182,7 @@ async function goOn(
   const rollout: Rollout = verb === 'undo' && to !== undefined ? { verb: 'undo', to } : { verb: 'finish' }
   const delivery = `slack:${trigger}`
   const request: RunRequest = {
-    id: await runIdFor(delivery),
+    id: runOf(delivery),
     actor: by,
     trigger: { kind: 'button', delivery },
     selector: { on: target.backend, id: target.native, ...(target.system ? { system: true } : {}) },

@@ -6,10 +6,10 @@ import { type ParsedLine, parseCommandLine, rightForm, wantedOf } from '../../co
 import { DroverError } from '../../core/errors.ts'
 import type { Actor, Place, RunRequest, Trigger } from '../../core/model.ts'
 import { rolloutForm } from '../../core/rollout-line.ts'
-import { runIdFor } from '../../core/run-id.ts'
 import { helpMessage, lineFailure, queuedMessage, runsMessage, targetsMessage, whyMessage } from './answers.ts'
 import type { Message } from './blocks.ts'
 import { actorOf, type Desk, ephemeral, failed, REPEATED, slackPlace } from './desk.ts'
+import { runOf } from './run-name.ts'
 import { noticeMessage } from './run-views.ts'
 import { type RestoredText, restoreSlackText } from './text.ts'
 
@@ -176,7 +176,7 @@ async function take(
           }),
       }
     case 'why': {
-      const request = await requestOf(desk, line, restored.changes, asked)
+      const request = requestOf(desk, line, restored.changes, asked)
       return { later: () => look(desk, async () => whyMessage(await desk.gateway.why(request), request.rollout)) }
     }
     default:
@@ -186,7 +186,7 @@ async function take(
 
 /** Recorded before it is acknowledged. Says what will run when Slack had changed the text. */
 async function submit(desk: Desk, line: CommandLine, changes: readonly string[], asked: Asked): Promise<Answer> {
-  const request = await requestOf(desk, line, changes, asked)
+  const request = requestOf(desk, line, changes, asked)
   const result = await desk.gateway.submit(request)
   if (result === 'duplicate') return { now: undefined, isRepeated: true }
   return { now: changes.length > 0 ? queuedMessage(request, desk.redactor) : undefined }
@@ -194,10 +194,10 @@ async function submit(desk: Desk, line: CommandLine, changes: readonly string[],
 
 type CommandLine = Extract<ParsedLine, { verb: 'exec' | 'why' | 'rollout' }>
 
-async function requestOf(desk: Desk, line: CommandLine, changes: readonly string[], asked: Asked): Promise<RunRequest> {
+function requestOf(desk: Desk, line: CommandLine, changes: readonly string[], asked: Asked): RunRequest {
   const { actor, place, trigger } = asked
   return {
-    id: await runIdFor(trigger.delivery),
+    id: runOf(trigger.delivery),
     actor,
     trigger,
     ...wantedOf(line),

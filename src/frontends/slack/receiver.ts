@@ -22,6 +22,7 @@ const SEEN_MS = 15 * 60_000
 /** Slack gives up after 3 s; nothing is kept waiting much longer than that. */
 const ANSWER_MS = 10_000
 
+const utf8 = new TextDecoder('utf-8', { fatal: true })
 /** What may be in a body before Bolt looks at it. */
 const bodySchema = z.record(z.string(), z.unknown())
 
@@ -100,7 +101,7 @@ export const idleReceiver: Receiver = { init() {}, async start() {}, async stop(
 
 function parseBody(bytes: Uint8Array, contentType: string): Record<string, unknown> | undefined {
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    const text = utf8.decode(bytes)
     if (contentType.startsWith('application/json')) return bodySchema.parse(JSON.parse(text))
     if (!contentType.startsWith('application/x-www-form-urlencoded')) return undefined
     const form = new URLSearchParams(text)
