@@ -10,8 +10,8 @@ here=$(dirname "$0")
 docker='' kubernetes='' swarm=''
 for word in "$@"; do
 	case $word in
-	docker | containerd | rancher1 | agent) docker=wanted ;;
-	swarm) docker=wanted swarm=wanted ;;
+	docker | containerd | rancher1) docker=wanted ;;
+	swarm | agent) docker=wanted swarm=wanted ;;
 	kubernetes | rancher2) kubernetes=wanted ;;
 	esac
 done
