@@ -37,6 +37,8 @@ export type Api = {
   request(ask: Ask): Promise<HttpResponse>
   /** A POST whose answer is a stream. `ran` is what a broken connection leaves open. */
   stream(ask: Omit<Ask, 'method'>): Promise<HttpStream>
+  /** The engine's own clock, by which deadlines of what is left there are told: all that share an engine go by it. Before it has answered, this machine's. */
+  now(): number
   /** The same with a way in. Throws UpgradeRefused. Only where `canUpgrade`. */
   upgrade(ask: Omit<Ask, 'method'>): Promise<Duplex>
 }
@@ -45,6 +47,8 @@ export type Api = {
 const NEWEST_KNOWN = '1.51'
 /** A busy engine takes its time to make an exec. */
 const REQUEST_MS = 60_000
+/** Clocks that differ less are taken for the same. */
+const CLOCK_MS = 2_000
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 export function dockerApi(options: {
@@ -54,6 +58,12 @@ export function dockerApi(options: {
 }): Api {
   let found: Promise<Engine> | undefined
   const requestMs = options.requestTimeoutMs ?? REQUEST_MS
+  let aheadMs = 0
+  const hear = ({ headers }: Pick<HttpResponse, 'headers'>): void => {
+    const ms = Date.parse(headers.get('date') ?? '') - Date.now()
+    // It tells whole seconds, and a moment ago.
+    if (!Number.isNaN(ms)) aheadMs = Math.abs(ms) < CLOCK_MS ? 0 : ms
+  }
 
   async function find(signal: AbortSignal): Promise<Engine> {
     const endpoint = await options.endpoint()
@@ -65,6 +75,7 @@ export function dockerApi(options: {
       signal,
     )
     if (response.status !== 200) throw refusal(response, 'its version')
+    hear(response)
     const newest = response.headers.get('api-version')
     if (newest === null || !/^\d+\.\d+$/.test(newest))
       throw protocol(`What answers at ${endpoint.address} does not say that it is a Docker Engine.`)
@@ -124,10 +135,12 @@ export function dockerApi(options: {
         one.endpoint,
         ask.signal,
       )
+      hear(response)
       // Another engine answers now: the next request asks which.
       if (response.status === 400 && /client version \S+ is too (new|old)/.test(response.body)) found = undefined
       return response
     },
+    now: () => Date.now() + aheadMs,
     // Not through `answered`: what comes may last, and its failures mean more than "not reached".
     async stream(ask) {
       const one = await engine(ask.signal)

@@ -50,9 +50,9 @@ export function docker(
     kind: 'docker',
     traits: { ...everyTrait, stdin: 'upgrade' in transport({}) },
     list: (selector, signal) => list(api, { backend: options.name, host: hostName, known, selector, signal }),
-    exec: (target, command, exec, signal) =>
+    exec: (target, command, exec, signal, _by, lastsMs) =>
       target.creates
-        ? executeNew(connection, bounds, { target, command, exec, signal, creates: target.creates })
+        ? executeNew(connection, bounds, { target, command, exec, signal, creates: target.creates, lastsMs })
         : execute(connection, { target, command, exec, signal }),
     kill: (target, handle, signal) =>
       target.creates ? killNew(connection, handle, signal) : kill({ ...connection, ...helper }, target, handle, signal),

@@ -128,13 +128,14 @@ async function byHelper(
   marker: string,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const deadline = Date.now() + HELPER_MS
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(HELPER_MS)])
+  await sweep(api, limited)
   const body = {
     Image: image,
     Entrypoint: killCommand(marker, undefined).argv,
     Cmd: [],
     User: '0:0',
-    Labels: { [HELPER_LABEL]: 'kill', [DEADLINE_LABEL]: String(deadline) },
+    Labels: { [HELPER_LABEL]: 'kill', [DEADLINE_LABEL]: String(api.now() + HELPER_MS) },
     HostConfig: {
       PidMode: `container:${target.native}`,
       NetworkMode: 'none',
@@ -146,8 +147,6 @@ async function byHelper(
       LogConfig: { Type: 'local' },
     },
   }
-  const limited = AbortSignal.any([signal, AbortSignal.timeout(HELPER_MS)])
-  await sweep(api, limited)
   const { Id } = parsed(
     await api.request({ method: 'POST', path: '/containers/create', body, signal: limited }),
     Made,
@@ -194,7 +193,7 @@ export async function sweep(api: Api, signal: AbortSignal): Promise<void> {
   })
   for (const { Id, Labels } of parsed(response, Helper, 'the list of helpers')) {
     // Without a time it is somebody else's, whose label happens to be the same.
-    if (Number(Labels?.[DEADLINE_LABEL] ?? Number.NaN) < Date.now()) await remove(api, Id)
+    if (Number(Labels?.[DEADLINE_LABEL] ?? Number.NaN) < api.now()) await remove(api, Id)
   }
 }
 

@@ -128,7 +128,7 @@ async function make(api: Api, bounds: DockerBounds, what: What): Promise<{ reado
     AttachStderr: true,
     ...(command.dir === undefined ? {} : { WorkingDir: command.dir }),
     ...(command.user === undefined ? {} : { User: command.user }),
-    Labels: { [HELPER_LABEL]: 'new', [EXEC_LABEL]: exec, [DEADLINE_LABEL]: String(Date.now() + deadlineMs) },
+    Labels: { [HELPER_LABEL]: 'new', [EXEC_LABEL]: exec, [DEADLINE_LABEL]: String(api.now() + deadlineMs) },
     HostConfig: {
       NetworkMode: creates.network ?? 'none',
       Memory: memory,

@@ -53,7 +53,7 @@ export async function make(
   { api, image, socket }: Temporary,
   { exec, node, args, timeoutMs = LONGEST_MS }: Making,
 ): Promise<void> {
-  const deadline = String(Date.now() + timeoutMs + AFTER_MS)
+  const deadline = String(api.now() + timeoutMs + AFTER_MS)
   const body = {
     Name: serviceName(exec),
     Labels: { [EXEC_LABEL]: exec, [DEADLINE_LABEL]: deadline },
@@ -233,6 +233,6 @@ export async function sweep(api: Api, signal: AbortSignal): Promise<void> {
   for (const { ID, Spec } of await read(api, '/services', z.array(Left), signal, { label: [EXEC_LABEL] })) {
     // Others may use such a label: only what bears all three marks is drover's.
     const deadline = Number(Spec.Labels?.[DEADLINE_LABEL] ?? Number.NaN)
-    if (Spec.Name.startsWith(NAME_PREFIX) && deadline < Date.now()) await remove(api, ID)
+    if (Spec.Name.startsWith(NAME_PREFIX) && deadline < api.now()) await remove(api, ID)
   }
 }
