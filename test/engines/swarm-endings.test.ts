@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { swarm } from '../../src/backends/swarm/backend.ts'
 import { handleText, SERVICE_WAY } from '../../src/backends/swarm/exec.ts'
 import type { Argv, Target } from '../../src/core/model.ts'
-import { begin, failureOf, newExec } from '../contract/backend.ts'
+import { begin, failureOf, newExec, runOn } from '../contract/backend.ts'
 import { startRelay } from './docker-relay.ts'
 import { slowWay } from './swarm-slow.ts'
 import {
@@ -170,6 +170,20 @@ describe('a temporary service: endings', { timeout: 180_000 }, () => {
     ])
     expect(await serviced.kill(web, handle, soon())).toEqual({ result: 'gone' })
     expect(processesIn(web, `sleep ${own}`)).toEqual([])
+  })
+
+  test('[true-ending] S41 a client that is stopped or killed beside a command that goes on is no ending of it', async () => {
+    const client = () => worker('ps', '-q', '--filter', 'label=drover.helper=service')
+    for (const end of ['stop', 'kill']) {
+      const own = mark()
+      const { handle, connection, events } = await begin(serviced, web, ['/bin/sh', '-c', `echo go; exec sleep ${own}`])
+      worker(end, client())
+      expect(await failureOf(drained(events))).toMatchObject({ code: 'stream_broken', ran: 'maybe' })
+      expect(processesIn(web, `sleep ${own}`)).toHaveLength(1)
+      expect(await serviced.kill(web, handle, soon())).toEqual({ result: 'gone' })
+      connection.abort()
+    }
+    expect((await runOn(serviced, web, { argv: ['/bin/sh', '-c', 'kill -KILL $$'] }, soon())).code).toBe(137)
   })
 
   test('[true-ending] S41 a manager that is away for a moment costs nothing, one that stays away makes it unknown', async () => {

@@ -6,6 +6,8 @@ import { readHandle as readDockerHandle } from '../docker/handle.ts'
 import { clientArgs, clientFailure, mayBeRefusal, REFUSAL_BYTES } from './client.ts'
 import type { Node } from './cluster.ts'
 import { logOf } from './logs.ts'
+import { hasNone } from './look.ts'
+import { lost } from './states.ts'
 import { LONGEST_MS, type Made, makeUnlessGivenUp, remove, serviceName, type Temporary, watch } from './temporary.ts'
 
 export const SERVICE_WAY = 'a temporary service'
@@ -13,6 +15,8 @@ export const SERVICE_WAY = 'a temporary service'
 /** Reading the log of a command that has ended must not make it one that timed out. */
 const SPARE_MS = 2_000
 const LEAST_MS = 1_000
+/** 128 and SIGKILL. */
+const KILLED = 137
 
 /** Executions of this process, whose service is for `executeByService` to remove, with the user of each. */
 export type Live = Map<string, { readonly user: string | undefined; readonly made: Promise<Made> }>
@@ -66,7 +70,7 @@ export async function* executeByService(temporary: Temporary, live: Live, what: 
 
 async function* followed(
   temporary: Temporary,
-  { target, command, exec, node }: What,
+  { target, container, command, exec, node }: What,
   signal: AbortSignal,
   { begun, untilMs }: { begun(): void; readonly untilMs: number },
 ): AsyncGenerator<ExecEvent> {
@@ -87,6 +91,11 @@ async function* followed(
     throw end.error
   }
   for await (const event of log.rest(signal, Math.max(LEAST_MS, untilMs - Date.now()))) yield* first.write(event)
+  // The command's own, or that of a client which was ended from outside: then the command goes on.
+  if (end.code === KILLED && !(await hasNone(temporary, { target, container, node }, { exec, user: command.user }, signal))) {
+    yield* first.release()
+    throw lost('Its temporary service, or the command itself, was killed from outside, and nobody can say which.')
+  }
   const failure = clientFailure({ code: end.code, ...first.said() }, { command, exec, name: target.name })
   if (failure?.ran === 'no') throw failure
   yield* first.release()

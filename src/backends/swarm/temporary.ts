@@ -68,6 +68,8 @@ export async function make(
         CapabilityDrop: ['ALL'],
         Mounts: [{ Type: 'bind', Source: socket, Target: SOCKET }],
         StopGracePeriod: 1_000_000_000,
+        // Of a TERM the client makes a success (docker/cli 28), whatever became of the command.
+        StopSignal: 'SIGKILL',
       },
       RestartPolicy: { Condition: 'none' },
       // json-file splits characters and doubles bytes, and a driver that only ships has nothing to read back [§3.3].
