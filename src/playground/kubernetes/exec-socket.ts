@@ -3,18 +3,15 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type RawData, type WebSocket, WebSocketServer } from 'ws'
-import type { PeerEnd, PeerEngine, PeerProcess } from '../rancher/engine.ts'
+import type { PeerEngine, PeerProcess } from '../rancher/engine.ts'
 import type { TrafficLog } from '../rancher/traffic.ts'
 import type { Asked } from './access.ts'
+import { type Ask, askOf, internalError, noStream, statusOf, V1, V4, V5 } from './exec-words.ts'
 import type { Faults } from './faults.ts'
 import type { PeerContainer, PeerPod } from './pods.ts'
 import { type Answer, badRequest, notFound, statusAnswer, textAnswer } from './status.ts'
 import type { World } from './world.ts'
 
-const V5 = 'v5.channel.k8s.io'
-const V4 = 'v4.channel.k8s.io'
-/** The first protocol, without a status: a success says nothing at all. */
-const V1 = 'channel.k8s.io'
 /** Largest piece of output in a message. */
 const PIECE_BYTES = 32 * 1024
 /** Bytes in flight to one client above which its process waits. */
@@ -38,14 +35,6 @@ export type SocketSeen = {
   resizes: number
 }
 
-type Ask = {
-  readonly container: string | undefined
-  readonly argv: readonly string[]
-  readonly stdin: boolean
-  readonly stdout: boolean
-  readonly stderr: boolean
-  readonly tty: boolean
-}
 type Place = { readonly pod: PeerPod; readonly container: PeerContainer; readonly ask: Ask }
 
 export type Caller = { readonly name: string; readonly groups: readonly string[]; refused(asked: Asked): Answer | undefined }
@@ -268,59 +257,6 @@ function resumeWhenDrained(ws: WebSocket, process: PeerProcess): void {
 
 function runs({ state }: PeerContainer): boolean {
   return state === 'running'
-}
-
-function noStream({ stdin, stdout, stderr }: Ask): boolean {
-  return !stdin && !stdout && !stderr
-}
-
-/** As Go reads a query: a parameter with a raw `;` is dropped whole; of a boolean any value but 0 and false is true [R]. */
-function askOf(search: string): Ask {
-  const kept = search
-    .replace(/^\?/, '')
-    .split('&')
-    .filter((one) => !one.includes(';'))
-  const query = new URLSearchParams(kept.join('&'))
-  const is = (name: string) => query.has(name) && !/^(0|false)$/i.test(query.get(name) ?? '')
-  return {
-    container: query.get('container') || undefined,
-    argv: query.getAll('command'),
-    stdin: is('stdin'),
-    stdout: is('stdout'),
-    stderr: is('stderr'),
-    tty: is('tty'),
-  }
-}
-
-function statusOf(end: PeerEnd, protocol: string, argv: readonly string[]): unknown {
-  if ('startError' in end)
-    return internalError(
-      `error executing command in container: failed to exec in container: failed to start exec "0123abcd": ${end.startError.trim()}`,
-    )
-  if (end.code === 0) return { metadata: {}, status: 'Success' }
-  // v4 quotes the command, whatever it holds.
-  const how =
-    protocol === V5
-      ? `command terminated with exit code ${end.code}`
-      : `error executing command [${argv.join(' ')}], exit code ${end.code}`
-  return {
-    metadata: {},
-    status: 'Failure',
-    message: `command terminated with non-zero exit code: ${how}`,
-    reason: 'NonZeroExitCode',
-    details: { causes: [{ reason: 'ExitCode', message: String(end.code) }] },
-  }
-}
-
-function internalError(message: string): unknown {
-  return {
-    metadata: {},
-    status: 'Failure',
-    message: `Internal error occurred: ${message}`,
-    reason: 'InternalError',
-    details: { causes: [{ message }] },
-    code: 500,
-  }
 }
 
 function asBuffer(data: RawData): Buffer {
