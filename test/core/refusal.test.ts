@@ -190,6 +190,11 @@ describe('which rule is the nearest', () => {
         /^The rule rights allows this, but not a chosen env= or/,
       )
   })
+  it('and nearer than one that has those rights and lacks a single other thing, wherever they stand', () => {
+    const two = [mine({ id: 'able', rights: ['user'], targets: { name: ['db'] } }), mine({ id: 'rights' })]
+    for (const list of [two, [...two].reverse()])
+      expect(refused(list, typed('name=web user=x cmd="uptime"'), web).message).toMatch(/^The rule rights allows this, but not/)
+  })
   it('none, where no rule names the asker', () => {
     const others = [mine({ who: { users: ['T1/U2'] } })]
     expect(refused(others, typed('name=web cmd="uptime"'))).toEqual({
