@@ -24,9 +24,11 @@ export type Detached = { readonly bytes: number; readonly sha256: string }
 export function canonical(value: unknown): string {
   if (value === null || typeof value !== 'object') return JSON.stringify(value) ?? 'null'
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
-  const fields = Object.entries(value).filter(([, item]) => item !== undefined)
-  fields.sort(([a], [b]) => (a < b ? -1 : 1))
-  return `{${fields.map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join(',')}}`
+  const fields = value as Readonly<Record<string, unknown>>
+  const parts: string[] = []
+  for (const key of Object.keys(fields).sort())
+    if (fields[key] !== undefined) parts.push(`${JSON.stringify(key)}:${canonical(fields[key])}`)
+  return `{${parts.join(',')}}`
 }
 
 /** SHA-256, hex, of text as UTF-8 or of bytes. At once: a digest of a few hundred bytes is done sooner than it is waited for. */

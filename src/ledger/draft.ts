@@ -114,18 +114,23 @@ export async function outcome(
 }
 
 function pending(run: string, targets: readonly { readonly id: TargetId }[]): readonly Prepared[] {
+  const whole = targets.length - (targets.length % TARGETS_PER_STATEMENT)
   const statements: Prepared[] = []
-  for (let from = 0; from < targets.length; from += TARGETS_PER_STATEMENT) {
-    const rows = targets.slice(from, from + TARGETS_PER_STATEMENT).map(({ id }) => ({ run, id, state: 'pending' }))
-    const { sql, parameters } = query
-      .insertInto('target')
-      .values(rows)
-      .onConflict((conflict) => conflict.doNothing())
-      .compile()
-    statements.push({ sql, parameters: parameters as readonly string[] })
-  }
-  return statements
+  for (let from = 0; from < whole; from += TARGETS_PER_STATEMENT)
+    statements.push(insertMany({ run, ...Object.fromEntries(places.map((place, i) => [place, targets[from + i]!.id])) }))
+  return [...statements, ...targets.slice(whole).map(({ id }) => insertOne({ run, id }))]
 }
+
+const places = Array.from({ length: TARGETS_PER_STATEMENT }, (_, i) => `id${i}`)
+const insertPending = (names: readonly string[]) =>
+  prepared<Readonly<Record<string, string>>>(['run', ...names], ({ run = '', ...ids }) =>
+    query
+      .insertInto('target')
+      .values(Object.values(ids).map((id) => ({ run, id, state: 'pending' })))
+      .onConflict((conflict) => conflict.doNothing()),
+  )
+const insertMany = insertPending(places)
+const insertOne = insertPending(['id'])
 
 const columns = ['run', 'seq', 'at', 'type', 'target', 'idx', 'once', 'body', 'hash'] as const
 
