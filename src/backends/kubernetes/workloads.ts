@@ -12,8 +12,8 @@ import {
   pace as defaultPace,
   maybe,
   type Pace,
-  pause,
   sealOf,
+  wait,
   watch,
 } from '../wire/rollout.ts'
 import { type Api, surelyUnsent } from './api.ts'
@@ -107,7 +107,7 @@ async function send(
     } catch (error) {
       if (!(error instanceof BackendError)) throw maybe(error, signal)
       // `changed` is HTTP 409: it was not taken.
-      if (error.code === 'changed' && error.ran === 'no' && conflicts < MAX_CONFLICTS) await pause(50 * 2 ** conflicts, signal)
+      if (error.code === 'changed' && error.ran === 'no' && conflicts < MAX_CONFLICTS) await wait(50 * 2 ** conflicts, signal)
       else throw isOpen(error) ? maybe(error, signal) : error
     }
   }

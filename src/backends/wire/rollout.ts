@@ -2,6 +2,7 @@
 
 import { BackendError, type Failure } from '../../core/errors.ts'
 import type { Actor, ExecEvent, Plan, Rollout, Target } from '../../core/model.ts'
+import { pause } from '../../core/pause.ts'
 
 /** SHA-256, hex, over JSON with sorted keys. */
 export async function sealOf(value: unknown): Promise<string> {
@@ -221,7 +222,7 @@ export async function* watch(options: Watched): AsyncGenerator<ExecEvent> {
         told = text
       }
     }
-    await pause(pollMs, signal)
+    await wait(pollMs, signal)
     pollMs = Math.min(at.maxPollMs, Math.ceil(pollMs * 1.5))
   }
 }
@@ -257,20 +258,10 @@ function seconds(ms: number): string {
   return ms < 120_000 ? `${Math.round(ms / 1000)} s` : `${Math.round(ms / 60_000)} min`
 }
 
-/** Waits, and throws when `signal` aborts: what was sent stays. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(givenUp(signal))
-    const onAbort = () => {
-      clearTimeout(timer)
-      reject(givenUp(signal))
-    }
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', onAbort)
-      resolve()
-    }, ms)
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
+/** Throws when `signal` aborts: what was sent stays. */
+export async function wait(ms: number, signal: AbortSignal): Promise<void> {
+  await pause(ms, signal)
+  if (signal.aborted) throw givenUp(signal)
 }
 
 function givenUp(signal: AbortSignal): BackendError {

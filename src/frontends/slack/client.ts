@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import { DroverError } from '../../core/errors.ts'
+import { pause } from '../../core/pause.ts'
 import { readCapped } from '../body.ts'
 import { SLACK_METHODS, type SlackMethod } from './methods.ts'
 
@@ -101,7 +102,7 @@ export function createSlackClient(options: SlackClientOptions): SlackClient {
         answer = await exchange(apiUrl + method, { method: 'POST', headers, body }, signal)
       } catch (cause) {
         if (facts.repeat && tries < MAX_ATTEMPTS && !signal?.aborted && now() < deadline) {
-          await pause(200 * 2 ** tries, signal)
+          await wait(200 * 2 ** tries, signal)
           continue
         }
         throw new SlackCallError(method, 'unknown', 'no_answer', { cause })
@@ -109,11 +110,11 @@ export function createSlackClient(options: SlackClientOptions): SlackClient {
       if (answer.status === 429) {
         const waitMs = Math.max(1, Number(answer.retryAfter) || 1) * 1000
         if (tries >= MAX_ATTEMPTS || now() + waitMs > deadline) throw new SlackCallError(method, 'not-sent', 'ratelimited')
-        await pause(waitMs, signal)
+        await wait(waitMs, signal)
         continue
       }
       if (answer.status >= 500 && facts.repeat && tries < MAX_ATTEMPTS && now() < deadline) {
-        await pause(200 * 2 ** tries, signal)
+        await wait(200 * 2 ** tries, signal)
         continue
       }
       if (answer.status !== 200) {
@@ -198,21 +199,12 @@ function createPace(now: () => number): (channel: string, signal: AbortSignal | 
     const at = Math.max(freeAt.get(channel) ?? 0, now())
     freeAt.set(channel, at + POST_EVERY_MS)
     const waitMs = at - now() - (POST_BURST - 1) * POST_EVERY_MS
-    if (waitMs > 0) await pause(waitMs, signal)
+    if (waitMs > 0) await wait(waitMs, signal)
   }
 }
 
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(done, ms)
-    function done() {
-      signal?.removeEventListener('abort', aborted)
-      resolve()
-    }
-    function aborted() {
-      clearTimeout(timer)
-      reject(signal?.reason)
-    }
-    signal?.addEventListener('abort', aborted, { once: true })
-  })
+/** Throws the reason of an abort. */
+async function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  await pause(ms, signal)
+  signal?.throwIfAborted()
 }

@@ -1,6 +1,7 @@
 /** Socket Mode: two connections that drover opens to Slack, each replaced before it goes, so that there is always one. */
 
 import { DroverError } from '../../core/errors.ts'
+import { pause } from '../../core/pause.ts'
 import type { Take } from './socket-delivery.ts'
 import { createLink, type Link, type SocketConnection } from './socket-link.ts'
 import { askSocketUrl } from './socket-url.ts'
@@ -132,7 +133,9 @@ export function openSlackSocket(options: SlackSocketOptions): SlackSocket {
     const longest = Math.ceil(Math.log2(timings.longestPauseMs / timings.firstPauseMs)) + 1
     let failures = 0
     let last: Link | undefined
-    while (await pause(pauseMs(failures), stopping.signal)) {
+    for (;;) {
+      await pause(pauseMs(failures), stopping.signal)
+      if (stopping.signal.aborted) break
       let link: Link
       try {
         link = await connectOne()
@@ -170,21 +173,4 @@ export function openSlackSocket(options: SlackSocketOptions): SlackSocket {
       await Promise.all(keepers)
     },
   }
-}
-
-/** False when it was cut short. */
-function pause(ms: number, signal: AbortSignal): Promise<boolean> {
-  if (signal.aborted) return Promise.resolve(false)
-  if (ms <= 0) return Promise.resolve(true)
-  return new Promise((resolve) => {
-    const stop = () => {
-      clearTimeout(timer)
-      resolve(false)
-    }
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop)
-      resolve(true)
-    }, ms)
-    signal.addEventListener('abort', stop, { once: true })
-  })
 }
