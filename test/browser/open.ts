@@ -2,7 +2,7 @@
 
 import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from 'playwright-core'
 import { type Playground, startPlayground } from '../../src/playground.ts'
-import { chromiumOptions } from './chromium.ts'
+import { chromiumOptions, isOfTheNetwork, steady } from './chromium.ts'
 
 export type Visit = {
   readonly page: Page
@@ -45,12 +45,13 @@ export async function openHouse(): Promise<House> {
 async function visit(browser: Browser, play: Playground, options: BrowserContextOptions = {}): Promise<Visit> {
   for (const open of browser.contexts()) await open.close()
   const context = await browser.newContext({ viewport: { width: 1440, height: 860 }, ...options })
+  await steady(context)
   const page = await context.newPage()
   page.setDefaultTimeout(40_000)
   const complaints: string[] = []
   page.on('pageerror', (error) => complaints.push(error.message))
   page.on('console', (message) => {
-    if (message.type() === 'error') complaints.push(message.text())
+    if (message.type() === 'error' && !isOfTheNetwork(message.text())) complaints.push(message.text())
   })
   page.on('request', (request) => {
     if (!request.url().startsWith(play.url) && !request.url().startsWith('data:')) complaints.push(`request to ${request.url()}`)

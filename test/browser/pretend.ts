@@ -6,6 +6,7 @@ import { type HttpBindings, serve } from '@hono/node-server'
 import type { Browser, Page } from 'playwright-core'
 import { type Bench, playgroundPage } from '../../src/playground/page/server.ts'
 import { type StubApp, startStubApp } from '../playground/slack-stub-app.ts'
+import { isOfTheNetwork, steady } from './chromium.ts'
 
 const plain = (text: string) => ({ type: 'plain_text', text })
 const mrkdwn = (text: string) => ({ type: 'mrkdwn', text })
@@ -142,12 +143,13 @@ export async function visit(browser: Browser, colorScheme: 'light' | 'dark', ben
   if (!server.listening) await once(server, 'listening')
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const context = await browser.newContext({ colorScheme, viewport: { width: 1360, height: 820 } })
+  await steady(context)
   const page = await context.newPage()
   await page.addInitScript(tap)
   const complaints: string[] = []
   page.on('pageerror', (error) => complaints.push(error.message))
   page.on('console', (message) => {
-    if (message.type() === 'error') complaints.push(message.text())
+    if (message.type() === 'error' && !isOfTheNetwork(message.text())) complaints.push(message.text())
   })
   page.on('request', (request) => {
     if (!request.url().startsWith(origin) && !request.url().startsWith('data:')) complaints.push(`request to ${request.url()}`)

@@ -26,7 +26,7 @@ async function gate(page: Page, path: string | RegExp): Promise<() => void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   await page.route(path, async (route) => {
     await promise
-    await route.continue().catch(() => {})
+    await route.fallback().catch(() => {})
   })
   return resolve
 }
