@@ -4,7 +4,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { backendByOrder, workloadsByOrder } from '../../src/agent/by-order.ts'
 import { type Call, Refusal } from '../../src/agent/fence.ts'
 import { type ExecAllowed, ordersFence, type RolloutAllowed } from '../../src/agent/fence-orders.ts'
-import type { Transport } from '../../src/backends/transport.ts'
+import { type Transport, TransportError } from '../../src/backends/transport.ts'
 import type { ExecEvent, Target } from '../../src/core/model.ts'
 import { failureOf, newExec, runOn } from '../contract/backend.ts'
 import { startLink } from './link.ts'
@@ -302,6 +302,21 @@ describe('the gateway’s end', () => {
       ).kill(target!, { target: target!.id, exec: newExec() }, soon()),
     )
     expect(left.code).toBe('backend_unavailable')
+  })
+
+  it('[true-ending] S41 a link that goes before the answer has begun may have carried the command there; what was turned away was not begun', async () => {
+    const target = aTarget('web-1')
+    const ranAfter = async (reason: TransportError['reason'], begun = false): Promise<unknown> => {
+      const error = new TransportError(reason, 'the agent lab: gone')
+      const body = { [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }) }
+      const stream = async () => (begun ? { status: 200, headers: new Headers(), body } : await Promise.reject(error))
+      const way = { stream } as unknown as Transport
+      const far = backendByOrder({ name: 'x', kind: 'containerd', hasUser: true }, way)
+      return (await failureOf(runOn(far, target, { argv: ['id'] }))).ran
+    }
+    expect([await ranAfter('reset'), await ranAfter('aborted')]).toEqual(['maybe', 'maybe'])
+    expect([await ranAfter('other'), await ranAfter('too_large'), await ranAfter('refused')]).toEqual(['no', 'no', 'no'])
+    expect(await ranAfter('other', true)).toBe('maybe')
   })
 
   it('[bounded] a request larger than an agent takes is refused before anything runs', async () => {
