@@ -26,10 +26,11 @@ export async function startAgent(
   engine: string,
   env: Readonly<Record<string, string>>,
   runtime: readonly [string, ...string[]] = [process.execPath],
+  name = 'lab',
 ): Promise<ChildProcess & { readonly folder: string }> {
   const folder = mkdtempSync(join(tmpdir(), 'drover-agent-'))
   writeFileSync(join(folder, 'agent.key'), keys.privatePem, { mode: 0o600 })
-  writeFileSync(join(folder, 'agent.yaml'), `name: lab\ngateway: ${gateway}\nkey: agent.key\n${engine}\n`)
+  writeFileSync(join(folder, 'agent.yaml'), `name: ${name}\ngateway: ${gateway}\nkey: agent.key\n${engine}\n`)
   const child = spawn(runtime[0], [...runtime.slice(1), cli, 'agent', '--config', join(folder, 'agent.yaml')], {
     env: { PATH: process.env.PATH, HOME: folder, ...env },
     stdio: ['ignore', 'ignore', 'pipe'],

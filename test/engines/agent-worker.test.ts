@@ -1,4 +1,4 @@
-/** A gateway on workerd, an agent on Node, a real Docker Engine on a socket: what no Worker reaches by itself. */
+/** A gateway on workerd, agents on Node, a real Docker Engine and a real containerd on sockets: what no Worker reaches by itself. */
 
 import { rmSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -8,14 +8,20 @@ import { deno, startAgent } from '../e2e/agent.ts'
 import { end } from '../e2e/process.ts'
 import { type Running, until } from '../e2e/scenario.ts'
 import { startWorker } from '../e2e/wrangler.ts'
+import { commandsInside, ctrAt, given, removeContainers, startContainer } from './containerd-engine.ts'
 import { docker, dockerWorld, image, processesIn } from './docker-world.ts'
 
-describe('Docker behind an agent, the gateway on workerd', () => {
+describe('Docker and containerd behind agents, the gateway on workerd', () => {
   const world = dockerWorld()
   let slack: SlackPeer
   let drover: Running
   let agent: Awaited<ReturnType<typeof startAgent>>
   let keys: Awaited<ReturnType<typeof makeKeyPair>>
+  let nodeAgent: Awaited<ReturnType<typeof startAgent>>
+  let nodeKeys: Awaited<ReturnType<typeof makeKeyPair>>
+  const [address, namespace] = [given('CONTAINERD_ADDRESS'), given('CONTAINERD_NAMESPACE')]
+  const ctr = ctrAt(address, namespace)
+  const node = () => `engine: { kind: containerd, address: ${address}, namespace: ${namespace} }\nallow: { labels: fence=in }`
   let web: string
   let other: string
   const engine = () =>
@@ -26,6 +32,10 @@ describe('Docker behind an agent, the gateway on workerd', () => {
     other = world.run('other')
     slack = await startSlackPeer({ rateLimits: false })
     keys = await makeKeyPair()
+    nodeKeys = await makeKeyPair()
+    removeContainers(ctr)
+    startContainer(ctr, 'node-web', { labels: { fence: 'in' } })
+    startContainer(ctr, 'node-other')
     const config = `
 slack:
   signingSecret: { env: SLACK_SIGNING_SECRET }
@@ -36,8 +46,10 @@ slack:
   apiUrl: ${slack.apiUrl}
 backends:
   lab: { kind: docker, through: lab, newContainers: {} }
+  node: { kind: containerd, through: node }
 agents:
   lab: { key: '${keys.publicKey}' }
+  node: { key: '${nodeKeys.publicKey}' }
 rules:
   - id: oncall
     effect: allow
@@ -55,8 +67,12 @@ rules:
     drover = await startWorker(config, { SLACK_SIGNING_SECRET: slack.signingSecret, SLACK_BOT_TOKEN: slack.botToken })
     await slack.connect(`${drover.url}/slack/events`)
     agent = await startAgent(drover.url, keys, engine(), {})
+    nodeAgent = await startAgent(drover.url, nodeKeys, node(), {}, undefined, 'node')
   }, 120_000)
   afterAll(async () => {
+    await end(nodeAgent, 'SIGTERM')
+    rmSync(nodeAgent.folder, { recursive: true, force: true })
+    removeContainers(ctr)
     await end(agent, 'SIGTERM')
     rmSync(agent.folder, { recursive: true, force: true })
     await drover.stop()
@@ -101,7 +117,7 @@ rules:
 
   it('[default-deny] what the agent’s list does not name is not there, whatever drover.yaml allows', async () => {
     const told = () => JSON.stringify(slack.ephemerals('U0ALEX'))
-    expect((await slack.slash('U0ALEX', 'C0OPS', `name=${other} cmd="echo never"`)).status).toBe(200)
+    expect((await slack.slash('U0ALEX', 'C0OPS', `on=lab name=${other} cmd="echo never"`)).status).toBe(200)
     await until(() => (/No running container matches/.test(told()) ? true : undefined), 30_000)
   })
 
@@ -140,6 +156,34 @@ rules:
     expect(await (await ask(keys.publicKey)).json()).toMatchObject({ connected: true, says: expect.stringContaining('docker') })
     expect([(await ask('')).status, (await ask(keys.publicKey, 'other')).status]).toEqual([404, 404])
   })
+
+  it('[true-ending] [gone-is-gone] containerd: both streams, stdin, the exit code, and an end in the container after the deadline', async () => {
+    const all = await run(`on=node name=node-web cmd='echo out; echo err >&2; exit 3'`)
+    expect(all).toContain('exit 3')
+    expect(all).toMatch(/stderr\| err/)
+    expect(await run(`on=node name=node-web stdin="one two three" cmd="wc -w"`)).toMatch(/exit 0[\s\S]*"text":"3"/)
+    expect(await run(`on=node name=node-web user=nobody cmd="id -u"`)).toMatch(/exit 0[\s\S]*"text":"65534"/)
+    expect(await run(`on=node name=node-web timeout=1s -- sleep 654322`)).toMatch(/timed out/)
+    expect(commandsInside('node-web', '654322')).toEqual([])
+    expect((await slack.slash('U0ALEX', 'C0OPS', `on=node name=node-other cmd="echo never"`)).status).toBe(200)
+    await until(
+      () =>
+        /node-other|No running container matches/.test(JSON.stringify(slack.ephemerals('U0ALEX').at(-1))) ? true : undefined,
+      30_000,
+    )
+  }, 120_000)
+
+  it('[true-ending] containerd: an agent that is killed makes the outcome unknown, never a success; the next one ends what went on', async () => {
+    const running = run(`on=node name=node-web timeout=60s cmd='echo begun; sleep 87655; echo done'`)
+    await until(() => (commandsInside('node-web', 'sleep 87655').length > 0 ? true : undefined), 30_000)
+    await end(nodeAgent, 'SIGKILL')
+    const all = await running
+    expect(all).toMatch(/unknown/)
+    expect(all).not.toContain('exit 0')
+    rmSync(nodeAgent.folder, { recursive: true, force: true })
+    nodeAgent = await startAgent(drover.url, nodeKeys, node(), {}, deno, 'node')
+    expect(await run(`on=node name=node-web stdin="one two" cmd="wc -w"`)).toMatch(/exit 0[\s\S]*"text":"2"/)
+  }, 120_000)
 
   it('a name that drover.yaml does not hold makes no object', async () => {
     expect((await fetch(`${drover.url}/agents/connect?agent=other`)).status).toBe(403)
