@@ -6,12 +6,14 @@ import { join } from 'node:path'
 import { Server, ServerCredentials, type ServiceDefinition, status, type UntypedServiceImplementation } from '@grpc/grpc-js'
 import { fromJSON } from '@grpc/proto-loader'
 import { expect, onTestFinished, test } from 'vitest'
+import { backendByOrder } from '../../src/agent/by-order.ts'
 import { containerd } from '../../src/backends/containerd/backend.ts'
 import { criProtocol } from '../../src/backends/containerd/cri-protocol.ts'
 import { readCgroups } from '../../src/runtime/host-processes.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { makePipes } from '../../src/runtime/named-pipes.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
+import { startLink } from '../agent/link.ts'
 import { failureOf, runOn } from '../contract/backend.ts'
 
 const soon = () => AbortSignal.timeout(20_000)
@@ -47,7 +49,7 @@ async function node(answers: Answers) {
     { name: 'node', api: 'cri', address, parallel: 8 },
     { transport: nodeTransport, machine: nodeMachine(), makePipes, readCgroups },
   )
-  return { backend, asked }
+  return { backend, asked, address }
 }
 
 const namespaces = ['pid', 'ipc', 'uts', 'mount', 'network'].map((type) => ({ type }))
@@ -178,4 +180,24 @@ test('a user cannot be chosen there, and that is said before anything is asked',
     ran: 'no',
   })
   expect(asked).toEqual([])
+})
+
+test('[default-deny] through an agent: the pods of the namespace that its list names, and user= is refused there as here', async () => {
+  const { address, backend: direct, asked } = await node(usual)
+  const engine = JSON.stringify({ kind: 'containerd', api: 'cri', address })
+  const link = await startLink({ file: `engine: ${engine}\nallow: { labels: io.kubernetes.pod.namespace=shop }` })
+  onTestFinished(() => link.close())
+  const backend = backendByOrder({ name: 'far', kind: 'containerd', hasUser: false }, link.transport)
+  expect(backend.traits.user).toBe(false)
+  expect((await backend.list({}, soon())).map(({ id, name }) => [id, name])).toEqual([['far/c-web', 'web/main']])
+  const [web, dns] = await direct.list({}, soon())
+  asked.length = 0
+  expect((await failureOf(runOn(backend, dns!, { argv: ['id'] }))).message).toBe(
+    'The agent lab refused it: "dns/main" is not on its list',
+  )
+  expect(await failureOf(runOn(backend, web!, { argv: ['id'], user: 'nobody' }))).toMatchObject({
+    code: 'unsupported',
+    ran: 'no',
+  })
+  expect(asked.filter((one) => one.startsWith('Exec'))).toEqual([])
 })
