@@ -108,7 +108,8 @@ function standing(channel: SlackChannel, id: string, teams: ReadonlySet<string>,
           : 'Name a channel of this workspace alone; where the other company is meant to read along, list its team in slack.allowTeams.',
     }
   const mayPost = channel.is_member === true || channel.is_im === true
-  if (mayPost || (channel.is_private === false && granted.includes('chat:write.public'))) return { ok: true }
+  // A private channel without the bot is not shown at all.
+  if (mayPost || granted.includes('chat:write.public')) return { ok: true }
   return {
     ok: false,
     detail: 'the bot is not in it, and cannot answer there',

@@ -38,7 +38,6 @@ const channelSchema = z.looseObject({
     is_pending_ext_shared: z.boolean().optional(),
     connected_team_ids: z.array(z.string()).optional(),
     is_member: z.boolean().optional(),
-    is_private: z.boolean().optional(),
     name: z.string().optional(),
   }),
 })
