@@ -9,7 +9,8 @@ import type { Pace } from '../wire/rollout.ts'
 import { type Api, errorCode, parsed, rancherApi } from './api.ts'
 import { check } from './check.ts'
 import { Container, EXECUTABLE_STATE, Host, listPath, Project, targetOf } from './container.ts'
-import { type Connection, execute } from './exec.ts'
+import { execute } from './exec.ts'
+import type { Connection } from './exec-connect.ts'
 import { rancher1Workloads } from './workloads.ts'
 
 export type Rancher1Options = {

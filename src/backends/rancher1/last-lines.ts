@@ -4,7 +4,7 @@ import * as z from 'zod'
 import { BackendError } from '../../core/errors.ts'
 import { type Transport, TransportError, UpgradeRefused } from '../transport.ts'
 import { type Api, parsed, protocol, refusal, unreachable } from './api.ts'
-import { socketUrl } from './exec.ts'
+import { socketUrl } from './exec-connect.ts'
 
 const HostAccess = z.object({ url: z.string(), token: z.string().min(1) })
 const LOGS_PATH = /^\/(v1|v2-beta|v2)\/logs\/?$/
