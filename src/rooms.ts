@@ -168,11 +168,10 @@ function notHere(name: string, kind: BackendKind): never {
     kind === 'containerd'
       ? 'containerd has to be on the same machine as drover, and Workers has none'
       : `a backend of kind ${kind} does not work on Workers`
-  const instead = kind === 'swarm' ? 'docker for each engine' : 'kubernetes'
   throw new DroverError({
     code: 'config',
     message: `backends.${name}: ${why}.`,
-    next: `Run drover on Node or Deno${kind === 'containerd' ? ' beside it' : ''}, or use a backend of kind ${instead}.`,
+    next: `Run drover on Node or Deno${kind === 'containerd' ? ' beside it' : ''}, or say through: and run drover agent beside it (docs/agent.md).`,
   })
 }
 
