@@ -57,14 +57,16 @@ test('Slack out of reach is a failure, Slack that asks to wait is a warning', as
   expect((await way(peer.appToken))[1]).toMatchObject({ ok: 'warn', detail: expect.stringContaining('ratelimited') })
 })
 
-test('drover check tells the way in and its app token, opens no connection, and prints no token', async () => {
+test('drover check tells the way in, its app token and the channels, opens no connection, and prints no token', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'drover-check-'))
-  const slack = { appToken: { env: 'APP' }, botToken: { env: 'BOT' }, team: peer.teamId, apiUrl: peer.apiUrl }
-  writeFileSync(join(folder, 'drover.yaml'), JSON.stringify({ slack, rules: [{ id: 'none', effect: 'deny' }] }))
+  const tokens = { appToken: { env: 'APP' }, botToken: { env: 'BOT' } }
+  const slack = { ...tokens, team: peer.teamId, apiUrl: peer.apiUrl, shareTo: ['C0PUBLIC'] }
+  const hooks = { alerts: { secrets: [{ env: 'HOOK' }], channel: 'T0PLAY/C0SHARED', request: 'label=web -- uptime' } }
+  writeFileSync(join(folder, 'drover.yaml'), JSON.stringify({ slack, hooks, rules: [{ id: 'none', effect: 'deny' }] }))
   const cli = fileURLToPath(new URL('../../../src/cli.ts', import.meta.url))
   const child = spawn(process.execPath, [cli, 'check', '--json'], {
     cwd: folder,
-    env: { PATH: process.env.PATH, HOME: folder, APP: peer.appToken, BOT: peer.botToken },
+    env: { PATH: process.env.PATH, HOME: folder, APP: peer.appToken, BOT: peer.botToken, HOOK: 'the-secret-of-the-hook' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let text = ''
@@ -77,6 +79,8 @@ test('drover check tells the way in and its app token, opens no connection, and 
   rmSync(folder, { recursive: true, force: true })
   expect(text).toContain('"what":"slack socket mode"')
   expect(text).toContain('"what":"how Slack reaches drover"')
+  expect(text).toContain('"detail":"#shared-acme for hooks.alerts: shared with another company"')
+  expect(text).toContain('"detail":"#lobby for slack.shareTo: the bot is not in it')
   expect(text).not.toContain(peer.appToken)
   expect(text).not.toContain('ticket')
   expect(peer.sockets.open).toEqual([])
