@@ -79,6 +79,8 @@ const rooms: readonly Room[] = [
     ],
   },
   { files: /^src\/ledger\//, may: ['src/core/', 'src/ledger/', 'kysely', 'node:crypto', 'node:zlib'] },
+  // Bolt's index has more in it than the Worker's bundle has room for.
+  { files: /^src\/runtime\/slim-bolt\.ts$/, may: ['node_modules/@slack/bolt/dist/App.js'] },
   {
     files: /^src\/runtime\//,
     may: ['src/core/', 'src/runtime/', ...ports, 'ws', 'https-proxy-agent', 'pg-boss', 'node:', 'undici', 'cloudflare:workers'],
@@ -182,7 +184,9 @@ describe('rooms', () => {
       importsOf(path)
         .filter(
           (specifier) =>
-            specifier.startsWith('.') && (!/\.(ts|json)$/.test(specifier) || !existsSync(join(root, dirname(path), specifier))),
+            specifier.startsWith('.') &&
+            ((!/\.(ts|json)$/.test(specifier) && !specifier.includes('/node_modules/')) ||
+              !existsSync(join(root, dirname(path), specifier))),
         )
         .map((specifier) => `${path} → ${specifier}`),
     )

@@ -8,7 +8,10 @@ import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
-type Metafile = { readonly inputs: Readonly<Record<string, { readonly imports: readonly { readonly path: string }[] }>> }
+type Metafile = {
+  readonly inputs: Readonly<Record<string, { readonly imports: readonly { readonly path: string }[] }>>
+  readonly outputs: Readonly<Record<string, { readonly inputs: Readonly<Record<string, { readonly bytesInOutput: number }>> }>>
+}
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -49,6 +52,16 @@ describe("the Worker's bundle", () => {
       'protobufjs',
     ])
       expect(packages).not.toContain(name)
+  })
+
+  it('holds of Bolt what an App needs, and of Kysely what compiles queries', () => {
+    const rest =
+      /bolt\/dist\/(index|Assistant|receivers\/(Express|AwsLambda))|kysely\/dist\/(kysely|schema\/|dialect\/sqlite\/sqlite-introspector)/
+    const paths = Object.entries(meta.outputs).flatMap(([, { inputs }]) =>
+      Object.entries(inputs).flatMap(([path, { bytesInOutput }]) => (bytesInOutput > 0 ? [path] : [])),
+    )
+    expect(paths.filter((path) => /bolt\/dist\/App\.js$|sqlite-query-compiler\.js$/.test(path))).toHaveLength(2)
+    expect(paths.filter((path) => rest.test(path))).toEqual([])
   })
 
   it("drover's own code in it imports nothing of Node but digests and zipping, which workerd has built in", () => {
