@@ -15,6 +15,8 @@ export type DoorOptions = {
   readonly slackApi: string
   readonly botToken?: string
   readonly rancher: string
+  /** Where Node keeps what it has compiled; a folder of its own without it. */
+  readonly home?: string
 }
 
 const secrets = (options: DoorOptions) => ({
@@ -52,8 +54,8 @@ export async function startDrover(door: DoorName, options: DoorOptions, ledger?:
   const file = join(folder, 'drover.yaml')
   const local = { listen: { port: 0 }, ledger: { path: ledger ?? join(folder, 'drover.db') } }
   writeFileSync(file, JSON.stringify({ ...(JSON.parse(configText(options)) as object), ...local }))
-  const command = door === 'Node' ? onNode(root('src/node.ts')) : onDeno(root('src/deno.ts'))
-  const server = await startServer(command, { ...secrets(options), DROVER_CONFIG: file })
+  const command = door === 'Node' ? onNode(root('bin/drover.js'), 'serve') : onDeno(root('src/deno.ts'))
+  const server = await startServer(command, { ...secrets(options), DROVER_CONFIG: file, HOME: options.home ?? folder })
   return {
     ...server,
     async stop() {

@@ -1,6 +1,7 @@
 /** The Node door: drover.yaml and the environment become a listening gateway. */
 
 import type { Server } from 'node:http'
+import { flushCompileCache } from 'node:module'
 import process from 'node:process'
 import { serve } from '@hono/node-server'
 import { entranceOf } from './agent/hub.ts'
@@ -59,6 +60,8 @@ export async function main(path = process.env.DROVER_CONFIG ?? 'drover.yaml'): P
   const served = await serveNode(readConfig(path, process.env))
   stopOnSignal(() => served.stop())
   await served.connect()
+  // Kept now: a server that is killed has no end at which it could be.
+  flushCompileCache()
 }
 
 if (import.meta.main) main().catch(exitWith)

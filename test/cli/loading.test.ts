@@ -1,7 +1,8 @@
 /** What the command line loads: what its command and its configuration need, and what was compiled before not anew. */
 
-import { spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, globSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -117,4 +118,19 @@ test('a folder that others may write to holds nothing that is run', { timeout: 6
 test('without a home, or with one that cannot be written to, it starts all the same', { timeout: 60_000 }, () => {
   expect(start({})).toMatchObject({ status: 0, stderr: '' })
   expect(start({ HOME: '/dev/null' })).toMatchObject({ status: 0, stderr: '' })
+})
+
+test('a server that is killed has kept what it compiled', { timeout: 60_000 }, async () => {
+  const home = folder()
+  const config = join(home, 'drover.yaml')
+  writeFileSync(config, 'listen: { port: 0 }\nledger: { path: ":memory:" }')
+  const env = { PATH: process.env.PATH, HOME: home }
+  const server = spawn(process.execPath, [command, 'serve', '--config', config], { env, stdio: 'ignore' })
+  const gone = once(server, 'exit')
+  const kept = () => globSync('.cache/drover/*/*', { cwd: home }).length
+  const end = Date.now() + 45_000
+  while (kept() < 100 && server.exitCode === null && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 50))
+  server.kill('SIGKILL')
+  await gone
+  expect(kept()).toBeGreaterThanOrEqual(100)
 })
