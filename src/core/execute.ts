@@ -20,6 +20,8 @@ export type ExecuteOptions = {
   readonly handshake: Gate
   readonly redactor: Redactor
   readonly maxBytes: number
+  /** What it started does not run on in the target: a rollout. */
+  readonly leavesNothing?: boolean
   /** Stores; a rejection ends the execution as a bug of ours would, never silently. What is read meanwhile does not wait for the handle. */
   onHandle(handle: ExecHandle): Promise<void>
   onOutput(chunks: readonly OutputChunk[]): Promise<void>
@@ -55,6 +57,7 @@ export async function execute(options: ExecuteOptions): Promise<Executed> {
   })
   let kill: Promise<{ pid?: number } | undefined> | undefined
   let begun = false
+  let hasStarted = false
 
   const stop = (cause: 'timed_out' | 'cancelled') => {
     if (stoppedBy) return
@@ -122,6 +125,7 @@ export async function execute(options: ExecuteOptions): Promise<Executed> {
       if (event.type !== 'progress') begun = true
       if (event.type === 'started') {
         handle = event.handle
+        hasStarted = true
         options.onHandle(handle).catch(unstored)
       } else if (event.type === 'output') {
         if (event.dropped !== undefined) collector.skip(event.stream, event.dropped)
@@ -133,14 +137,18 @@ export async function execute(options: ExecuteOptions): Promise<Executed> {
         return event.type === 'exit' ? { status: 'exited', code: event.code } : { status: 'unknown', error: event.error }
       }
     }
-    return {
-      status: 'unknown',
-      error: {
-        code: 'backend_protocol',
-        message: 'The backend stopped without saying how the command ended.',
-        next: 'Look in the container before you run it again.',
-      },
+    const error: Failure = {
+      code: 'backend_protocol',
+      message: 'The backend stopped without saying how the command ended.',
+      next: 'Look in the container before you run it again.',
     }
+    return { status: 'unknown', error, ...leftBy(error) }
+  }
+
+  /** Of an end that nobody saw: what began may still run, and can be ended by its handle. With its container it is gone. */
+  function leftBy({ code }: Failure): { left?: { pid?: number } } {
+    if (!hasStarted || options.leavesNothing || code === 'backend_not_found') return {}
+    return { left: handle.pid === undefined ? {} : { pid: handle.pid } }
   }
 
   let natural: Ending
@@ -153,7 +161,7 @@ export async function execute(options: ExecuteOptions): Promise<Executed> {
     natural =
       error instanceof BackendError && error.ran === 'no'
         ? { status: 'failed', error: failure }
-        : { status: 'unknown', error: failure, ...(handle.pid === undefined ? {} : { left: { pid: handle.pid } }) }
+        : { status: 'unknown', error: failure, ...leftBy(failure) }
   } finally {
     leave()
     streamEnded()

@@ -194,6 +194,7 @@ async function executeOne(target: Target, job: Job): Promise<boolean> {
       await append({ type: 'progressed', target: target.id, text })
       touch()
     },
+    ...(request.rollout ? { leavesNothing: true } : {}),
     failureOf: (error) => shown(error, house),
   })
   const ended: RunEvent = { type: 'ended', target: target.id, ending: masked(ending, house), count }

@@ -121,6 +121,14 @@ describe('[true-ending] a command ends once', () => {
       { status: 'unknown', error: { code: 'stream_broken' }, left: { pid: 41 } },
     ],
     [
+      'S41 S42 a stream that breaks under a process whose pid nobody knows, which may still run,',
+      async function* (exec) {
+        yield started(exec)
+        throw broken
+      },
+      { status: 'unknown', left: {} },
+    ],
+    [
       'S41 a stream that just ends',
       async function* () {
         yield output('ok')
@@ -153,6 +161,24 @@ describe('[true-ending] a command ends once', () => {
     expect((await run(backendOf(script).backend, { handshake: gate })).ending).toMatchObject(ending)
     // Its place in the handshake is free again.
     ;(await gate.enter())()
+  })
+
+  it('[gone-is-gone] S42 where nothing can be left, nothing is said to be', async () => {
+    const gone = new BackendError({ code: 'backend_not_found', message: 'It was removed.' }, { ran: 'maybe' })
+    const breaks = (error: Error, begins = true): Script =>
+      async function* (exec) {
+        if (begins) yield started(exec)
+        throw error
+      }
+    for (const { ending } of [
+      await run(backendOf(breaks(gone)).backend),
+      await run(backendOf(breaks(broken, false)).backend),
+      // A rollout is taken or not, and its process is the engine's own.
+      await run(backendOf(breaks(broken)).backend, { leavesNothing: true }),
+    ]) {
+      expect(ending.status).toBe('unknown')
+      expect(ending).not.toHaveProperty('left')
+    }
   })
 })
 

@@ -1,6 +1,7 @@
 /** The life of a rollout over a real ledger: judged, planned, shown, sent once, watched to its end, and told truthfully. */
 
 import { afterEach, describe, expect, it } from 'vitest'
+import { BackendError } from '../../src/core/errors.ts'
 import { createGate } from '../../src/core/fan-out.ts'
 import type { House } from '../../src/core/house.ts'
 import { judge } from '../../src/core/judge.ts'
@@ -273,6 +274,21 @@ describe('[true-ending] how it ends', () => {
     shop.lose = true
     const lost = await play(shop, image)
     expect(endingsOf(lost.state)).toEqual(['outcome unknown: The answer was lost.'])
+    const { workloads } = shop.backend
+    const unwatched: Backend = {
+      ...shop.backend,
+      workloads: {
+        ...workloads!,
+        async *apply(target, _rollout, _plan, exec) {
+          yield { type: 'started', handle: { target: target.id, exec } }
+          throw new BackendError({ code: 'stream_broken', message: 'Watching it broke off.' }, { ran: 'maybe' })
+        },
+      },
+    }
+    const unseen = await play(shop, image, { backends: [unwatched] })
+    expect(endingsOf(unseen.state)).toEqual(['outcome unknown: Watching it broke off.'])
+    // Nothing of it can be killed.
+    expect(unseen.state.executions[0]?.ending).not.toHaveProperty('left')
     shop.lose = false
     const meanwhile = await play(
       shop,
