@@ -355,6 +355,25 @@ describe('[recorded-first] S39 what cannot be recorded does not go on', () => {
     expect(used.kills).toHaveLength(1)
   })
 
+  it('what is still being stored when the command ends is waited for, and its failure is passed on', async () => {
+    let asked = (): void => {}
+    const flushed = new Promise<void>((resolve) => {
+      asked = resolve
+    })
+    const script: Script = async function* (exec) {
+      yield started(exec)
+      yield output('first words\n')
+      await flushed
+      yield { type: 'exit', code: 0 }
+    }
+    const onOutput = async () => {
+      asked()
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      throw new Error('disk full')
+    }
+    await expect(run(backendOf(script).backend, { onOutput })).rejects.toThrow('disk full')
+  })
+
   it('[bounded] a slow ledger slows the command down: no more than what it has asked for is read', async () => {
     let produced = 0
     let storedBytes = 0

@@ -66,8 +66,9 @@ describe('folding', () => {
         finished('c', ok, ...cut(changed[0]!, 7, 13)),
         finished('d', ok, out(''), ...cut(text, 19), out('')),
         finished('e', ok, ...cut(changed[1]!, 13)),
+        finished('f', ok, ...cut(text, 8)),
       ]),
-    ).toEqual([['a', 'b', 'd'], ['c'], ['e']])
+    ).toEqual([['a', 'b', 'd', 'f'], ['c'], ['e']])
   })
 
   it('[bounded] outputs are asked for a few at a time, what never began is not asked for, and the groups are those of a fold', async () => {

@@ -448,6 +448,39 @@ describe('[recorded-first] S39 a ledger that fails', () => {
     expect(both.state.outcome).toEqual({ status: 'done' })
   })
 
+  it('a handle that turns out not to be written when its command has ended is no less of a failure', async () => {
+    const ledger = (real: Ledger): Partial<Ledger> => ({
+      append: async (run, ...events) => {
+        if (events[0].type !== 'handle') return real.append(run, ...events)
+        await new Promise((resolve) => setTimeout(resolve, 50))
+        throw new Error('disk full')
+      },
+    })
+    const { house: made, real } = await house({ backends: [backendOf('prod', [targetOf('web-1')]).backend], ledger })
+    const request = await asked()
+    await real.accept(request)
+    await expect(work(request.id, made, noSignal)).rejects.toThrow('disk full')
+  })
+
+  it('[true-ending] while the record of another ending is on its way, a run is not finished', async () => {
+    const writes: string[] = []
+    const waiting: (() => void)[] = []
+    const ledger = (real: Ledger): Partial<Ledger> => ({
+      async append(run, ...events) {
+        writes.push(events.map(({ type }) => type).join(' '))
+        // The first that ends is held until the second has ended, too.
+        if (events.some(({ type }) => type === 'ended')) {
+          if (waiting.length === 0) await new Promise<void>((resolve) => waiting.push(resolve))
+          else for (const go of waiting.splice(0)) go()
+        }
+        return real.append(run, ...events)
+      },
+    })
+    const { state } = await play({ backends: [backendOf('prod', [targetOf('a'), targetOf('b')]).backend], ledger })
+    expect(writes.slice(-4)).toEqual(['output ended', 'output ended', 'finished', 'delivered'])
+    expect(state.executions.map(({ status }) => status)).toEqual(['exited', 'exited'])
+  })
+
   it('when the claim cannot be written, that command does not leave', async () => {
     const { backend, ran } = backendOf('prod', [targetOf('web-1')])
     const { house: made, real } = await house({
@@ -682,6 +715,24 @@ describe('the answer', () => {
     expect(reports).toBeGreaterThanOrEqual(3)
     expect(seen.at(-1)).toBe('exited started')
     expect([state.delivered, reads]).toEqual([true, 1])
+  })
+
+  it('[nothing-lost] what another process wrote to the run meanwhile is in its answer, and nobody is told of it afterwards', async () => {
+    let following = 0
+    // Another's events are not told here: they show as a gap in the numbers.
+    const ledger = (real: Ledger): Partial<Ledger> => ({
+      follow(run, listener) {
+        following++
+        const stop = real.follow(run, (event) => (event.event.type === 'handle' ? undefined : listener(event)))
+        return () => {
+          following--
+          stop()
+        }
+      },
+    })
+    const { delivered } = await play({ backends: [backendOf('prod', [targetOf('a')]).backend], ledger })
+    expect(delivered[0]?.executions).toMatchObject([{ status: 'exited', handle: { pid: 7 } }])
+    expect(following).toBe(0)
   })
 
   it('progress is reported by one call at a time, and the first is there before the answer although no command waits for it', {
