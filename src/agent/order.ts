@@ -33,7 +33,7 @@ const ToldSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('progress'), text: z.string() }),
   z.object({ type: z.literal('exit'), code: z.int() }),
   z.object({ type: z.literal('exit-unknown'), error: failure }),
-  z.object({ type: z.literal('answer'), value: z.unknown() }),
+  z.object({ type: z.literal('answer'), value: z.unknown().optional() }),
   z.object({ type: z.literal('failed'), error: failure, ran: z.enum(['no', 'maybe']) }),
 ])
 

@@ -5,7 +5,10 @@ import { backendByOrder, workloadsByOrder } from '../../src/agent/by-order.ts'
 import { type Call, Refusal } from '../../src/agent/fence.ts'
 import { type ExecAllowed, ordersFence, type RolloutAllowed } from '../../src/agent/fence-orders.ts'
 import { type Transport, TransportError } from '../../src/backends/transport.ts'
+import { parseConfig } from '../../src/config.ts'
 import type { ExecEvent, Target } from '../../src/core/model.ts'
+import { createBackends } from '../../src/rooms.ts'
+import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { failureOf, newExec, runOn } from '../contract/backend.ts'
 import { startLink } from './link.ts'
 import { aTarget, plainBackend } from './plain-backend.ts'
@@ -221,7 +224,11 @@ describe('the gateway’s end', () => {
     const engine = async (): Promise<never> => {
       throw new Error('no call passes')
     }
-    const orders = ordersFence({ exec: { backend, allowed: {} }, rollout: { workloads, allowed: { verbs: ['restart'] } } })
+    const orders = ordersFence({
+      check: backend.check,
+      exec: { backend, allowed: {} },
+      rollout: { workloads, allowed: { verbs: ['restart'] } },
+    })
     const fence = async (): Promise<never> => {
       throw new Refusal('no call passes')
     }
@@ -245,6 +252,31 @@ describe('the gateway’s end', () => {
       { type: 'started', handle: { target: 'here/web-1' } },
       { type: 'exit', code: 0 },
     ])
+  })
+
+  it('of drover.yaml it is made without anything of the engine’s kind, which no Worker holds', async () => {
+    const { link, done } = await linked([{ type: 'exit', code: 0 }])
+    const text = `agents: { lab: { key: '${link.publicKey}' } }
+backends:
+  node: { kind: containerd, through: lab, newContainers: { networks: [host] } }
+  pods: { kind: containerd, through: lab, api: cri }
+  fleet: { kind: swarm, through: lab }`
+    const outside = { transport: nodeTransport, kinds: {}, agents: () => link.transport }
+    const [node, pods, fleet] = createBackends(parseConfig(text, 'drover.yaml', {}), outside)
+    const of = (one = node) => [one?.name, one?.kind, one?.traits.user, one?.newContainer !== undefined, one?.sweep !== undefined]
+    expect([of(), of(pods), of(fleet)]).toEqual([
+      ['node', 'containerd', true, true, true],
+      ['pods', 'containerd', false, false, false],
+      ['fleet', 'swarm', true, false, false],
+    ])
+    await node?.sweep?.(soon())
+    expect(done).toEqual([{ did: 'sweep' }])
+    expect((await fleet!.list({}, soon())).map(({ id, kind }) => [id, kind])).toEqual([['fleet/web-1', 'swarm']])
+    expect(await fleet!.check(soon())).toEqual([{ ok: true, what: 'it answers' }])
+    expect(node!.newContainer!({ image: 'busybox' }).id).toBe('node/new/busybox')
+    expect(() =>
+      createBackends(parseConfig(text.replace(', through: lab }', ', host: unix:///x }'), 'drover.yaml', {}), outside),
+    ).toThrow('does not work on Workers')
   })
 
   it('what was dropped at the far side is counted here', async () => {
