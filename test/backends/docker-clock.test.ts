@@ -31,7 +31,9 @@ async function engineThatIs(aheadMs: number) {
     'GET /_ping': () => 'OK',
     'GET /containers/json': () => [
       { Id: 'young', Labels: label(60_000) },
-      { Id: 'late', Labels: label(-60_000) },
+      { Id: 'late', Created: Math.floor(now() / 1000) - 120, Labels: label(-60_000) },
+      // From an image that somebody made of one of drover’s containers.
+      { Id: 'committed', Created: Math.floor(now() / 1000), Labels: label(-60_000) },
     ],
     'GET /services': () => [
       { ID: 'young', Spec: { Name: 'drover-exec-young', Labels: label(60_000) } },

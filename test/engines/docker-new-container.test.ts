@@ -72,15 +72,19 @@ describe('a command in a new container', { timeout: 120_000 }, () => {
     }
   })
 
-  test('what only bears drover’s label and no time is swept by nobody', async () => {
+  test('what only bears drover’s label, or a time before its own making, is swept by nobody', async () => {
     const own = docker('create', '--label', 'drover.helper=mine', image, 'true')
-    const late = docker('create', '--label', 'drover.helper=new', '--label', 'drover.deadline=1', image, 'true')
+    const labels = (deadline: number) => ['--label', 'drover.helper=new', '--label', `drover.deadline=${deadline}`]
+    const late = docker('create', ...labels(Date.now() + 1_000), image, 'true')
+    // As an image does that was made of one of drover's containers.
+    const inherited = docker('create', ...labels(1), image, 'true')
+    await new Promise((resolve) => setTimeout(resolve, 1_200))
     try {
       expect((await sh('true')).code).toBe(0)
-      expect(docker('ps', '-aq', '--no-trunc').split('\n')).toContain(own)
+      expect(docker('ps', '-aq', '--no-trunc').split('\n')).toEqual(expect.arrayContaining([own, inherited]))
       expect(docker('ps', '-aq', '--no-trunc').split('\n')).not.toContain(late)
     } finally {
-      docker('rm', '-f', own)
+      docker('rm', '-f', own, inherited)
     }
   })
 
@@ -226,7 +230,8 @@ describe('a command in a new container', { timeout: 120_000 }, () => {
   test('what an ended drover left is removed by the next one when its time has passed, and not before', async () => {
     const leave = (deadline: number) =>
       docker('create', '--label', 'drover.helper=new', '--label', `drover.deadline=${deadline}`, image, 'true')
-    const [old, young] = [leave(Date.now() - 1000), leave(Date.now() + 600_000)]
+    const [old, young] = [leave(Date.now() + 1_000), leave(Date.now() + 600_000)]
+    await new Promise((resolve) => setTimeout(resolve, 1_200))
     await sh('true')
     expect(made().split('\n')).toEqual([young.slice(0, 12)])
     expect(old).not.toBe(young)

@@ -181,7 +181,14 @@ async function logOf(api: Api, id: string, signal: AbortSignal): Promise<string>
   return said
 }
 
-const Helper = z.array(z.object({ Id: z.string(), Labels: z.record(z.string(), z.string()).nullish() }))
+const Helper = z.array(
+  z.object({
+    Id: z.string(),
+    /** Seconds since 1970. */
+    Created: z.number().nullish(),
+    Labels: z.record(z.string(), z.string()).nullish(),
+  }),
+)
 
 /** What a drover that was ended in the middle has left, of every kind. */
 export async function sweep(api: Api, signal: AbortSignal): Promise<void> {
@@ -191,9 +198,11 @@ export async function sweep(api: Api, signal: AbortSignal): Promise<void> {
     path: `/containers/json?${new URLSearchParams({ all: '1', filters })}`,
     signal,
   })
-  for (const { Id, Labels } of parsed(response, Helper, 'the list of helpers')) {
+  for (const { Id, Created, Labels } of parsed(response, Helper, 'the list of helpers')) {
     // Without a time it is somebody else's, whose label happens to be the same.
-    if (Number(Labels?.[DEADLINE_LABEL] ?? Number.NaN) < api.now()) await remove(api, Id)
+    const deadline = Number(Labels?.[DEADLINE_LABEL] ?? Number.NaN)
+    // `docker commit` gives the labels of what drover made to an image, and so to containers that were late before they were made.
+    if (deadline < api.now() && (Created ?? 0) * 1000 < deadline) await remove(api, Id)
   }
 }
 
