@@ -3,7 +3,7 @@
  * rules that name the asker, by their ids, and quotes only what was typed, never what a rule would take instead.
  */
 
-import type { Decision, RunRequest, Target } from './model.ts'
+import type { Actor, Decision, RunRequest, Target } from './model.ts'
 import { rolloutArgv } from './rollout.ts'
 import {
   allowsImage,
@@ -39,16 +39,17 @@ export function notAllowed(policy: Policy, question: Question, target: Target | 
   const ask = `ask ${allowedFor.length > 0 ? 'someone who may, or ' : ''}whoever runs drover`
   const made = newContainer && !target ? ` in a new container of ${clip(newContainer.image)}` : ''
   const where = target ? ` ${target.creates ? 'in a' : 'on'} ${calledHere(target)} (${target.backend})` : made
-  const no = `No rule allows ${isPerson ? 'you' : 'this caller'} to ${rollout ? 'roll this out' : 'run this'}${where} here`
+  const no = `No rule allows ${whoOf(actor)} to ${rollout ? 'roll this out' : 'run this'}${where} here`
   const say = (message: string, tip: string, takes: string): Denied => {
     const [first = '', ...rest] = isPerson ? `${ask}: it takes ${takes}.` : `it takes ${takes}, in drover.yaml.`
-    const next = tip === '' ? first.toUpperCase() + rest.join('') : `Leave out ${tip}, or ${first}${rest.join('')}`
+    const or = isPerson ? ', or' : '; otherwise'
+    const next = tip === '' ? first.toUpperCase() + rest.join('') : `Leave out ${tip}${or} ${first}${rest.join('')}`
     return { effect: 'deny', failure: { code: 'denied', message, next }, allowedFor }
   }
   if (!nearest)
     return isPerson
       ? say(`${no}: none names you or a group of yours.`, '', 'a rule that names you')
-      : say(`${no}: none names it.`, '', 'a rule that names this caller')
+      : say(`${no}: none names ${whoOf(actor)}.`, '', `a rule that names ${whoOf(actor)}`)
   const { lacks, rule } = nearest
   const lacking = lacks.map(({ said }) => said).join(' or ')
   const message = lacks.every(({ part }) => part === 'rights')
@@ -139,7 +140,7 @@ function whatIsThere(lacks: readonly Lack[], { request }: Question, target: Targ
   const { actor, place, rollout, newContainer } = request
   const has = (part: Lack['part'], said: string) => (lacks.some((lack) => lack.part === part) ? [] : [said])
   return [
-    actor.kind === 'slack-user' ? 'you' : 'this caller',
+    whoOf(actor),
     ...(place.kind === 'slack' ? has('place', 'this channel') : []),
     ...has('what', rollout ? 'this rollout' : 'this command'),
     ...(newContainer ? has('image', 'this image') : []),
@@ -174,6 +175,10 @@ function avoidance(right: Right, request: Question['request']): string | undefin
     return isWrapped(request) ? 'what only a shell understands (pipes, $variables, globs, redirections)' : undefined
   if (right === 'privileged') return undefined
   return right === 'system' ? 'system=1' : `${right}=`
+}
+
+function whoOf({ kind }: Actor): string {
+  return kind === 'slack-user' || kind === 'cli' ? 'you' : 'this caller'
 }
 
 /** How a text that needs a shell becomes an argv. */

@@ -122,7 +122,7 @@ describe('drover rollout', { timeout: 180_000 }, () => {
     writeFileSync(join(folder, 'drover.yaml'), JSON.stringify(config))
     try {
       const { code, err } = await drover(['rollout', 'restart', 'stack=shop', 'service=web'])
-      expect(err).toContain('No rule allows this caller to roll this out here.')
+      expect(err).toContain('No rule allows you to roll this out here.')
       expect(code).toBe(125)
     } finally {
       rmSync(join(folder, 'drover.yaml'))

@@ -114,7 +114,7 @@ describe('what the nearest rule lacks is named', () => {
   ])('%s', (_, more, text, request, missing, takes) => {
     const rule = Object.fromEntries(Object.entries({ ...mine(), ...more }).filter(([, value]) => value !== undefined)) as Rule
     const { message, next } = refused([rule], typed(text, request))
-    expect(message).toMatch(/^No rule allows (you|this caller) to /)
+    expect(message).toMatch(/^No rule allows you to /)
     expect(message).toContain('The nearest rule, mine, has ')
     expect(message).toContain(`, but not ${missing}.`)
     expect(next).toContain(takes)
@@ -203,13 +203,13 @@ describe('which rule is the nearest', () => {
     })
     expect(refused([], typed('name=web cmd="uptime"')).next).toBe('Ask whoever runs drover: it takes a rule that names you.')
     expect(refused(others, typed('name=web cmd="uptime"', cli))).toEqual({
-      message: 'No rule allows this caller to run this here: none names it.',
-      next: 'It takes a rule that names this caller, in drover.yaml.',
+      message: 'No rule allows you to run this here: none names you.',
+      next: 'It takes a rule that names you, in drover.yaml.',
     })
   })
   it('a terminal and a hook are told where it would have to stand', () => {
     expect(refused([mine()], typed('name=web user=root cmd="uptime"', cli)).next).toBe(
-      'Leave out user=, or it takes rights: [user] in the rule mine, or a rule of its own, in drover.yaml.',
+      'Leave out user=; otherwise it takes rights: [user] in the rule mine, or a rule of its own, in drover.yaml.',
     )
     const hook: Partial<Question['request']> = {
       actor: { kind: 'webhook', name: 'alerts' },

@@ -19,7 +19,8 @@ const forPeople = ({ name, id, facets: { namespace, stack, service, container, i
   namespace,
   stack,
   service,
-  container,
+  // Where it is the name anyway, as in Docker, it says nothing new.
+  container === name ? undefined : container,
   image,
   host,
 ]
@@ -33,7 +34,9 @@ export function describeTargets(
 ): { readonly out: readonly string[]; readonly err: readonly string[] } {
   if (!answer.ok) return { out: [], err: [answer.failure.message, answer.failure.next ?? ''].filter(Boolean) }
   const { targets, hidden = 0 } = answer
-  const notes = [...answer.notes, ...(hidden > 0 ? [notYours(hidden)] : [])].map((note) => `note: ${makeVisible(note)}`)
+  // The total says it, too.
+  const closed = hidden > 0 && !screen ? [notYours(hidden)] : []
+  const notes = [...answer.notes, ...closed].map((note) => `note: ${makeVisible(note)}`)
   if (!screen) {
     const line = (target: Target) => forPrograms(target).map((part) => (part === undefined ? '-' : inOneLine(part)))
     return { out: targets.map((target) => line(target).join('\t')), err: notes }

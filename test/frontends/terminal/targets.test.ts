@@ -45,7 +45,8 @@ test.each([
   [2, 3, '5 targets found; you may run commands in 2 of them.'],
 ])('of %i open and %i closed targets the total says so', (open, hidden, said) => {
   const answer = { ok: true, targets: two.slice(0, open), notes: [], ...(hidden > 0 ? { hidden } : {}) } as const
-  expect(describeTargets(answer, wide).out.at(-1)).toBe(said)
+  const { out, err } = describeTargets(answer, wide)
+  expect([out.at(-1), err]).toEqual([said, []])
 })
 
 test('S36 a name that an engine gives obeys no terminal and breaks no line', () => {
