@@ -284,10 +284,10 @@ export function parseConfig(
   // A signature does not name its hook: with one key, a request for one hook would be good for the other.
   if (shared) throw problem(file, ['hooks: two hooks have the same secret; give each its own'])
   for (const hook of new Set(parsed.data.rules.flatMap((one) => one.who.webhooks ?? []))) {
-    if (!(hook in parsed.data.hooks)) throw problem(file, [`rules: there is no hook called ${hook}`])
+    if (!Object.hasOwn(parsed.data.hooks, hook)) throw problem(file, [`rules: there is no hook called ${hook}`])
   }
   const backends = Object.entries(parsed.data.backends).map(([key, one]) => {
-    const agent = through[key]
+    const agent = Object.hasOwn(through, key) ? through[key] : undefined
     return [key, agent === undefined ? one : { ...one, through: agent }] as const
   })
   return { ...parsed.data, backends: Object.fromEntries(backends) }

@@ -107,6 +107,13 @@ describe('drover.yaml', () => {
     expect(error.next).toBeTruthy()
   })
 
+  it('names that every object has are names like any other', () => {
+    const rule = 'rules: [{ id: a, effect: allow, who: { webhooks: [constructor] }, commands: [uptime] }]'
+    expect(mistake(rule).message).toMatch(/no hook called constructor/)
+    const { backends } = parseConfig("backends: { constructor: { kind: docker, host: 'unix:///a' } }", 'drover.yaml', {})
+    expect(backends.constructor).not.toHaveProperty('through')
+  })
+
   it('S31 a variable that is not set, too short, or known to everybody stops the start', () => {
     const { CATTLE_SECRET_KEY: _, ...without } = env
     expect(mistake(example, without).message).toMatch(/backends\.prod\.secretKey.*CATTLE_SECRET_KEY is not set/)
