@@ -98,10 +98,12 @@ it('an image without a shell: its output, and an outcome that nobody can tell', 
   expect(said).toMatch(/unknown: It ended, but without a shell/)
 })
 
-it('what is on is seen by every page, and healed at once', async () => {
+it('what is on is seen by every page, from every channel, and healed at once', async () => {
   await here.fault('drop')
   await here.fault('stopped')
   await here.page.getByRole('button', { name: 'Break things: 2' }).waitFor()
+  await here.go('random')
+  expect(await here.page.locator('#open-faults').textContent()).toBe('Break things: 2')
   await here.page.reload()
   await here.page.getByRole('button', { name: 'Break things: 2' }).click()
   await here.heal()

@@ -48,7 +48,7 @@ function listen() {
     void showProtocol()
   })
   on('protocol', protocolNews)
-  on('faults', faultsNews)
+  on('faults', drawFaults)
   on('message', changed)
 }
 
@@ -72,16 +72,8 @@ function drawRest() {
   drawViews(world.views ?? [])
 }
 
-function faultsNews(faults) {
-  if (world.bench) world.bench.faults = faults
-  drawFaults(faults)
-}
-
 function changed(change) {
-  if (change.type === 'views') {
-    world.views = change.views
-    return drawViews(change.views)
-  }
+  if (change.type === 'views') return drawViews(change.views)
   const { message } = change
   const key = `${message.channel} ${message.ts}`
   if (change.type === 'message_deleted') messages.delete(key)

@@ -70,7 +70,7 @@ export function pageDocument(title: string, styles: readonly string[], nonce: st
       <form id="thread-compose" class="compose">
         <label class="hidden" for="thread-composer">Reply</label>
         <ul id="thread-composer-list" class="suggestions" role="listbox" aria-label="Suggestions" hidden></ul>
-        <textarea id="thread-composer" rows="1" autocomplete="off" autocapitalize="off" spellcheck="false" aria-autocomplete="list" aria-describedby="thread-hint"></textarea>
+        <textarea id="thread-composer" rows="1" placeholder="Reply, or @drover …" autocomplete="off" autocapitalize="off" spellcheck="false" aria-autocomplete="list" aria-describedby="thread-hint"></textarea>
         <button type="submit" class="send">Reply</button>
         <p id="thread-hint" class="hint"></p>
       </form>
