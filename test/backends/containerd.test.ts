@@ -132,6 +132,8 @@ test('S45 the host’s namespaces, strong capabilities, and a spec that cannot b
     '/run/containerd/containerd.sock',
     '/run/containerd',
     '/var/run/docker/',
+    '/run/podman',
+    '/var/run/crio',
     '/var//lib/kubelet/',
   ])
     expect([source, mounting(source)]).toEqual([source, true])
