@@ -4,6 +4,7 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { follow, type House } from '../../src/core/house.ts'
 import type { Execution, RunEvent, RunId, RunRequest, RunState, StoredEvent, Target, TargetId } from '../../src/core/model.ts'
+import type { Ledger } from '../../src/core/ports.ts'
 import { createFold, preparations, reduce } from '../../src/core/run-state.ts'
 import { createTerminalReporter } from '../../src/frontends/terminal/reporter.ts'
 import { openSqlite } from '../../src/ledger/db-sqlite.ts'
@@ -69,13 +70,12 @@ it('a run in hand is read once, and again only when somebody else has written to
   const [mine, another] = await Promise.all([createLedger(db), createLedger(db)])
   let reads = 0
   let afterReading = async (): Promise<unknown> => undefined
-  const read = async (id: RunId) => {
+  const replay: Ledger['replay'] = async (id, listener) => {
     reads++
-    const events = await mine.read(id)
+    await mine.replay(id, listener)
     await afterReading()
-    return events
   }
-  const live = follow(run, { ledger: { ...mine, read } } as unknown as House)
+  const live = follow(run, { ledger: { ...mine, replay } } as unknown as House)
   expect(await live.state()).toBeUndefined()
   await mine.accept(request)
   // Written while what was read is on its way.
