@@ -77,7 +77,12 @@ function isKill(argv: readonly string[]): boolean {
   return /^[A-Za-z0-9-]{16,64}$/.test(exec) && JSON.stringify(argv) === JSON.stringify(killCommand(exec, undefined).argv)
 }
 
-export const madeByDrover = ({ Config }: Container): boolean => HELPER_LABEL in (Config?.Labels ?? {})
+/** `docker commit` hands the label on to images of other names, and those to containers that are none of drover's. */
+export function madeByDrover({ images, helperImage }: ContainersAllowed, { Config }: Container): boolean {
+  const image = Config?.Image
+  if (!image || !(HELPER_LABEL in (Config.Labels ?? {}))) return false
+  return image === helperImage || (images ?? []).some((glob) => coversImage(glob, image))
+}
 
 /** Undefined: this is none of its calls. */
 export async function newContainerCall(
@@ -110,7 +115,7 @@ export async function newContainerCall(
   if (keys === undefined || segments.length > 3) return undefined
   const search = only(query, keys)
   const found = await find.find(reference)
-  if (found && !madeByDrover(found))
+  if (found && !madeByDrover(allowed, found))
     throw new Refusal(
       `the container ${quoted(found.Name.replace(/^\//, ''))} was not made by drover, and only those are ${verb ?? 'removed'}${verb ? 'ed' : ''}`,
     )

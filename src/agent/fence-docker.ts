@@ -1,7 +1,7 @@
 /** What an agent beside a Docker Engine lets pass: the calls of an exec, in containers that its list names. */
 
 import * as z from 'zod'
-import { Inspected, isPrivileged } from '../backends/docker/container.ts'
+import { Inspected, isPrivileged, leadsToHost, sharedWith } from '../backends/docker/container.ts'
 import type { LabelTerm } from '../core/model.ts'
 import { matches } from '../core/selector.ts'
 import {
@@ -87,9 +87,19 @@ export function dockerFence(allowed: DockerAllowed, ask: AskEngine): Fence {
 
   async function findAllowed(reference: string, signal: AbortSignal): Promise<Container | undefined> {
     const found = await find(reference, signal)
-    if (found && !isNamed(nameOf(found), found.Config?.Labels ?? {}) && !madeByDrover(found))
+    if (found && !isNamed(nameOf(found), found.Config?.Labels ?? {}) && !madeByDrover(allowed, found))
       throw new Refusal(`the container ${quoted(nameOf(found))} is not on its list`)
     return found
+  }
+
+  /** Also by a namespace that is another container's. */
+  async function hasHost(found: Container, signal: AbortSignal): Promise<boolean> {
+    if (isPrivileged(found)) return true
+    for (const { namespace, id } of sharedWith(found)) {
+      const other = await find(id, signal)
+      if (!other || leadsToHost(other, namespace)) return true
+    }
+    return false
   }
 
   async function list({ query }: Parts): Promise<Passed> {
@@ -123,7 +133,7 @@ export function dockerFence(allowed: DockerAllowed, ask: AskEngine): Fence {
   async function create(reference: string, call: Call, signal: AbortSignal): Promise<Passed> {
     const body = bodyOf(ExecBody, call, 'an exec')
     const found = await findAllowed(reference, signal)
-    if (found && isPrivileged(found) && !allowed.privileged)
+    if (found && !allowed.privileged && (await hasHost(found, signal)))
       throw new Refusal(`the container ${quoted(nameOf(found))} is privileged, and its list does not say privileged: true`)
     return {
       method: 'POST',

@@ -33,7 +33,7 @@ const ENGINE_PING_MS = 15_000
 
 /** Headers that mean something to an engine. Credentials are the agent's own. */
 const TO_ENGINE = ['accept', 'content-type', 'user-agent', 'x-api-no-challenge']
-const FROM_ENGINE = ['api-version', 'content-type', 'server', 'retry-after', 'location', 'x-api-schemas', 'warning']
+const FROM_ENGINE = ['api-version', 'content-type', 'date', 'server', 'retry-after', 'location', 'x-api-schemas', 'warning']
 
 export function createServer(serving: Serving): (stream: Stream, request: unknown) => void {
   let held = 0

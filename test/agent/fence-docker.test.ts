@@ -10,6 +10,10 @@ const DB = hex('b')
 const ROOT = hex('c')
 const MADE = hex('d')
 const EXEC = hex('e')
+const GUEST = hex('1')
+const BESIDE = hex('2')
+const COPY = hex('3')
+const STRAY = hex('4')
 const SECRET = 'PASSWORD=hunter2'
 
 const container = (Id: string, Name: string, more: { HostConfig?: object; Labels?: Record<string, string> } = {}) => ({
@@ -25,6 +29,13 @@ const world = [
   container(DB, 'db-1', { Labels: { app: 'db' } }),
   container(ROOT, 'web-root', { Labels: { app: 'web' }, HostConfig: { Privileged: true } }),
   container(MADE, 'brave_curie', { Labels: { 'drover.helper': 'new' } }),
+  container(GUEST, 'web-guest', { Labels: { app: 'web' }, HostConfig: { PidMode: `container:${ROOT}` } }),
+  container(BESIDE, 'web-beside', { Labels: { app: 'web' }, HostConfig: { NetworkMode: `container:${WEB}` } }),
+  container(STRAY, 'web-stray', { Labels: { app: 'web' }, HostConfig: { IpcMode: `container:${hex('9')}` } }),
+  {
+    ...container(COPY, 'copy', { Labels: { 'drover.helper': 'new' } }),
+    Config: { Env: [], Image: 'theirs:1', Labels: { 'drover.helper': 'new' } },
+  },
 ]
 
 function fence(allowed: DockerAllowed = {}, foreignExecs: Readonly<Record<string, string>> = {}) {
@@ -208,6 +219,12 @@ describe('the list of an agent beside Docker', () => {
     expect((await fence({ privileged: true })('POST', path, EXEC_BODY)).path).toBe(path)
   })
 
+  it('S45 counts a container as privileged that is in a namespace of such a one, or of one that is not told', async () => {
+    for (const id of [GUEST, STRAY])
+      expect(await refusal(fence()('POST', `/containers/${id}/exec`, EXEC_BODY))).toMatch(/is privileged/)
+    expect((await fence()('POST', `/containers/${BESIDE}/exec`, EXEC_BODY)).path).toBe(`/containers/${BESIDE}/exec`)
+  })
+
   it('names and labels fence containers off, in lists and in every call', async () => {
     for (const allowed of [
       { names: ['web-*'] },
@@ -351,6 +368,10 @@ describe('new containers', () => {
       )
       expect(await refusal(pass(method, `/v1.41/containers/${WEB}${verb}${query}`))).toMatch(/was not made by drover/)
       expect(await refusal(pass(method, `/v1.41/containers/${MADE}${verb}?signal=9`))).toMatch(/not on its list/)
+      // Labels go along with an image that was made by docker commit.
+      expect(await refusal(fence({ images: ['alpine:*'] })(method, `/v1.41/containers/${COPY}${verb}${query}`))).toMatch(
+        /was not made by drover/,
+      )
     }
   })
 
