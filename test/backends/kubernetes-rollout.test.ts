@@ -33,6 +33,8 @@ async function setUp(
     spec?: object
     pod?: object
     kind?: 'Deployment' | 'StatefulSet'
+    /** Between being looked at and being read it was started again: the run before had said nothing yet. */
+    isAhead?: boolean
   } = {},
 ) {
   const people = [
@@ -53,7 +55,8 @@ async function setUp(
           type: String(request.headers?.['content-type'] ?? ''),
           body: JSON.parse(request.body ?? 'null') as unknown,
         })
-      return await plain.http(request)
+      const answer = await plain.http(request)
+      return options.isAhead && request.url.includes('previous=true') ? { ...answer, body: '' } : answer
     },
   }
   const backend = kubernetesOver(
@@ -192,6 +195,11 @@ test('[bounded] of the logs of failing pods no more than twenty lines each are a
   expect(
     peer.seen.requests.some(({ path }) => path.includes('/log?container=main&tailLines=20&limitBytes=8192&previous=true')),
   ).toBe(true)
+})
+
+test('the last words of a container that was started again meanwhile are found, too', async () => {
+  const { run } = await setUp({ isAhead: true })
+  expect((await run(to('drover-test/busybox:crashing'))).err).toContain('cannot find the database')
 })
 
 test('without the right to patch, nothing is changed and the refusal names it', async () => {

@@ -161,14 +161,21 @@ export async function lastWords(api: Api, troubles: readonly PodTrouble[], signa
   for (const { log } of troubles.filter((one) => one.log !== undefined).slice(0, MAX_LOGS)) {
     if (log === undefined) continue
     const { name, namespace } = log.pod.metadata
-    const text = await logOf(api, log, signal).catch((error: unknown) => {
-      // A container that never began has no log: 400 says so.
-      if (error instanceof BackendError && ['backend_protocol', 'backend_not_found'].includes(error.code)) return ''
-      throw error
-    })
-    if (text.trim() !== '') told.push(`--- the last lines of ${namespace}/${name} ${log.container}`, text.replace(/\n$/, ''))
+    // It may have been started again since it was looked at: then what it said last is with the one before, or the other way round.
+    const text = (await wordsOf(api, log, signal)) || (await wordsOf(api, { ...log, previous: !log.previous }, signal))
+    if (text !== '') told.push(`--- the last lines of ${namespace}/${name} ${log.container}`, text)
   }
   return told
+}
+
+/** Empty where there are none. */
+async function wordsOf(api: Api, place: LogPlace, signal: AbortSignal): Promise<string> {
+  const text = await logOf(api, place, signal).catch((error: unknown) => {
+    // A container that never began has no log: 400 says so.
+    if (error instanceof BackendError && ['backend_protocol', 'backend_not_found'].includes(error.code)) return ''
+    throw error
+  })
+  return text.trim() === '' ? '' : text.replace(/\n$/, '')
 }
 
 async function logOf(api: Api, { pod, container, previous }: LogPlace, signal: AbortSignal): Promise<string> {
