@@ -1,9 +1,14 @@
 #!/usr/bin/env node
 // In a clone the sources run as they are; the published package has only what was built from them.
 import { existsSync, mkdirSync, statSync } from 'node:fs'
-import { enableCompileCache } from 'node:module'
+import * as module from 'node:module'
 import { join } from 'node:path'
 import process from 'node:process'
+
+if (Number(process.versions.node.split('.')[0]) < 22) {
+  console.error(`drover needs Node 22.18 or newer, and this is ${process.version}. In a clone, npx drover takes the Node that npm install has brought.`)
+  process.exit(1)
+}
 
 // What one start has compiled, the next ones take from the caller's own folder. What lies there runs: a folder that belongs to
 // another, or that others may write to, is not used, and neither is Node's default for it, which is in /tmp.
@@ -13,7 +18,7 @@ if (caches) {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     const { uid, mode } = statSync(folder)
-    if (uid === process.getuid?.() && (mode & 0o022) === 0) enableCompileCache(folder)
+    if (uid === process.getuid?.() && (mode & 0o022) === 0) module.enableCompileCache(folder)
   } catch {
     // A home that cannot be written to: every start compiles anew.
   }

@@ -292,6 +292,8 @@ export type Execution = {
   readonly startedAt?: Instant
   readonly endedAt?: Instant
   readonly settled?: Settled
+  /** Who had ended, after the run, what it had left; it is proved gone. */
+  readonly killedBy?: Actor
 }
 
 /** A run as its events tell it: what every view renders from. Made by `core/run-state.ts`. */

@@ -62,7 +62,7 @@ export function createFold(): Fold {
         const ending = executions.get(event.target)?.ending
         if (ending && 'left' in ending) {
           const { left: _, ...rest } = ending
-          change(event.target, { ending: rest })
+          change(event.target, { ending: rest, killedBy: event.by })
         }
         break
       }

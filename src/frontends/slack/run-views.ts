@@ -7,6 +7,7 @@ import type { Execution, Rollout, RunState } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Redactor } from '../../core/redact.ts'
 import { preparations } from '../../core/run-state.ts'
+import { names as namesOfTargets } from '../../core/selector.ts'
 import {
   type Block,
   type Button,
@@ -228,6 +229,9 @@ function aftermath(state: RunState): readonly (readonly Leaf[])[] {
   const outcome = state.outcome
   if (outcome?.status === 'interrupted') told.push(...failureLines(outcome.failure))
   if (state.cancelAskedBy !== undefined) told.push([plain('Cancel asked by '), ...person(state.cancelAskedBy)])
+  const killed = state.executions.filter(({ killedBy }) => killedBy !== undefined)
+  if (killed.length > 0)
+    told.push([plain(`Proved gone since, on ${cut(makeVisible(namesOfTargets(killed.map(({ target }) => target))), 300)}`)])
   for (const survivor of survivorsOf(state).slice(0, 10)) {
     const pid = survivor.pid === undefined ? 'pid not known' : `pid ${survivor.pid}`
     told.push([

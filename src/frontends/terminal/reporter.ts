@@ -1,7 +1,7 @@
 /** Answers on a terminal: progress while it runs, folded outputs at the end, the same endings in the same words as in chat. */
 
 import { describeEnding, describeWays, type Fold, foldOutputs } from '../../core/fold.ts'
-import type { Execution, OutputChunk, RunState, TargetId } from '../../core/model.ts'
+import type { Execution, OutputChunk, RunState, Stream, TargetId } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Reporter } from '../../core/ports.ts'
 import { describeRollout, formatFacts, sayRollout } from '../../core/rollout-words.ts'
@@ -108,15 +108,12 @@ function printFold(group: Fold, { request: { rollout }, executions, timeoutMs }:
   terminal.out(`── ${group.executions.length} of ${of}: ${targets} · ${ending}\n`)
   const next = group.ending && 'error' in group.ending ? group.ending.error.next : undefined
   if (next) terminal.err(`${next}\n`)
-  if (of > 1 && group.chunks.some(({ stream }) => stream === 'stderr')) terminal.err(`── stderr of ${targets}\n`)
-  const open: Record<OutputChunk['stream'], boolean> = { stdout: false, stderr: false }
-  for (const { stream, text } of group.chunks) {
-    const write = stream === 'stdout' ? terminal.out : terminal.err
-    write(text)
-    open[stream] = !text.endsWith('\n')
-  }
-  if (open.stdout) terminal.out('\n')
-  if (open.stderr) terminal.err('\n')
+  const wrote = (wanted: Stream) => group.chunks.flatMap(({ stream, text }) => (stream === wanted ? text : [])).join('')
+  const whole = (text: string) => (text === '' || text.endsWith('\n') ? text : `${text}\n`)
+  terminal.out(whole(wrote('stdout')))
+  const stderr = whole(wrote('stderr'))
+  // All of it after all of stdout: on a terminal both are in one place, and what stands under the heading should be what it says.
+  if (stderr !== '') terminal.err(of > 1 ? `── stderr of ${targets}\n${stderr}` : stderr)
   if (group.count.dropped > 0) terminal.err(`note: ${group.count.dropped} bytes did not fit and were dropped\n`)
   if (group.count.masked > 0) terminal.err(`note: ${group.count.masked} secrets were masked\n`)
 }
@@ -125,7 +122,7 @@ function printFold(group: Fold, { request: { rollout }, executions, timeoutMs }:
 export async function asJson(state: RunState, output: ReadOutput) {
   const { request, decision, outcome } = state
   const { rollout } = request
-  const text = (chunks: readonly OutputChunk[], stream: OutputChunk['stream']) =>
+  const text = (chunks: readonly OutputChunk[], stream: Stream) =>
     chunks.map((chunk) => (chunk.stream === stream ? chunk.text : '')).join('')
   return {
     run: request.id,

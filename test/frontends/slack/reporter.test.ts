@@ -67,6 +67,18 @@ test('[gone-is-gone] S42: what could not be proved gone is named with its pid in
   expect(thread).toContain('timed out, still running, pid 4242')
 })
 
+test('[gone-is-gone] what a kill after the run has proved gone is said in the parent, whose button is gone', async () => {
+  const error = { code: 'stream_broken', message: 'The stream broke.' } as const
+  const left = { name: 'web-1', ending: { status: 'unknown', error, left: { pid: 4242 } } } as Told
+  const run = history(bench.memory, requestOf(), [left], done)
+  bench.memory.append(run, { type: 'killed', target: target('web-1').id, by: requestOf().actor })
+  await deliver(bench, run)
+  const parent = seen(bench.peer.messages('C0OPS')[0])
+  expect(parent).toContain('1 outcome unknown')
+  expect(parent).toContain('Proved gone since, on web-1')
+  expect(parent).not.toMatch(/still run/)
+})
+
 test('where a backend has several ways, the parent says which was used', async () => {
   const told = web(3, { way: 'the nodes map' })
   expect(seen((await ran(told)).parent)).toContain('label=web · 3 targets through the nodes map · run r')

@@ -32,3 +32,34 @@ test('what did not run says what to do, where it disturbs no script', async () =
   expect(written.out.join('')).toBe('── 1 of 1: web-1 · did not run: It is stopped.\n')
   expect(written.err.join('')).toContain('Start it, or choose one that runs.\n')
 })
+
+test('where both streams are one terminal, what stands under the heading of stderr is stderr', async () => {
+  let screen = ''
+  const show = (text: string) => void (screen += text)
+  const reporter = createTerminalReporter({ out: show, err: show, live: false, json: false })
+  const state: RunState = {
+    request: requestOf({ place: { kind: 'terminal' } }),
+    status: 'finished',
+    notes: [],
+    executions: ['web-1', 'web-2'].map((name) => ({
+      target: target(name),
+      status: 'exited',
+      ending: { status: 'exited', code: 3 },
+      count: noOutput,
+    })),
+    outcome: { status: 'done' },
+    posted: {},
+    delivered: false,
+  }
+  const chunks = [
+    { stream: 'stderr', text: 'early\n' },
+    { stream: 'stdout', text: 'out' },
+    { stream: 'stderr', text: 'late' },
+  ] as const
+  await reporter.deliver(
+    state,
+    async (_: TargetId) => chunks,
+    async () => {},
+  )
+  expect(screen).toBe('── 2 of 2: web-1, web-2 · exit 3\nout\n── stderr of web-1, web-2\nearly\nlate\n')
+})
