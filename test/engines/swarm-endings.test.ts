@@ -68,6 +68,23 @@ describe('a temporary service: endings', { timeout: 180_000 }, () => {
     }
   })
 
+  test('[gone-is-gone] in a paused container nothing is said to be gone, and afterwards it can be ended', async () => {
+    const own = mark()
+    for await (const event of serviced.exec(web, { argv: ['sleep', own] }, newExec(), new AbortController().signal)) {
+      if (event.type !== 'started') continue
+      await expect.poll(() => processesIn(web, `sleep ${own}`).length).toBeGreaterThan(0)
+      worker('pause', web.engineId ?? '')
+      try {
+        expect(await serviced.kill(web, event.handle, soon()).catch(() => 'nobody can tell')).not.toEqual({ result: 'gone' })
+      } finally {
+        worker('unpause', web.engineId ?? '')
+      }
+      expect(await serviced.kill(web, event.handle, soon())).toEqual({ result: 'gone' })
+      break
+    }
+    expect(processesIn(web, `sleep ${own}`)).toEqual([])
+  })
+
   test('[gone-is-gone] the kill of a start that was given up leaves nothing that begins later', async () => {
     const own = mark()
     for (let round = 0; round < 4; round += 1) {

@@ -35,8 +35,9 @@ export async function look(
       { code, all: said.stdout + said.stderr, tail: said.stderr },
       { command, exec, name: target.name },
     )
-    const isGone =
-      failure?.code === 'backend_not_found' || (failure?.code === 'not_running' && !failure.message.startsWith('It is paused'))
+    // The engine's own words: a paused container is refused as one that does not run, and its processes are all there.
+    const isPaused = /\bpaused\b/i.test(said.stdout + said.stderr)
+    const isGone = failure?.code === 'backend_not_found' || (failure?.code === 'not_running' && !isPaused)
     return { code: failure ? -1 : code, said: said.stdout, isGone }
   } finally {
     await remove(temporary.api, serviceName(exec))
