@@ -1,7 +1,7 @@
 /** What an agent beside a Docker Engine lets pass: the calls of an exec, in containers that its list names. */
 
 import * as z from 'zod'
-import { Inspected, isPrivileged, leadsToHost, sharedWith } from '../backends/docker/container.ts'
+import { hasHost, Inspected } from '../backends/docker/container.ts'
 import type { LabelTerm } from '../core/model.ts'
 import { matches } from '../core/selector.ts'
 import {
@@ -92,16 +92,6 @@ export function dockerFence(allowed: DockerAllowed, ask: AskEngine): Fence {
     return found
   }
 
-  /** Also by a namespace that is another container's. */
-  async function hasHost(found: Container, signal: AbortSignal): Promise<boolean> {
-    if (isPrivileged(found)) return true
-    for (const { namespace, id } of sharedWith(found)) {
-      const other = await find(id, signal)
-      if (!other || leadsToHost(other, namespace)) return true
-    }
-    return false
-  }
-
   async function list({ query }: Parts): Promise<Passed> {
     const search = only(query, ['all', 'filters'])
     return {
@@ -133,7 +123,7 @@ export function dockerFence(allowed: DockerAllowed, ask: AskEngine): Fence {
   async function create(reference: string, call: Call, signal: AbortSignal): Promise<Passed> {
     const body = bodyOf(ExecBody, call, 'an exec')
     const found = await findAllowed(reference, signal)
-    if (found && !allowed.privileged && (await hasHost(found, signal)))
+    if (found && !allowed.privileged && (await hasHost(found, (id) => find(id, signal))))
       throw new Refusal(`the container ${quoted(nameOf(found))} is privileged, and its list does not say privileged: true`)
     return {
       method: 'POST',

@@ -12,7 +12,7 @@ import { newTarget } from '../wire/new-container.ts'
 import { everyTrait } from '../wire/traits.ts'
 import { type Api, dockerApi, parsed } from './api.ts'
 import { check } from './check.ts'
-import { Inspected, isImageId, isPrivileged, Listed, leadsToHost, listPath, sharedWith, targetOf } from './container.ts'
+import { hasHost, Inspected, isImageId, Listed, listPath, targetOf } from './container.ts'
 import { type EndpointSettings, endpointOf, refuseWithoutMachine } from './endpoint.ts'
 import { type Connection, execute } from './exec.ts'
 import { kill, sweep } from './kill.ts'
@@ -101,7 +101,10 @@ async function list(api: Api, { backend, host, known, selector, signal }: Asked)
       const found = await inspect(api, target.native, signal)
       if (!found?.State.Running || found.State.Paused) gone.add(target.native)
       if (!found) return
-      const one = { isPrivileged: await hasHost(api, found, signal), image: found.Config?.Image ?? undefined }
+      const one = {
+        isPrivileged: await hasHost(found, (id) => unlessForbidden(inspect(api, id, signal))),
+        image: found.Config?.Image ?? undefined,
+      }
       told.set(target.native, one)
       known.set(target.native, one)
     } catch (error) {
@@ -126,16 +129,6 @@ function inspectedTarget(target: Target, about: About | undefined): Target {
     ...(image ? { facets: { ...target.facets, image } } : {}),
     ...(about?.isPrivileged === false ? {} : { privileged: true }),
   }
-}
-
-/** Also by a namespace that is another container's. What cannot be told of that one counts as the worst. */
-async function hasHost(api: Api, found: Inspected, signal: AbortSignal): Promise<boolean> {
-  if (isPrivileged(found)) return true
-  for (const { namespace, id } of sharedWith(found)) {
-    const other = await unlessForbidden(inspect(api, id, signal))
-    if (!other || leadsToHost(other, namespace)) return true
-  }
-  return false
 }
 
 /** Undefined where a proxy before the engine, or an agent's list, keeps it back. */

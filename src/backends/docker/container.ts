@@ -92,7 +92,7 @@ export const isImageId = (image: string | undefined): boolean => /^sha256:[0-9a-
 type Namespace = 'PidMode' | 'NetworkMode' | 'IpcMode'
 
 /** Containers whose namespaces this one is in. */
-export function sharedWith({ HostConfig: host }: Inspected): readonly { readonly namespace: Namespace; readonly id: string }[] {
+function sharedWith({ HostConfig: host }: Inspected): readonly { readonly namespace: Namespace; readonly id: string }[] {
   return (['PidMode', 'NetworkMode', 'IpcMode'] as const).flatMap((namespace) => {
     const id = /^container:(.+)$/.exec(host?.[namespace] ?? '')?.[1]
     return id === undefined ? [] : [{ namespace, id }]
@@ -100,8 +100,18 @@ export function sharedWith({ HostConfig: host }: Inspected): readonly { readonly
 }
 
 /** Whether that namespace of it leads to the host: it is the host's own, or that of processes which have rights over the host. */
-export function leadsToHost(other: Inspected, namespace: Namespace): boolean {
+function leadsToHost(other: Inspected, namespace: Namespace): boolean {
   return other.HostConfig?.[namespace] === 'host' || (namespace === 'PidMode' && isPrivileged(other))
+}
+
+/** Also by a namespace that is another container's. What `inspect` cannot tell of that one counts as the worst. */
+export async function hasHost(found: Inspected, inspect: (id: string) => Promise<Inspected | undefined>): Promise<boolean> {
+  if (isPrivileged(found)) return true
+  for (const { namespace, id } of sharedWith(found)) {
+    const other = await inspect(id)
+    if (!other || leadsToHost(other, namespace)) return true
+  }
+  return false
 }
 
 /** What the engine can narrow without leaving any out [§2.2]; the caller matches again. */
