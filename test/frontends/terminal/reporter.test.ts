@@ -35,7 +35,9 @@ test('what did not run says what to do, where it disturbs no script', async () =
 
 test('where both streams are one terminal, what stands under the heading of stderr is stderr', async () => {
   let screen = ''
-  const show = (text: string) => void (screen += text)
+  const show = (text: string): void => {
+    screen += text
+  }
   const reporter = createTerminalReporter({ out: show, err: show, live: false, json: false })
   const state: RunState = {
     request: requestOf({ place: { kind: 'terminal' } }),
