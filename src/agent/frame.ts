@@ -38,6 +38,8 @@ const MOST: Readonly<Record<FrameType, number>> = {
   reset: 4096,
   credit: 4,
 }
+/** What a stream may be opened with. */
+export const MOST_REQUEST_BYTES = MOST.open
 /** The largest websocket message that an agent takes from a gateway, and that a gateway takes from an agent. */
 export const MOST_TO_AGENT = MOST.open + HEADER_BYTES
 export const MOST_TO_GATEWAY = MOST.head + HEADER_BYTES

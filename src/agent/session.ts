@@ -13,6 +13,7 @@ import {
   jsonOf,
   jsonPayload,
   MAX_STREAMS,
+  MOST_REQUEST_BYTES,
   WINDOW_BYTES,
 } from './frame.ts'
 
@@ -26,6 +27,13 @@ export type Wire = {
 
 /** Why a stream was broken off. `denied`: by the agent's own list. */
 export type Reset = { readonly reason: TransportError['reason'] | 'denied'; readonly message: string }
+
+/** Of words on the end of a stream: so many that they fit into its frame whatever characters they are made of, at six bytes for each. */
+const MOST_END_WORDS = 140
+const MOST_RESET_WORDS = 600
+
+/** How a stream of messages ended, as its connection was closed. */
+export type Last = { readonly code: number; readonly reason: string; readonly clean?: boolean }
 
 export class StreamReset extends Error {
   override readonly name = 'StreamReset'
@@ -45,7 +53,7 @@ export type Stream = {
   /** Resolves when all of it is on its way, which is when the other side has room. Rejects with StreamReset. */
   write(data: Uint8Array, as?: { readonly text: boolean }): Promise<void>
   /** Nothing more comes from here. `last` tells the other side how it ended. */
-  end(last?: unknown): void
+  end(last?: Last): void
   reset(reset: Reset): void
   /** Iterate once; leaving the loop breaks the stream off. Throws StreamReset. */
   readonly incoming: AsyncIterable<Chunk>
@@ -58,7 +66,7 @@ export type Stream = {
 export type Session = {
   /** A message as it came. What does not belong into the protocol ends the link. */
   receive(message: Uint8Array): void
-  /** Throws StreamReset when there are as many streams as there may be. */
+  /** Throws StreamReset when there are as many streams as there may be, or the request is too long. */
   open(request: unknown): Stream
   /** The link is gone, and all that is on it with it. */
   end(why: string): void
@@ -132,9 +140,12 @@ export function createSession(wire: Wire, options: SessionOptions = {}): Session
     open(request) {
       if (over) throw new StreamReset(over)
       if (lanes.size >= maxStreams) throw new StreamReset(tooMany(maxStreams))
+      const payload = jsonPayload(request)
+      if (payload.byteLength > MOST_REQUEST_BYTES)
+        throw new StreamReset({ reason: 'too_large', message: 'the request is longer than a link takes' })
       lastOpened += 1
       const stream = addLane(lastOpened, 'here')
-      wire.send(encodeFrame('open', lastOpened, jsonPayload(request)))
+      wire.send(encodeFrame('open', lastOpened, payload))
       return stream
     },
     end,
@@ -186,7 +197,7 @@ function createLane(
   }
   const reset = (why: Reset): void => {
     if (broken || (isEndSent && isEndHere)) return
-    wire.send(encodeFrame('reset', id, jsonPayload({ ...why, message: why.message.slice(0, 1000) })))
+    wire.send(encodeFrame('reset', id, jsonPayload({ ...why, message: why.message.slice(0, MOST_RESET_WORDS) })))
     // Given up here: what has come is not wanted any more.
     waiting.length = 0
     lose(why)
@@ -302,7 +313,8 @@ function createLane(
       void turn.then(() => {
         if (broken || isEndSent) return
         isEndSent = true
-        wire.send(encodeFrame('end', id, how === undefined ? undefined : jsonPayload(how)))
+        const words = how && jsonPayload({ ...how, reason: how.reason.slice(0, MOST_END_WORDS) })
+        wire.send(encodeFrame('end', id, words))
         finishIfBothEnded()
       })
     },
