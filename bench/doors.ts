@@ -43,7 +43,15 @@ const configText = ({ slackApi, rancher }: DoorOptions) =>
         secretKey: { env: 'RANCHER_KEY' },
       },
     },
-    rules: [{ id: 'bench', effect: 'allow', who: { users: ['T0PLAY/U0ALEX'] }, channels: ['T0PLAY/C0OPS'], commands: ['...'] }],
+    rules: [
+      {
+        id: 'bench',
+        effect: 'allow',
+        who: { users: ['T0PLAY/U0ALEX'] },
+        channels: ['T0PLAY/C0OPS', 'T0PLAY/C0INC123'],
+        commands: ['...'],
+      },
+    ],
     limits: { runsPerActor: 1000 },
   })
 

@@ -41,34 +41,38 @@ export const ledger: Bench = {
       await work()
       return performance.now() - begin
     }
-    const results = await interleaved(quick ? 1 : 3, {
-      bare: () =>
-        timed(async () => {
-          const run = request().id
-          for (let i = 0; i < count; i++) insert.run(run, i, JSON.stringify(event(i)))
-        }),
-      append: () =>
-        timed(async () => {
-          const made = request()
-          await kept.accept(made)
-          for (let i = 0; i < count; i++) await kept.append(made.id, event(i))
-        }),
-      together: () =>
-        timed(async () => {
-          const made = request()
-          await kept.accept(made)
-          for (let i = 0; i < count; i += 16)
-            await Promise.all(Array.from({ length: 16 }, (_, j) => kept.append(made.id, event(i + j))))
-        }),
-      accept: () =>
-        timed(async () => {
-          for (let i = 0; i < count; i++) await kept.accept(request())
-        }),
-      acceptTogether: () =>
-        timed(async () => {
-          for (let i = 0; i < count; i += 50) await Promise.all(Array.from({ length: 50 }, () => kept.accept(request())))
-        }),
-    })
+    const results = await interleaved(
+      quick ? 1 : 3,
+      {
+        bare: () =>
+          timed(async () => {
+            const run = request().id
+            for (let i = 0; i < count; i++) insert.run(run, i, JSON.stringify(event(i)))
+          }),
+        append: () =>
+          timed(async () => {
+            const made = request()
+            await kept.accept(made)
+            for (let i = 0; i < count; i++) await kept.append(made.id, event(i))
+          }),
+        together: () =>
+          timed(async () => {
+            const made = request()
+            await kept.accept(made)
+            for (let i = 0; i < count; i += 16)
+              await Promise.all(Array.from({ length: 16 }, (_, j) => kept.append(made.id, event(i + j))))
+          }),
+        accept: () =>
+          timed(async () => {
+            for (let i = 0; i < count; i++) await kept.accept(request())
+          }),
+        acceptTogether: () =>
+          timed(async () => {
+            for (let i = 0; i < count; i += 50) await Promise.all(Array.from({ length: 50 }, () => kept.accept(request())))
+          }),
+      },
+      (ms) => ms,
+    )
     await kept.close()
     bare.close()
     rmSync(folder, { recursive: true, force: true })

@@ -1,18 +1,22 @@
-/** The rows as a table on the terminal, as JSON, and as one picture. */
+/** The rows as a table on the terminal, as JSON, as one picture, and as the table of docs/performance.md. */
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { styleText } from 'node:util'
 import type { Machine } from './machine.ts'
 import type { Row } from './rows.ts'
 
+/** What a full run leaves in `latest.json`. */
+export type Result = {
+  readonly machine: Machine
+  /** Seconds of each bench. */
+  readonly took?: Readonly<Record<string, number>>
+  /** Benches that could not be run here, and what they need. */
+  readonly leftOut?: Readonly<Record<string, string>>
+  readonly rows: readonly Row[]
+}
+
 export function table(rows: readonly Row[]): string {
-  const cells = rows.map(({ name, value, unit, ratio, aim, met }) => [
-    name,
-    `${figure(value)} ${unit}`,
-    ratio === undefined ? '' : `${ratio.toFixed(2)} ×`,
-    aim ?? '',
-    met === undefined ? '' : met ? 'met' : 'MISSED',
-  ])
+  const cells = rows.map((row) => cellsOf(row, 'MISSED'))
   const widths = [0, 1, 2, 3].map((column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)))
   return cells
     .map(([name = '', value = '', ratio = '', aim = '', met = '']) => {
@@ -22,11 +26,35 @@ export function table(rows: readonly Row[]): string {
     .join('\n')
 }
 
+function cellsOf({ name, value, unit, ratio, aim, met }: Row, missed: string): readonly string[] {
+  const verdict = met === undefined ? '' : met ? 'met' : missed
+  return [name, `${figure(value)} ${unit}`, ratio === undefined ? '' : `${ratio.toFixed(2)} ×`, aim ?? '', verdict]
+}
+
+/** On what it was taken, what was left out, and every row. */
+export function markdown({ machine, took = {}, leftOut = {}, rows }: Result): string {
+  const seconds = Object.entries(took).map(([name, one]) => `${name} ${one}`)
+  const total = Object.values(took).reduce((sum, one) => sum + one, 0)
+  const { missed, aims } = aimsOf(rows)
+  const taken = [
+    `Taken on ${machine.at.slice(0, 10)} on ${machine.cores} cores (${machine.cpu}), ${machine.memoryGiB} GiB, Node ${machine.node.slice(1)}, Deno ${machine.deno}, load ${machine.loadBefore[0]} before the first row:`,
+    `${rows.length} rows${total > 0 ? ` in ${total} s (${seconds.join(', ')})` : ''}, ${missed} of ${aims} aims missed.`,
+    ...Object.entries(leftOut).map(([name, needs]) => `Without the rows of \`${name}\`: ${needs}.`),
+  ]
+  const lines = rows.map((row) => `| ${cellsOf(row, '**missed**').join(' | ')} |`)
+  return [taken.join(' '), '', '| | drover | ratio | aim | |', '|---|---:|---:|---|---|', ...lines].join('\n')
+}
+
+export function aimsOf(rows: readonly Row[]): { readonly missed: number; readonly aims: number } {
+  const judged = rows.filter(({ met }) => met !== undefined)
+  return { missed: judged.filter(({ met }) => !met).length, aims: judged.length }
+}
+
 /** `latest.json` and `latest.svg` in the folder. */
-export function write(folder: string, machine: Machine, rows: readonly Row[]): void {
+export function write(folder: string, result: Result): void {
   mkdirSync(folder, { recursive: true })
-  writeFileSync(`${folder}/latest.json`, `${JSON.stringify({ machine, rows: rows.map(rounded) }, null, 2)}\n`)
-  writeFileSync(`${folder}/latest.svg`, picture(machine, rows))
+  writeFileSync(`${folder}/latest.json`, `${JSON.stringify({ ...result, rows: result.rows.map(rounded) }, null, 2)}\n`)
+  writeFileSync(`${folder}/latest.svg`, picture(result))
 }
 
 function rounded(row: Row): Row {
@@ -44,7 +72,7 @@ const left = 460
 const width = 1000
 
 /** A dot for each ratio on a logarithmic scale from a hundredth to a hundred; 1 is the baseline. */
-function picture(machine: Machine, rows: readonly Row[]): string {
+function picture({ machine, rows }: Result): string {
   const shown = rows.filter(({ ratio }) => ratio !== undefined && ratio > 0)
   const height = 70 + shown.length * line
   const x = (ratio: number) => left + ((Math.log10(Math.min(100, Math.max(0.01, ratio))) + 2) / 4) * (width - left - 170)

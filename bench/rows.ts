@@ -13,6 +13,8 @@ export type Row = {
 
 export type Bench = {
   readonly name: string
+  /** What of its surroundings is missing, and how to get it; undefined when it can be run. */
+  readonly needs?: () => string | undefined
   /** `quick`: fewer rounds and smaller counts, for work in progress. */
   run(options: Options): Promise<readonly Row[]>
 }
@@ -31,18 +33,35 @@ export const median = (values: readonly number[]): number => {
 }
 
 /** What the rounds of one comparison may take together before no further one is begun: the whole bench stays under ten minutes. */
-const roundsMs = 40_000
+const roundsMs = 25_000
+/** Where the ratios of two rounds and more lie no further apart than this, the next one would not move their median by much. */
+const steady = 0.05
 
-/** Each subject once a round, in turn, so that what else the machine does falls on all of them. At least one round. */
+/**
+ * Each subject once a round, in turn, so that what else the machine does falls on all of them. At least one round, at most `rounds`;
+ * with `figure` none after two and more in which that of each subject stands still against the first one's.
+ */
 export async function interleaved<T>(
   rounds: number,
   subjects: Readonly<Record<string, () => Promise<T>>>,
+  figure?: (one: T) => number,
 ): Promise<Readonly<Record<string, readonly T[]>>> {
   const results: Record<string, T[]> = Object.fromEntries(Object.keys(subjects).map((name) => [name, []]))
   const until = performance.now() + roundsMs
-  for (let round = 0; round < rounds && (round === 0 || performance.now() < until); round++)
+  for (let round = 0; round < rounds; round++) {
     for (const [name, measure] of Object.entries(subjects)) results[name]!.push(await measure())
+    if (performance.now() > until || (figure && isSteady(Object.values(results).map((all) => all.map(figure))))) break
+  }
   return results
+}
+
+/** Whether the ratios to the first of them hardly differ from round to round. */
+export function isSteady([first = [], ...others]: readonly (readonly number[])[]): boolean {
+  if (first.length < 2) return false
+  return others.every((figures) => {
+    const ratios = figures.map((value, round) => value / first[round]!)
+    return (Math.max(...ratios) - Math.min(...ratios)) / median(ratios) <= steady
+  })
 }
 
 /** `aim`: at least or at most so many times the baseline. */

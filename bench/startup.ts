@@ -33,7 +33,7 @@ export const startup: Bench = {
     await timed(exec, { ...keys, HOME: home })
     await timed([drover, 'targets', 'name=bench-1'], { ...keys, HOME: home })
     await server()
-    const ms = await interleaved(quick ? 2 : 5, {
+    const ms = await interleaved(quick ? 2 : 4, {
       node: () => timed(['-e', '0'], {}),
       version: () => timed([drover, '--version'], { HOME: home }),
       targets: () => timed([drover, 'targets', 'name=bench-1'], { ...keys, HOME: home }),

@@ -2,6 +2,7 @@
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
+import { missing, startDocker } from './engines.ts'
 import { against, type Bench, interleaved, median } from './rows.ts'
 import { startWhole, type Whole } from './whole.ts'
 
@@ -10,6 +11,7 @@ const docker = (host: string, ...args: readonly string[]) => promisify(execFile)
 
 export const swarm: Bench = {
   name: 'swarm',
+  needs: () => missing('DOCKER_HOST', startDocker) ?? missing('DOCKER_WORKER_HOST', startDocker),
   async run({ quick, say }) {
     const {
       DOCKER_HOST: host = '',
@@ -51,7 +53,7 @@ export const swarm: Bench = {
       say('one exec')
       const single = await interleaved(rounds, { ...timed(ways, one), client: () => clientMs(worker, service) })
       say(`${count} execs`)
-      const many = await interleaved(quick ? 1 : 3, timed(ways, all))
+      const many = await interleaved(quick ? 1 : 3, timed(ways, all), (one) => one)
       const ms = (figures: Readonly<Record<string, readonly number[]>>, who: string) => median(figures[who] ?? [])
       const row = (name: string, value: number, baseline: { name: string; value: number }) =>
         against({ name: `Docker Swarm, ${name}`, value, unit: 'ms', note: 'accepted to delivered' }, baseline)
