@@ -5,11 +5,12 @@ import { foldOutputs } from '../../core/fold.ts'
 import type { Actor, Instant, OutputChunk, Place, RunId, RunState, TargetId } from '../../core/model.ts'
 import type { PostedPart, Reporter } from '../../core/ports.ts'
 import { createRedactor, type Redactor } from '../../core/redact.ts'
-import { type Message, plain } from './blocks.ts'
-import { SlackCallError, type SlackClient } from './client.ts'
+import { type Leaf, type Message, plain } from './blocks.ts'
+import { type SlackAnswer, type SlackArguments, SlackCallError, type SlackClient } from './client.ts'
 import { type OutputFile, outputFile, threadAnswer, withoutFile } from './output-views.ts'
+import { isFileRefused, isMessageGone, isThreadGone, isUnreachable, isUnshowable } from './refusals.ts'
 import { parentMessage, refusalMessage, type ViewOptions } from './run-views.ts'
-import { refOf, type SlackPlace, type Spot, spotOf, threadAt } from './spots.ts'
+import { type Parent, parentAt, partsOf, refOf, type SlackPlace, type Spot, spotOf, threadFor } from './spots.ts'
 
 export type SlackReporterOptions = {
   /** Ids of the channels a result may be shared to. */
@@ -20,6 +21,7 @@ export type SlackReporterOptions = {
   readonly log?: (event: object) => void
 }
 
+type Saying = 'chat.postMessage' | 'chat.update' | 'chat.postEphemeral'
 type ReadOutput = (target: TargetId) => Promise<readonly OutputChunk[]>
 
 /** What this process remembers of a run between two updates; losing it costs an update, never an answer. */
@@ -32,19 +34,13 @@ const UPDATES_AT_ONCE = 8
 const UPDATES_EVERY_MS = 2000
 const MAX_LINKS = 5
 
-/** Slack's words for "this bot cannot speak there". */
-const UNREACHABLE = new Set(['not_in_channel', 'channel_not_found', 'is_archived', 'user_not_in_channel', 'restricted_action'])
-/** Slack's words for "the message to edit is gone or can no longer be edited". */
-const GONE = new Set(['message_not_found', 'cant_update_message', 'edit_window_closed', 'thread_not_found'])
-const NO_FILES = /^(file_uploads?_.*|not_allowed.*|access_denied|posting_to_.*|storage_limit_reached|missing_scope|http_4\d\d)$/
-
 export function createSlackReporter(client: SlackClient, options: SlackReporterOptions): Reporter {
   const now = options.now ?? Date.now
   const redactor = options.redactor ?? createRedactor([])
   const views: ViewOptions = { redactor, shareTo: options.shareTo }
   const remembered = new Map<RunId, Memory>()
   /** Parents on their way. */
-  const posting = new Map<RunId, Promise<Spot>>()
+  const posting = new Map<RunId, Promise<Parent>>()
   const mayUpdate = createBudget(now)
 
   function remember(run: RunId, memory: Memory): void {
@@ -53,15 +49,26 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     remembered.set(run, memory)
   }
 
+  /** A layout that Slack refuses it would refuse for ever: then it is said in words. */
+  async function say(method: Saying, where: SlackArguments, message: Message): Promise<SlackAnswer> {
+    try {
+      return await client.call(method, { ...where, ...message })
+    } catch (error) {
+      if (!isUnshowable(error)) throw error
+      options.log?.({ event: 'slack.layout-refused', method, reason: error.slack })
+      return await client.call(method, { ...where, text: inWords(message, error.slack), blocks: [] })
+    }
+  }
+
   async function post(channel: string, threadTs: string | undefined, message: Message): Promise<Spot> {
     const thread = threadTs === undefined ? {} : { thread_ts: threadTs }
     const quiet = { unfurl_links: false, unfurl_media: false, link_names: false }
-    const answer = await client.call('chat.postMessage', { channel, ...thread, ...message, ...quiet })
+    const answer = await say('chat.postMessage', { channel, ...thread, ...quiet }, message)
     return { channel: text(answer, 'channel') ?? channel, ts: text(answer, 'ts') ?? '' }
   }
 
   async function update(spot: Spot, message: Message): Promise<void> {
-    await client.call('chat.update', { channel: spot.channel, ts: spot.ts, ...message })
+    await say('chat.update', { channel: spot.channel, ts: spot.ts }, message)
   }
 
   async function directChannel(user: string): Promise<string> {
@@ -85,24 +92,32 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     return { links }
   }
 
-  /** In a direct message the parent says why it is there. */
-  async function parentIn(channel: string, state: RunState, place: SlackPlace): Promise<Message> {
+  /** Where it is not what it answers, the parent says why. */
+  async function parentIn(spot: Pick<Parent, 'channel' | 'isOutside'>, state: RunState, place: SlackPlace): Promise<Message> {
     const its = { ...views, ...(await linksFor(state)) }
-    if (channel === place.channel) return parentMessage(state, now(), its)
     const why = ': invite me there, and the next answer comes in its thread.'
-    const preface = [plain('I cannot write in '), channelLeaf(place.channel), plain(why)]
-    return parentMessage(state, now(), { ...its, preface })
+    const preface: readonly Leaf[] =
+      spot.channel !== place.channel
+        ? [plain('I cannot write in '), channelLeaf(place.channel), plain(why)]
+        : spot.isOutside
+          ? [plain('The thread in which this was asked is gone or takes no answer.')]
+          : []
+    return parentMessage(state, now(), preface.length === 0 ? its : { ...its, preface })
   }
 
-  /** Where the asker was, or else a direct message. */
-  async function postParent(state: RunState, place: SlackPlace): Promise<Spot> {
+  /** Where the asker was, or else beside that thread, or else in a direct message. */
+  async function postParent(state: RunState, place: SlackPlace, tried: 'nothing' | 'thread' = 'nothing'): Promise<Parent> {
+    const { channel, threadTs } = place
+    const isOutside = tried === 'thread' && threadTs !== undefined
     try {
-      return await post(place.channel, place.threadTs, await parentIn(place.channel, state, place))
+      const spot = await post(channel, isOutside ? undefined : threadTs, await parentIn({ channel, isOutside }, state, place))
+      return { ...spot, isOutside }
     } catch (error) {
+      if (isThreadGone(error) && threadTs !== undefined && !isOutside) return await postParent(state, place, 'thread')
       const user = slackUser(state.request.actor)
       if (!isUnreachable(error) || user === undefined) throw error
-      const direct = await directChannel(user)
-      return await post(direct, undefined, await parentIn(direct, state, place))
+      const direct = { channel: await directChannel(user), isOutside: false }
+      return { ...direct, ...(await post(direct.channel, undefined, await parentIn(direct, state, place))) }
     }
   }
 
@@ -113,16 +128,16 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     const before = remembered.get(id)
     if (posting.has(id) || before?.gaveUp || (before !== undefined && now() - before.at < UPDATE_EVERY_MS)) return []
     const ref = state.posted.parent ?? before?.parent
-    const view = await parentIn(ref === undefined ? place.channel : spotOf(ref).channel, state, place)
+    const view = await parentIn(ref === undefined ? { ...place, isOutside: false } : parentAt(ref, state), state, place)
     const shown = JSON.stringify(view)
     try {
       if (ref === undefined) {
         // Kept, because the caller may give up before Slack lets it through: `deliver` then waits for this one.
         const first = postParent(state, place)
         posting.set(id, first)
-        const posted = refOf(await first.finally(() => posting.delete(id)))
-        remember(id, { parent: posted, shown, at: now() })
-        return [{ part: 'parent', ref: posted }]
+        const parent = await first.finally(() => posting.delete(id))
+        remember(id, { parent: refOf(parent), shown, at: now() })
+        return partsOf(parent)
       }
       if (shown !== before?.shown) {
         // What comes after its end comes once.
@@ -142,21 +157,36 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     const { place, id } = state.request
     if (place.kind !== 'slack') return
     const first = await posting.get(id)?.catch(() => undefined)
-    const parentRef = state.posted.parent ?? remembered.get(id)?.parent ?? (first && refOf(first))
+    const ref = state.posted.parent ?? remembered.get(id)?.parent
+    const before = first ?? (ref === undefined ? undefined : parentAt(ref, state))
     remembered.delete(id)
-    if (state.outcome?.status === 'refused' && parentRef === undefined && slackUser(state.request.actor) !== undefined) {
+    if (state.outcome?.status === 'refused' && before === undefined && slackUser(state.request.actor) !== undefined) {
       return await deliverRefusal(state, place, posted)
     }
-    let parent = parentRef === undefined ? undefined : spotOf(parentRef)
-    if (parent !== undefined && state.posted.parent === undefined) await posted({ part: 'parent', ref: refOf(parent) })
-    if (parent !== undefined && !(await updated(parent, await parentIn(parent.channel, state, place)))) parent = undefined
-    if (parent === undefined) {
-      parent = await postParent(state, place)
-      await posted({ part: 'parent', ref: refOf(parent) })
+    const there: Record<string, string> = { ...state.posted }
+    const note = async (part: PostedPart): Promise<void> => {
+      await posted(part)
+      there[part.part] = part.ref
     }
+    const begin = async (tried?: 'thread'): Promise<Parent> => {
+      const parent = await postParent(state, place, tried)
+      for (const part of partsOf(parent)) await note(part)
+      return parent
+    }
+    if (before !== undefined && state.posted.parent === undefined) for (const part of partsOf(before)) await note(part)
+    const isThere = before !== undefined && (await updated(before, await parentIn(before, state, place)))
+    let parent = isThere ? before : await begin()
     if (state.outcome?.status === 'refused') return
     const folds = await foldOutputs(state.executions, output)
-    await answerInThread(state, threadAnswer(state, folds, redactor), threadAt(parent, place), state.posted, posted)
+    const answer = threadAnswer(state, folds, redactor)
+    try {
+      await answerInThread(state, answer, threadFor(parent, place), there, note)
+    } catch (error) {
+      if (!isUnreachable(error) && !isThreadGone(error)) throw error
+      // Closed, archived or deleted since the parent came there.
+      parent = await begin('thread')
+      await answerInThread(state, answer, threadFor(parent, place), there, note)
+    }
   }
 
   /** False when the message is gone, so that another one is needed. */
@@ -165,7 +195,7 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
       await update(spot, message)
       return true
     } catch (error) {
-      if (error instanceof SlackCallError && error.outcome === 'refused' && GONE.has(error.slack)) return false
+      if (isMessageGone(error)) return false
       throw error
     }
   }
@@ -196,7 +226,7 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     try {
       id = await client.upload(file, thread.channel, thread.ts)
     } catch (error) {
-      if (error instanceof SlackCallError && error.outcome === 'refused' && NO_FILES.test(error.slack)) return error.slack
+      if (isFileRefused(error)) return error.slack
       throw error
     }
     await done(id)
@@ -210,13 +240,8 @@ export function createSlackReporter(client: SlackClient, options: SlackReporterO
     const thread = place.threadTs === undefined ? {} : { thread_ts: place.threadTs }
     const quiet = { link_names: false }
     try {
-      const answer = await client.call('chat.postEphemeral', {
-        channel: place.channel,
-        user,
-        ...thread,
-        ...refusalMessage(state, failure, views),
-        ...quiet,
-      })
+      const where = { channel: place.channel, user, ...thread, ...quiet }
+      const answer = await say('chat.postEphemeral', where, refusalMessage(state, failure, views))
       await posted({ part: 'refusal', ref: `${place.channel}:${text(answer, 'message_ts') ?? ''}` })
     } catch (error) {
       if (!isUnreachable(error)) throw error
@@ -269,7 +294,7 @@ export async function postFullOutput(
   try {
     await client.upload(file, thread.channel, thread.ts)
   } catch (error) {
-    if (!(error instanceof SlackCallError) || error.outcome !== 'refused' || !NO_FILES.test(error.slack)) throw error
+    if (!isFileRefused(error)) throw error
     for (const message of withoutFile(state, file, error.slack)) {
       await client.call('chat.postMessage', {
         channel: thread.channel,
@@ -280,6 +305,11 @@ export async function postFullOutput(
       })
     }
   }
+}
+
+/** What a notification would say, which is never output, and why there is no more. */
+function inWords({ text: words }: Message, reason: string): string {
+  return `${words}\nSlack did not take the rest of this message (${reason}); it is stored with the run.`
 }
 
 /** True while progress may be shown: what is skipped is shown by the next update, and the last one is never skipped. */
@@ -301,10 +331,6 @@ function slackUser(actor: Actor): string | undefined {
 
 function channelLeaf(channel: string) {
   return { type: 'channel' as const, channel_id: channel }
-}
-
-function isUnreachable(error: unknown): boolean {
-  return error instanceof SlackCallError && error.outcome === 'refused' && UNREACHABLE.has(error.slack)
 }
 
 function reasonOf(error: unknown): string {
