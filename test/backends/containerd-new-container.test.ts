@@ -139,13 +139,17 @@ test('swap is limited where the kernel counts it, and the host’s files are bro
   expect((await confinementOf(machine('/etc/hosts'), 'none')).hostFiles).toEqual([])
 })
 
-test('what only bears drover’s label and no time is swept by nobody: an image’s labels may come to be a container’s', async () => {
+test('what only bears drover’s labels is swept by nobody: those of a container may come to be an image’s, and so another container’s', async () => {
   const removed: string[] = []
+  const labels = { 'drover.helper': 'new', 'drover.exec': 'abc', 'drover.deadline': '1' }
   const found = [
-    { id: 'late', labels: { 'drover.helper': 'new', 'drover.deadline': '1' } },
-    { id: 'mine', labels: { 'drover.helper': 'new' } },
-    { id: 'odd', labels: { 'drover.helper': 'new', 'drover.deadline': 'soon' } },
-    { id: 'young', labels: { 'drover.helper': 'new', 'drover.deadline': String(Date.now() + 60_000) } },
+    { id: 'drover-cba', labels },
+    { id: 'web', labels },
+    { id: 'drover-', labels: { ...labels, 'drover.exec': '' } },
+    { id: 'drover-cbb', labels },
+    { id: 'drover-b', labels: { 'drover.helper': 'new', 'drover.exec': 'b' } },
+    { id: 'drover-c', labels: { 'drover.helper': 'new', 'drover.exec': 'c', 'drover.deadline': 'soon' } },
+    { id: 'drover-d', labels: { 'drover.helper': 'new', 'drover.exec': 'd', 'drover.deadline': String(Date.now() + 60_000) } },
   ]
   const engine = {
     containers: async () => found,
@@ -155,5 +159,5 @@ test('what only bears drover’s label and no time is swept by nobody: an image�
     endLease: async () => {},
   } as unknown as Engine
   await swept(engine, '/run/containerd.sock', AbortSignal.timeout(5_000))
-  expect(removed).toEqual(['late'])
+  expect(removed).toEqual(['drover-cba'])
 })

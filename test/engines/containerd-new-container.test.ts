@@ -16,7 +16,7 @@ import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { makePipes } from '../../src/runtime/named-pipes.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { failureOf, newExec, runOn } from '../contract/backend.ts'
-import { alive, ctrAt, given, importImage, ownContainerd, removeContainers, rootOf } from './containerd-engine.ts'
+import { alive, commandsInside, ctrAt, given, importImage, ownContainerd, removeContainers, rootOf } from './containerd-engine.ts'
 
 const address = given('CONTAINERD_ADDRESS')
 // Apart from what other tests make and remove.
@@ -328,31 +328,30 @@ describe('containerd: a command in a new container', { timeout: 120_000 }, () =>
   })
 
   test('what an ended drover left is removed when its time has passed, and not before', async () => {
-    const leave = (id: string, deadline: number) =>
-      ctr(
-        'containers',
-        'create',
-        '--snapshotter',
-        'overlayfs',
-        '--label',
-        'drover.helper=new',
-        '--label',
-        `drover.deadline=${deadline}`,
-        'docker.io/drover-test/bare:1',
-        id,
-        '/bin/sleep',
-        '710008',
-      )
-    leave('old', Date.now() - 1000)
-    ctr('tasks', 'start', '-d', 'old')
-    leave('young', Date.now() + 600_000)
+    const labelled = (deadline: number, exec: string) => [
+      ...['--label', 'drover.helper=new', '--label', `drover.deadline=${deadline}`, '--label', `drover.exec=${exec}`],
+    ]
+    const leave = (deadline: number, exec: string, id = execIdOf(exec)) => {
+      const of = ['docker.io/drover-test/bare:1', id, '/bin/sleep', '710008']
+      ctr('containers', 'create', '--snapshotter', 'overlayfs', ...labelled(deadline, exec), ...of)
+      return id
+    }
+    const late = Date.now() - 1000
+    const old = leave(late, '01d')
+    ctr('tasks', 'start', '-d', old)
+    const young = leave(Date.now() + 600_000, '7006')
+    // As a container has them whose image was made of one of drover's.
+    const copy = leave(late, '01d', 'web-copy')
+    ctr('tasks', 'start', '-d', copy)
+    const others = [young, copy, 'not-ours'].sort()
     ctr('containers', 'create', '--label', 'drover.deadline=1', 'docker.io/drover-test/bare:1', 'not-ours')
     await backend.sweep!(soon())
-    expect(ctr('containers', 'ls', '-q').trim().split('\n')).toEqual(['not-ours', 'young'])
-    leave('old', Date.now() - 1000)
+    expect(ctr('containers', 'ls', '-q').trim().split('\n').sort()).toEqual(others)
+    expect(commandsInside(copy, 'sleep 710008')).toHaveLength(1)
+    leave(late, '01d')
     await sh('true', { user: '0:0' })
-    expect(ctr('containers', 'ls', '-q').trim().split('\n')).toEqual(['not-ours', 'young'])
-    expect(ctr('snapshots', 'ls')).not.toMatch(/^old /m)
+    expect(ctr('containers', 'ls', '-q').trim().split('\n').sort()).toEqual(others)
+    expect(ctr('snapshots', 'ls')).not.toContain(old)
     removeContainers(ctr)
   })
 

@@ -243,9 +243,11 @@ export async function swept(engine: Engine, address: string, signal: AbortSignal
   const found = await engine.containers([`labels."${HELPER_LABEL}"==new`], signal).catch((error: unknown) => {
     throw refusal(error, { address, about: 'what an earlier drover left' })
   })
-  // Without a time it is somebody else's: labels of an image may come to be those of its containers.
-  for (const { id, labels, snapshotter } of found)
-    if (Number(labels[DEADLINE_LABEL] ?? Number.NaN) < Date.now()) await remove(engine, id, snapshotter)
+  // Labels of a container may come to be those of an image, and so of containers that are none of drover's: what it made is called by its own execution.
+  for (const { id, labels, snapshotter } of found) {
+    const { [EXEC_LABEL]: exec, [DEADLINE_LABEL]: deadline } = labels
+    if (exec && id === execIdOf(exec) && Number(deadline ?? Number.NaN) < Date.now()) await remove(engine, id, snapshotter)
+  }
 }
 
 /** All that there is of it, also after the deadline of the rest. Never throws: what is left then has a deadline of its own. */
