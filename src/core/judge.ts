@@ -3,7 +3,18 @@
 import { DroverError, type Failure } from './errors.ts'
 import { within } from './fan-out.ts'
 import { backendOf, type House, maskFailure, shown } from './house.ts'
-import type { Command, Decision, NewContainer, Rollout, RunRequest, Selector, Target, Traits } from './model.ts'
+import type {
+  BackendKind,
+  Command,
+  Decision,
+  Facet,
+  NewContainer,
+  Rollout,
+  RunRequest,
+  Selector,
+  Target,
+  Traits,
+} from './model.ts'
 import { malformed, planAll } from './plan.ts'
 import { decide, groupsNamed } from './policy.ts'
 import type { Backend, Judgement } from './ports.ts'
@@ -136,7 +147,32 @@ async function findContainers(
   const listed = new Map(lists.flat().map((target) => [target.id, target]))
   const known = [...listed.values()]
   // To look is not to run: an empty selector shows all that may be seen, and only that.
-  return visible ? select(selector, known.filter(visible), 'look') : select(selector, known)
+  const selection = visible ? select(selector, known.filter(visible), 'look') : select(selector, known)
+  return selection.ok ? selection : { ok: false, failure: nowhere(selector, meant) ?? selection.failure }
+}
+
+/** What only some kinds tell of a container; of the others none can match, however it is spelt. */
+const onlyOn: Readonly<Partial<Record<Facet, readonly BackendKind[]>>> = {
+  namespace: ['kubernetes', 'rancher2', 'containerd'],
+  pod: ['kubernetes', 'rancher2', 'containerd'],
+  task: ['swarm'],
+}
+const kubernetes: readonly BackendKind[] = ['kubernetes', 'rancher2']
+
+function nowhere({ facets = {} }: Selector, meant: readonly Backend[]): Failure | undefined {
+  const [kind] = /^(?:deployment|statefulset|daemonset)(?=\/)/.exec(facets.workload ?? '') ?? []
+  const wanted: readonly (readonly [string, readonly BackendKind[]])[] = [
+    ...(kind === undefined ? [] : [[kind, kubernetes] as const]),
+    ...Object.entries(onlyOn).filter(([facet]) => facets[facet as Facet] !== undefined),
+  ]
+  const [thing] = wanted.find(([, kinds]) => !meant.some((backend) => kinds.includes(backend.kind))) ?? []
+  if (thing === undefined) return undefined
+  const names = meant.map((backend) => `${backend.name} (${backend.kind})`).join(', ')
+  return {
+    code: 'no_targets',
+    message: `Nothing has a ${thing} on ${names}.`,
+    next: 'Say it otherwise there: stack=, service=, label= or name=; or mean another backend with on=.',
+  }
 }
 
 /** The one backend that makes it: which engine a container lands on is never left to chance. */
@@ -177,7 +213,15 @@ async function findWorkloads(selector: Selector, rollout: Rollout, meant: readon
   )
   const listed = new Map(lists.flat().map((target) => [target.id, target]))
   const selection = select(selector, [...listed.values()], 'run', 'workload')
-  if (!selection.ok) return selection
+  if (!selection.ok)
+    return {
+      ok: false,
+      failure:
+        nowhere(
+          selector,
+          able.map(({ backend }) => backend),
+        ) ?? selection.failure,
+    }
   for (const { name, backend, kind } of selection.targets) {
     const verbs = able.find((one) => one.backend.name === backend)?.workloads.verbs ?? []
     if (verbs.includes(rollout.verb)) continue

@@ -295,6 +295,23 @@ describe('[default-deny] a run that is refused', () => {
     expect(await typesOf(real, request.id)).toEqual(['accepted', 'decided', 'finished', 'delivered'])
   })
 
+  it('what no backend that is meant can have is named, instead of a spelling to check', async () => {
+    const said = async (selector: RunRequest['selector'], kind: Target['kind'] = 'docker') => {
+      const { state } = await play({ backends: [{ ...two().backend, kind }] }, { selector })
+      return state.outcome?.status === 'refused' ? state.outcome.failure.message : undefined
+    }
+    expect(await said({ facets: { workload: 'deployment/api' } })).toBe('Nothing has a deployment on prod (docker).')
+    expect(await said({ facets: { namespace: 'shop' } })).toBe('Nothing has a namespace on prod (docker).')
+    expect(await said({ facets: { task: 'x7' } })).toBe('Nothing has a task on prod (docker).')
+    for (const [facet, kind] of [
+      ['workload', 'kubernetes'],
+      ['namespace', 'containerd'],
+      ['task', 'swarm'],
+      ['stack', 'docker'],
+    ] as const)
+      expect(await said({ facets: { [facet]: 'deployment/none' } }, kind)).toBe('No running container matches.')
+  })
+
   it('what the nearest rule lacks is in the record of the decision and in the answer, masked like any output', async () => {
     const rules = [{ ...everything, commands: [['uptime']], images: ['busybox:1'] }]
     const { state, real, request } = await play(

@@ -12,7 +12,7 @@ import { names } from '../../core/selector.ts'
 import { bold, cut, italic, type Leaf, lines, type Message, message, plain, preformatted } from './blocks.ts'
 import { formatActor, formatDuration, formatRequest, formatWhere, shownArgv } from './request-text.ts'
 import { askedFor, judgedCards } from './rollout-views.ts'
-import { failureLines, noticeMessage } from './run-views.ts'
+import { failureLines, noticeMessage, whoMay } from './run-views.ts'
 
 const MAX_TARGETS_SHOWN = 40
 const MAX_RUNS_SHOWN = 10
@@ -123,7 +123,9 @@ export function targetsMessage(answer: TargetsAnswer): Message {
 export function whyMessage(judgement: Judgement, rollout?: Rollout): Message {
   if (!judgement.ok) {
     const rule = judgement.decision.rule === undefined ? [] : [[plain(`Rule: ${cut(judgement.decision.rule, 100)}`)]]
-    return message('It would not run.', [lines([bold('It would not run.')], ...failureLines(judgement.failure), ...rule)])
+    const title = 'It would not run.'
+    const said = lines([bold(title)], ...failureLines(judgement.failure), ...whoMay(judgement.decision), ...rule)
+    return message(`${title} ${judgement.failure.message}`, [said])
   }
   const { targets, decision, timeoutMs, notes } = judgement
   const rule = decision.effect === 'allow' ? decision.rule : ''

@@ -3,7 +3,7 @@
 import type { Failure } from '../../core/errors.ts'
 import { describeWays, succeeded } from '../../core/fold.ts'
 import { leaveOut } from '../../core/judge.ts'
-import type { Execution, Rollout, RunState } from '../../core/model.ts'
+import type { Decision, Execution, Rollout, RunState } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Redactor } from '../../core/redact.ts'
 import { preparations } from '../../core/run-state.ts'
@@ -310,20 +310,22 @@ function personOrGroup(key: string): readonly Leaf[] {
   return [id.startsWith('S') ? { type: 'usergroup', usergroup_id: id } : { type: 'user', user_id: id }, plain(' ')]
 }
 
+/** Whom a refusal can point at; nobody is named where a rule forbids it to all. */
+export function whoMay(decision: Decision | undefined): readonly (readonly Leaf[])[] {
+  const allowed = decision?.effect === 'deny' ? (decision.allowedFor ?? []) : []
+  return allowed.length === 0 ? [] : [[plain('Who may: '), ...allowed.slice(0, 10).flatMap(personOrGroup)]]
+}
+
 /** To the actor alone: what was asked, why it was refused, who could allow it. */
 export function refusalMessage(state: RunState, failure: Failure, options: ViewOptions, hint: readonly Leaf[] = []): Message {
   const argv = shownArgv(state.request.command.argv, options.redactor)
-  const allowed = state.decision?.effect === 'deny' ? (state.decision.allowedFor ?? []) : []
   const rule = state.decision?.effect === 'deny' && state.decision.rule !== undefined ? ` (rule ${state.decision.rule})` : ''
   return message(`Refused: ${failure.message}`, [
     lines([bold(state.request.rollout ? '🚫 Nothing was changed' : '🚫 Nothing was run'), plain(rule)]),
     preformatted(cut(`${formatWhere(state.request)}\n${argv}`, 1500)),
-    lines(
-      ...failureLines(failure),
-      ...(allowed.length === 0 ? [] : [[plain('Who may: '), ...allowed.slice(0, 10).flatMap(personOrGroup)]]),
-      ...(hint.length === 0 ? [] : [hint]),
-      [italic(`run ${state.request.id}`)],
-    ),
+    lines(...failureLines(failure), ...whoMay(state.decision), ...(hint.length === 0 ? [] : [hint]), [
+      italic(`run ${state.request.id}`),
+    ]),
   ])
 }
 

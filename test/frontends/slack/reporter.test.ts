@@ -306,6 +306,20 @@ test('S35: a refusal is told to the asker alone: what, why, by which rule, who m
   expect(JSON.stringify(bench.peer.ephemerals('U0ALEX'))).not.toContain('hunter2hunter2')
 })
 
+test('why says as much as the refusal would: the reason, the next step, the rule and who may', async () => {
+  const failure = { code: 'denied', message: 'No rule allows this.', next: 'Ask the owner of the rules.' } as const
+  const decision = { effect: 'deny', rule: 'prod', failure, allowedFor: ['T0PLAY/S0ONCALL', 'T0PLAY/U0SAM'] } as const
+  bench.memory.answers.why = { ok: false, failure, decision }
+  await bench.peer.slash('U0ALEX', 'C0OPS', 'why label=web cmd=uptime')
+  await bench.settled()
+  const [answer] = bench.peer.ephemerals('U0ALEX')
+  expect(seen(answer)).toContain(
+    'It would not run.\nNo rule allows this.\nAsk the owner of the rules.\nWho may: <!subteam^S0ONCALL> <@U0SAM>',
+  )
+  expect(seen(answer)).toContain('Rule: prod')
+  expect(answer?.text).toBe('It would not run. No rule allows this.')
+})
+
 test.each(['C0SECRET', 'C0PUBLIC'])(
   'where the bot is not invited (%s) a refusal comes as a direct message that says so',
   async (channel) => {
