@@ -37,7 +37,7 @@ function configFile(flags: Flags): string | undefined {
 async function loadConfig(flags: Flags): Promise<Config> {
   const file = configFile(flags)
   if (file !== undefined) {
-    if (flags.config === undefined && process.env.CATTLE_URL)
+    if (flags.config === undefined && process.env.DROVER_CONFIG === undefined && process.env.CATTLE_URL)
       console.error(`${file} says where to run; CATTLE_URL does not count.`)
     return (await loadLocal()).readConfig(file, process.env)
   }
@@ -77,7 +77,21 @@ async function loadConfig(flags: Flags): Promise<Config> {
     ],
     limits: { targets: 10_000, maxTimeout: '24h' },
   })
-  return (await loadConfiguration()).parseConfig(text, 'the command line', env)
+  try {
+    return (await loadConfiguration()).parseConfig(text, 'The command line', env, { isMade: true })
+  } catch (error) {
+    if (!(error instanceof DroverError)) throw error
+    const message = error.message.replaceAll(/backends\.rancher\.(\w+)/g, (all, key: string) => typedAs[key] ?? all)
+    throw new DroverError({ ...error.toFailure(), message })
+  }
+}
+
+/** What the parts of that configuration are called where they come from. */
+const typedAs: Readonly<Record<string, string>> = {
+  url: '--url or CATTLE_URL',
+  accessKey: '--access-key or CATTLE_ACCESS_KEY',
+  secretKey: '--secret-key or CATTLE_SECRET_KEY',
+  project: '--project',
 }
 
 /** The terminal's runs have a ledger of their own: the server holds the other one. */

@@ -2,116 +2,22 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import process from 'node:process'
 import { type HttpBindings, serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { type Config, parseConfig } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import { jsonLog, type Local } from './local.ts'
-import { IMAGES, NAMESPACE, startDefaultCluster } from './playground/kubernetes/default-world.ts'
-import type { KubernetesPeer } from './playground/kubernetes/peer.ts'
-import {
-  type Bench,
-  createFaultMenu,
-  createProtocol,
-  type Example,
-  playgroundPage,
-  type RunBook,
-} from './playground/page/server.ts'
-import { type RancherPeer, startRancherPeer } from './playground/rancher/peer.ts'
-import { type SlackPeer, startSlackPeer } from './playground/slack/peer.ts'
+import { type Peers, peersYaml, playgroundYaml } from './playground/drover-yaml.ts'
+import { IMAGES, startDefaultCluster } from './playground/kubernetes/default-world.ts'
+import { examples } from './playground/page/examples.ts'
+import { type Bench, createFaultMenu, createProtocol, playgroundPage, type RunBook } from './playground/page/server.ts'
+import { startRancherPeer } from './playground/rancher/peer.ts'
+import { startSlackPeer } from './playground/slack/peer.ts'
 import { startServing } from './serving.ts'
-
-const examples: readonly Example[] = [
-  { label: 'Ask every web container', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0OPS' },
-  {
-    label: 'Past its deadline: killed, with proof',
-    text: '/exec name=shop-web-1 timeout=2s cmd="sleep 60"',
-    user: 'U0ALEX',
-    channel: 'C0INC123',
-  },
-  { label: 'In an incident, by mention', text: '@drover label=web cmd="df -h"', user: 'U0ALEX', channel: 'C0INC123' },
-  {
-    label: 'A new image: before and after, then the way back',
-    text: '/rollout image deployment=api container=main image=drover-test/busybox:2',
-    user: 'U0ALEX',
-    channel: 'C0OPS',
-  },
-  {
-    label: 'Both streams and an exit code',
-    text: '/exec stack=shop service=api cmd="echo out; echo err >&2; exit 3"',
-    user: 'U0ALEX',
-    channel: 'C0OPS',
-  },
-  { label: 'Sam has no right to a shell', text: '/exec label=web cmd="ps aux | head -3"', user: 'U0SAM', channel: 'C0OPS' },
-  { label: 'A channel without rights', text: '/exec label=web cmd="uptime"', user: 'U0ALEX', channel: 'C0RANDOM' },
-  { label: 'A stranger from another company', text: '/exec label=web cmd="uptime"', user: 'U0KIM', channel: 'C0SHARED' },
-  {
-    label: 'An image that is in no registry: stuck',
-    text: '/rollout image deployment=api container=main image=drover-test/busybox:missing timeout=20s',
-    user: 'U0ALEX',
-    channel: 'C0OPS',
-  },
-  { label: 'Nobody scales to nothing', text: '/rollout scale deployment=api replicas=0', user: 'U0ALEX', channel: 'C0OPS' },
-  { label: 'Look before you leap', text: '/exec targets label=app=shop', user: 'U0ALEX', channel: 'C0OPS' },
-]
-
-function configText({ slack, rancher, kube }: Peers): string {
-  return `
-ledger: { path: ':memory:' }
-slack:
-  signingSecret: { env: SLACK_SIGNING_SECRET }
-  botToken: { env: SLACK_BOT_TOKEN }
-  team: ${slack.teamId}
-  botUserId: ${slack.botUserId}
-  botId: ${slack.botId}
-  apiUrl: ${slack.apiUrl}
-  shareTo: [C0OPS, C0INC123]
-backends:
-  play: { kind: rancher1, url: ${rancher.url}/v2-beta, accessKey: { env: CATTLE_ACCESS_KEY }, secretKey: { env: CATTLE_SECRET_KEY } }
-  kube: { kind: kubernetes, server: '${kube.url}', token: { env: KUBE_TOKEN }, namespaces: [${NAMESPACE}] }
-rules:
-  - id: nothing-destructive
-    effect: deny
-    commands: ['rm ...', 'shutdown ...', 'reboot ...']
-    reason: use the runbook
-  - id: never-to-nothing
-    effect: deny
-    rollouts: ['scale 0']
-    reason: it would be an outage
-  - id: oncall-anything
-    effect: allow
-    who: { groups: [T0PLAY/S0ONCALL] }
-    channels: [T0PLAY/C0OPS, T0PLAY/C0INC123]
-    commands: ['...']
-    rollouts: ['...']
-    rights: [shell, env, all]
-    limits: { targets: 200, timeout: 5m }
-  - id: developers-look
-    effect: allow
-    who: { users: [T0PLAY/U0SAM] }
-    channels: [T0PLAY/C0OPS, T0PLAY/C0INC123]
-    targets: { stack: [shop] }
-    commands: [uptime, 'df ...', 'ps ...', hostname, 'tail -n * /var/log/*']
-    limits: { targets: 20, timeout: 20s }
-  - id: developers-look-at-workloads
-    effect: allow
-    who: { users: [T0PLAY/U0SAM] }
-    channels: [T0PLAY/C0OPS, T0PLAY/C0INC123]
-    rollouts: [status]
-  - id: disk-alert
-    effect: allow
-    who: { webhooks: [disk-alert] }
-    targets: { stack: [shop] }
-    commands: ['df -h *']
-hooks:
-  disk-alert:
-    secrets: [{ env: DROVER_HOOK_SECRET }]
-    channel: T0PLAY/C0INC123
-    request: 'stack=shop service=web timeout=20s -- df -h {path}'
-    parameters: { path: { pointer: /path, type: path } }
-`
-}
 
 function variables({ slack, rancher, kube }: Peers): Readonly<Record<string, string>> {
   return {
@@ -127,7 +33,6 @@ function variables({ slack, rancher, kube }: Peers): Readonly<Record<string, str
   }
 }
 
-type Peers = { readonly slack: SlackPeer; readonly rancher: RancherPeer; readonly kube: KubernetesPeer }
 type Play = Peers & { close(): Promise<void> }
 
 async function startPeers(args: readonly string[], requestUrl?: string): Promise<Play> {
@@ -198,7 +103,7 @@ export async function startPlayground(args: readonly string[] = []): Promise<Pla
   const hookSecret = process.env.DROVER_HOOK_SECRET ?? randomBytes(24).toString('hex')
   const token = randomBytes(24).toString('base64url')
   const env = { ...variables(play), DROVER_HOOK_SECRET: hookSecret }
-  const config = parseConfig(configText(play), 'the playground', env)
+  const config = parseConfig(playgroundYaml(play), 'the playground', env)
   const local = await startServing(config, args.includes('--debug') ? jsonLog : () => {})
   const protocol = createProtocol(play, bookOf(local))
   const bench: Bench = { protocol, faults: createFaultMenu(play.slack, play.rancher), targets: offersOf(local), images: IMAGES }
@@ -272,14 +177,22 @@ export async function playground(args: readonly string[]): Promise<void> {
   endOnSignal(() => play.close())
 }
 
-/** `drover peers`: the pretend Slack, Rancher and Kubernetes alone; prints what other clients need to reach them. */
+/** `drover peers`: the pretend Slack, Rancher and Kubernetes alone; prints what other clients need to reach them, and a drover.yaml for them. */
 export async function peers(args: readonly string[]): Promise<void> {
   if (args.includes('--detach')) return detach(args.filter((arg) => arg !== '--detach'))
   const target = args.find((arg) => arg.startsWith('--request-url='))?.slice('--request-url='.length)
   const play = await startPeers(args, target)
-  for (const [name, value] of Object.entries(variables(play))) console.log(`export ${name}='${value}'`)
+  // A file, since addresses of backends stand in one; its ledger is away from whoever works in this folder.
+  const folder = mkdtempSync(join(tmpdir(), 'drover-peers-'))
+  const file = join(folder, 'drover.yaml')
+  writeFileSync(file, peersYaml(play, join(folder, 'drover.db')))
+  for (const [name, value] of Object.entries({ ...variables(play), DROVER_CONFIG: file }))
+    console.log(`export ${name}='${value}'`)
   console.log(`export DROVER_PEERS_PID='${process.pid}'`)
-  endOnSignal(() => play.close())
+  endOnSignal(async () => {
+    rmSync(folder, { recursive: true, force: true })
+    await play.close()
+  })
 }
 
 /** Starts the peers in the background and returns once their lines are printed: `eval "$(npm run -s peers -- --detach)"`. */
