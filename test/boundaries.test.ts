@@ -30,8 +30,11 @@ const rooms: readonly Room[] = [
   },
   { files: /^src\/arguments\.ts$/, may: ['src/core/'] },
   {
-    files: /^src\/config\.ts$/,
-    may: ['src/core/', 'src/backends/settings.ts', ...settingsOf, 'src/agent/through-settings.ts', 'zod', 'yaml'],
+    files: /^src\/config(\.ts$|\/)/,
+    may: [
+      ...['src/core/', 'src/config/', 'src/backends/settings.ts', ...settingsOf, 'src/agent/through-settings.ts'],
+      ...['zod', 'yaml', 'leven'],
+    ],
   },
   { files: /^src\/core\//, may: ['src/core/'] },
   { files: /^src\/backends\/(transport|machine)\.ts$/, may: [] },

@@ -51,21 +51,21 @@ describe('drover.yaml', () => {
     [
       'S14 an unknown key in a rule',
       'rules: [{ id: a, effect: allow, who: { cli: true }, commands: [x], channnels: [] }]',
-      /rules\.0.*channnels/,
+      /rule 1 \(a\): unknown key channnels; did you mean channels\?/,
     ],
-    ['an allow rule without who', 'rules: [{ id: a, effect: allow, commands: [x] }]', /rules\.0\.who.*has to say who/],
+    ['an allow rule without who', 'rules: [{ id: a, effect: allow, commands: [x] }]', /rule 1 \(a\), who: .*has to say who/],
     [
       'S14 a deny rule for an empty list, which would deny nobody',
       'rules: [{ id: a, effect: deny, who: { users: [] } }]',
-      /rules\.0\.who\.users/,
+      /rule 1 \(a\), who\.users/,
     ],
-    ['an allow rule without commands', 'rules: [{ id: a, effect: allow, who: { cli: true } }]', /rules\.0\.commands/],
+    ['an allow rule without commands', 'rules: [{ id: a, effect: allow, who: { cli: true } }]', /rule 1 \(a\), commands/],
     [
       'S14 a rollout that there is not',
       "rules: [{ id: a, effect: allow, who: { cli: true }, rollouts: ['imgae main=x'] }]",
-      /rules\.0\.rollouts\.0.*begins with one of image/,
+      /rule 1 \(a\), rollouts, item 1.*begins with one of image/,
     ],
-    ['an empty list of rollouts', 'rules: [{ id: a, effect: deny, rollouts: [] }]', /rules\.0\.rollouts/],
+    ['an empty list of rollouts', 'rules: [{ id: a, effect: deny, rollouts: [] }]', /rule 1 \(a\), rollouts/],
     [
       'one name for both commands',
       'slack: { signingSecret: { env: SLACK_SIGNING_SECRET }, botToken: { env: SLACK_BOT_TOKEN }, team: T1, rolloutCommand: /exec }',
@@ -86,7 +86,7 @@ describe('drover.yaml', () => {
       'rules: [{ id: a, effect: allow, who: { webhooks: [x] }, commands: [x] }]',
       /no hook called x/,
     ],
-    ['two rules of one id', 'rules: [{ id: a, effect: deny }, { id: a, effect: deny }]', /used twice/],
+    ['two rules of one id', 'rules: [{ id: a, effect: deny }, { id: a, effect: deny }]', /rule 2 \(a\), id: rule 1 has this id/],
     [
       'a secret in the file',
       'backends: { b: { kind: rancher1, url: http://r, accessKey: abc, secretKey: { env: CATTLE_SECRET_KEY } } }',

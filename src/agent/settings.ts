@@ -13,6 +13,8 @@ import { agentName } from './through-settings.ts'
 
 const isLoopback = (host: string): boolean => /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(host)
 
+const KEY_FILE = 'the path of the file that `drover agent keygen` made, beside this one'
+
 const images = z.array(z.string().min(1)).min(1)
 
 /** What may be reached: of names and labels both have to hold, where both are said. */
@@ -69,7 +71,7 @@ export function agentSettings(context: AgentContext) {
       name: agentName,
       gateway: z.url({ protocol: /^https?$/, error: 'the address of the gateway, like https://drover.example.com' }),
       /** Path of the file that `drover agent keygen` made. */
-      key: z.string().min(1),
+      key: z.string(KEY_FILE).min(1),
       /** Speak to a gateway that is not on this machine without TLS: who is on the way can do what the gateway can. */
       plaintext: z.literal(true).optional(),
       /** Path of the PEM of a private CA that signed the gateway's certificate. */

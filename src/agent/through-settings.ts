@@ -2,13 +2,19 @@
 
 import * as z from 'zod'
 
-export const agentName = z.string().regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, 'lower case letters, digits, - and _')
+const NAME = 'a name of lower case letters, digits, - and _, which begins with a letter or digit'
+export const agentName = z.string(NAME).regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, NAME)
+
+const KEY = 'the public key that `drover agent keygen` printed: ed25519:…'
+const publicKey = z.string(KEY).regex(/^ed25519:[A-Za-z0-9_-]{43}$/, KEY)
 
 export const agentEntries = () =>
   z.record(
     agentName,
     z.strictObject({
-      key: z.string().regex(/^ed25519:[A-Za-z0-9_-]{43}$/, 'a public key as `drover agent keygen` prints it: ed25519:…'),
+      key: publicKey,
+      /** The one that replaces it: while both stand here, both are good. */
+      nextKey: publicKey.optional(),
       /** As the agent calls this gateway, where a proxy before it changes the Host header. */
       host: z.string().min(1).max(255).optional(),
     }),
@@ -29,29 +35,35 @@ type Taken = {
   readonly document: unknown
   /** Agents by backend. */
   readonly through: Readonly<Record<string, string>>
-  readonly problems: readonly string[]
+  readonly problems: readonly Problem[]
+  /** Of a backend the keys that may be written beside the others there. */
+  readonly keysAt: (path: readonly PropertyKey[], keys: readonly string[]) => readonly string[]
 }
+type Problem = { readonly path: readonly PropertyKey[]; readonly words: string }
 
 export function takeThrough(document: unknown): Taken {
   const backends = recordOf(recordOf(document)?.backends)
   const through: Record<string, string> = {}
-  const problems: string[] = []
-  if (backends === undefined) return { document, through, problems }
+  const problems: Problem[] = []
+  const keysAt: Taken['keysAt'] = ([room, name, ...rest], keys) => {
+    if (room !== 'backends' || name === undefined || rest.length > 0) return keys
+    return [...(Object.hasOwn(through, name) ? keys.filter((key) => !THEIRS.includes(key)) : keys), 'through']
+  }
+  if (backends === undefined) return { document, through, problems, keysAt }
   const entries = Object.entries(backends).map(([name, value]) => {
     const entry = recordOf(value)
     if (entry?.through === undefined) return [name, value] as const
     const { through: agent, ...rest } = entry
-    if (typeof agent !== 'string') problems.push(`backends.${name}.through: the name of an agent under agents:`)
-    else through[name] = agent
+    const at = ['backends', name]
+    if (typeof agent === 'string') through[name] = agent
+    else problems.push({ path: [...at, 'through'], words: 'the name of an agent under agents:' })
     const theirs = THEIRS.filter(
       (key) => key in rest && !(key === 'context' && rest.kind !== 'docker' && rest.kind !== 'kubernetes'),
     )
-    if (theirs.length > 0) problems.push(`backends.${name}: ${theirs.join(', ')} stands in the agent’s own file, not here`)
-    const standIn = standIns(rest.kind, rest.api, `https://${String(agent)}.agent`)
-    if (standIn === undefined) problems.push(`backends.${name}: no agent reaches a backend of kind ${String(rest.kind)}`)
-    return [name, { ...rest, ...standIn }] as const
+    for (const key of theirs) problems.push({ path: [...at, key], words: 'this stands in the agent’s own file, not here' })
+    return [name, { ...rest, ...standIns(rest.kind, rest.api, `https://${String(agent)}.agent`) }] as const
   })
-  return { document: { ...recordOf(document), backends: Object.fromEntries(entries) }, through, problems }
+  return { document: { ...recordOf(document), backends: Object.fromEntries(entries) }, through, problems, keysAt }
 }
 
 function standIns(kind: unknown, api: unknown, address: string): Readonly<Record<string, unknown>> | undefined {
@@ -70,23 +82,38 @@ function standIns(kind: unknown, api: unknown, address: string): Readonly<Record
     case 'rancher2':
       return { url: address, token: key }
     default:
+      // The schema says which kinds there are.
       return undefined
   }
 }
 
 /** Mistakes that only the whole file shows. */
-export function throughProblems(
-  through: Taken['through'],
-  agents: Readonly<Record<string, { readonly key: string }>>,
-): readonly string[] {
-  const unknown = Object.entries(through).find(([, agent]) => !Object.hasOwn(agents, agent))
-  const keys = Object.entries(agents)
-  const twice = keys.find(([, { key }], i) => keys.findIndex((other) => other[1].key === key) < i)
+export function throughProblems(through: Taken['through'], agents: Readonly<Record<string, AgentKeys>>): readonly Problem[] {
+  const unknown = Object.entries(through).filter(([, agent]) => !Object.hasOwn(agents, agent))
+  const keys = Object.entries(agents).flatMap(([agent, { key, nextKey }]) => [
+    { agent, at: 'key', key },
+    ...(nextKey === undefined ? [] : [{ agent, at: 'nextKey', key: nextKey }]),
+  ])
+  const twice = keys.flatMap(({ agent, at, key }, i): Problem[] => {
+    const first = keys.findIndex((other) => other.key === key)
+    if (first === i) return []
+    const words =
+      keys[first]?.agent === agent
+        ? 'this is its key already; leave it out until there is a new one'
+        : `the agent ${keys[first]?.agent} has the same key; make each its own`
+    return [{ path: ['agents', agent, at], words }]
+  })
   return [
-    ...(unknown ? [`backends.${unknown[0]}.through: there is no agent called ${unknown[1]} under agents:`] : []),
-    ...(twice ? [`agents.${twice[0]}: another agent has the same key; make each its own`] : []),
+    ...unknown.map(([name, agent]) => ({
+      path: ['backends', name, 'through'],
+      words: `there is no agent called ${agent}; under agents: there are ${Object.keys(agents).join(', ') || 'none'}`,
+    })),
+    ...twice,
   ]
 }
+
+/** What an agent may prove itself by: two while one replaces the other. */
+export type AgentKeys = { readonly key: string; readonly nextKey?: string | undefined }
 
 function recordOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -148,7 +148,7 @@ describe('agents in drover.yaml', () => {
       ['kind: swarm, nodes: {}', 'nodes'],
     ])
       expect(parse(`${agents}backends: { x: { ${entry}, through: lab } }`)).toContain(
-        `backends.x: ${key} stands in the agent’s own file`,
+        `backends.x.${key}: this stands in the agent’s own file`,
       )
   })
 
@@ -156,10 +156,10 @@ describe('agents in drover.yaml', () => {
     expect(parse(`backends: { x: { kind: docker, through: lab } }`)).toContain('there is no agent called lab')
     expect(parse(`${agents}backends: { x: { kind: docker, through: constructor } }`)).toContain('no agent called constructor')
     expect(parse(`${agents}backends: { x: { kind: docker, through: 7 } }`)).toContain('the name of an agent')
-    expect(parse(`${agents}backends: { x: { kind: podman, through: lab } }`)).toContain(
-      'no agent reaches a backend of kind podman',
+    expect(parse(`${agents}backends: { x: { kind: podman, through: lab } }`)).toContain('backends.x.kind: there is no podman')
+    expect(parse(`agents: { a: { key: '${KEY}' }, b: { key: '${KEY}' } }`)).toContain(
+      'agents.b.key: the agent a has the same key',
     )
-    expect(parse(`agents: { a: { key: '${KEY}' }, b: { key: '${KEY}' } }`)).toContain('agents.b: another agent has the same key')
     expect(parse(`agents: { a: { key: secret } }`)).toContain('agents.a.key')
     expect(parse(`agents: { A: { key: '${KEY}' } }`)).toContain('agents')
   })
