@@ -1,6 +1,6 @@
 /** What the pages tell people to write and to type, put before the real loader and the real parsers: nothing that does not work. */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { split } from 'shlex'
 import { describe, expect, it } from 'vitest'
@@ -13,34 +13,7 @@ import { DroverError } from '../src/core/errors.ts'
 import { rights } from '../src/core/rule.ts'
 import { facetNames } from '../src/core/selector.ts'
 import { helpMessage } from '../src/frontends/slack/answers.ts'
-
-const root = join(import.meta.dirname, '..')
-const read = (path: string) => readFileSync(join(root, path), 'utf8')
-const under = (folder: string, ending: string) =>
-  readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.endsWith(ending))
-    .map((path) => join(folder, path))
-    .sort()
-const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', ...under('docs', '.md')]
-
-type Piece = { readonly line: number; readonly language: string; readonly text: string }
-
-/** The fenced blocks, and the rest of the page with as many empty lines in their place. */
-function piecesOf(page: string): { readonly blocks: readonly Piece[]; readonly prose: string } {
-  const blocks: Piece[] = []
-  const prose = page.replaceAll(/^( *)```(\w*)\n([\s\S]*?)^ *```$/gm, (all, _, language: string, text: string, at: number) => {
-    blocks.push({ line: page.slice(0, at).split('\n').length + 1, language, text })
-    return all.replaceAll(/[^\n]/g, '')
-  })
-  return { blocks, prose }
-}
-
-const spansOf = (prose: string): Piece[] =>
-  [...prose.matchAll(/`([^`\n]+)`/g)].map(({ 1: text = '', index }) => ({
-    line: prose.slice(0, index).split('\n').length,
-    language: '',
-    text: text.replaceAll('\\|', '|'),
-  }))
+import { anchorsOf, linksOf, type Piece, pages, piecesOf, read, root, spansOf, under } from './docs-pages.ts'
 
 /** What goes wrong, as `page:line: why`. */
 function problems(page: string, pieces: readonly Piece[], check: (piece: Piece) => void): readonly string[] {
@@ -168,8 +141,12 @@ describe.each(pages)('%s', (page) => {
   })
 
   it('leads nowhere that is not there', () => {
-    const links = [...prose.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map(([, to = '']) => to).filter((to) => !/^[a-z]+:/.test(to))
-    expect(links.filter((to) => !existsSync(join(root, dirname(page), to)))).toEqual([])
+    const leadsNowhere = (link: string) => {
+      const [path = '', heading] = link.split('#')
+      const to = path === '' ? page : join(dirname(page), path)
+      return !existsSync(join(root, to)) || (heading !== undefined && !anchorsOf(piecesOf(read(to)).prose).includes(heading))
+    }
+    expect(linksOf(prose).filter((link) => !/^[a-z]+:/.test(link) && leadsNowhere(link))).toEqual([])
   })
 })
 
