@@ -83,7 +83,7 @@ export async function execute(options: ExecuteOptions): Promise<Executed> {
     }
   }
 
-  const leave = await options.handshake.enter()
+  const leave = await options.handshake.enter(cancel)
   if (cancel.aborted) {
     leave()
     const error: Failure = { code: 'not_started', message: 'It was cancelled before its turn.' }

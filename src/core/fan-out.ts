@@ -11,21 +11,37 @@ export async function fanOut<T>(items: readonly T[], limit: number, work: (item:
   await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane))
 }
 
-/** Lets `limit` in at a time. The function returned by `enter` leaves; calling it again does nothing. */
-export type Gate = { enter(): Promise<() => void> }
+/**
+ * Lets `limit` in at a time. The function returned by `enter` leaves; calling it again does nothing. Who gives up waiting, by `signal`,
+ * comes through at once and is not inside.
+ */
+export type Gate = { enter(signal?: AbortSignal): Promise<() => void> }
 
 export function createGate(limit: number): Gate {
   let inside = 0
-  const waiting: (() => void)[] = []
+  const waiting = new Set<() => void>()
+  const turn = (signal?: AbortSignal): Promise<boolean> =>
+    new Promise((resolve) => {
+      const settle = (isIn: boolean) => {
+        waiting.delete(enter)
+        signal?.removeEventListener('abort', giveUp)
+        resolve(isIn)
+      }
+      const enter = () => settle(true)
+      const giveUp = () => settle(false)
+      waiting.add(enter)
+      signal?.addEventListener('abort', giveUp)
+    })
   return {
-    async enter() {
-      if (inside >= limit) await new Promise<void>((resolve) => waiting.push(resolve))
-      else inside++
+    async enter(signal) {
+      if (signal?.aborted) return () => {}
+      if (inside < limit) inside++
+      else if (!(await turn(signal))) return () => {}
       let left = false
       return () => {
         if (left) return
         left = true
-        const next = waiting.shift()
+        const [next] = waiting
         if (next) next()
         else inside--
       }

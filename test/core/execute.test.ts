@@ -206,6 +206,23 @@ describe('[bounded] a place in the handshake', () => {
     expect((await first).ending).toEqual({ status: 'exited', code: 0 })
   })
 
+  it('is not waited for by what is cancelled meanwhile, and nobody loses a turn by that', async () => {
+    const gate = createGate(1)
+    const leave = await gate.enter()
+    const { backend, kills } = backendOf(async function* () {
+      yield { type: 'exit', code: 0 }
+    })
+    const cancel = new AbortController()
+    const cancelled = run(backend, { handshake: gate, cancel: cancel.signal })
+    const next = run(backend, { handshake: gate })
+    cancel.abort()
+    expect((await cancelled).ending).toMatchObject({ status: 'failed', error: { code: 'not_started' } })
+    leave()
+    expect((await next).ending).toEqual({ status: 'exited', code: 0 })
+    expect(kills).toEqual([])
+    ;(await gate.enter())()
+  })
+
   it('what only stands has not begun: stopped then, it is given up before the kill looks', async () => {
     let connection: AbortSignal | undefined
     const wasGivenUp: (boolean | undefined)[] = []

@@ -136,6 +136,8 @@ async function* executeWrapped(connection: Connection, what: What): AsyncGenerat
   }
 
   try {
+    // A node that is gone takes its time to say so, and none of another's.
+    yield { type: 'connected' }
     for await (const event of channels(socket)) {
       if (event.type === 'output') yield* take(event.stream, event.data)
       else {
