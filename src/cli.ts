@@ -11,6 +11,7 @@ import type { Config } from './config.ts'
 import { maskState } from './core/answer.ts'
 import { wantedOf } from './core/command-line.ts'
 import { DroverError } from './core/errors.ts'
+import { describeRun } from './core/fold.ts'
 import type { Actor, Argv, Command, Place, RunRequest, TargetId } from './core/model.ts'
 import type { CheckLine, Gateway, Judgement, RunSummary } from './core/ports.ts'
 import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
@@ -282,7 +283,7 @@ async function runs(flags: Flags, [id]: readonly string[]): Promise<number> {
       const latest = lists.flat().sort((one, other) => other.at - one.at)
       if (flags.json) console.log(JSON.stringify(latest))
       else if (latest.length === 0) console.error('Nothing has run yet.')
-      else for (const run of latest) console.log(describeRun(run))
+      else for (const run of latest) console.log(lineOf(run))
       return 0
     }
     for (const { ledger, redactor } of all) {
@@ -302,15 +303,15 @@ function masked(list: readonly RunSummary[], redactor: Redactor): readonly RunSu
   return list.map((run) => ({ ...run, argv: maskArgv(run.argv as Argv, redactor) }))
 }
 
-function describeRun({ at, id, actor, argv, outcome, status, succeeded, targets }: RunSummary): string {
+function lineOf(run: RunSummary): string {
+  const { at, id, actor, argv } = run
   const who =
     actor.kind === 'slack-user'
       ? `${actor.team}/${actor.user}`
       : actor.kind === 'cli'
         ? actor.user
         : `${actor.kind} ${actor.name}`
-  const how = outcome === 'done' ? `${succeeded} of ${targets} ok` : (outcome ?? status)
-  return `${new Date(at).toISOString()}  ${id}  ${how}  ${who}  ${formatArgv(argv)}`
+  return `${new Date(at).toISOString()}  ${id}  ${describeRun(run)}  ${who}  ${formatArgv(argv)}`
 }
 
 async function verify(flags: Flags): Promise<number> {

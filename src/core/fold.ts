@@ -2,6 +2,7 @@
 
 import type { Ending, Execution, OutputChunk, OutputCount, Stream, TargetId } from './model.ts'
 import { noOutput, streams } from './output.ts'
+import type { RunSummary } from './ports.ts'
 
 export type Fold = {
   readonly executions: readonly Execution[]
@@ -178,4 +179,33 @@ export function describeWays(executions: readonly Pick<Execution, 'handle'>[]): 
 /** Only a command that said 0 succeeded. */
 export function succeeded(ending: Ending | undefined): boolean {
   return ending?.status === 'exited' && ending.code === 0
+}
+
+/** As `describeEnding`, for counting: `exited 3`, `timed out, proved gone`; undefined for what succeeded. */
+export function countedAs(ending: Ending): string | undefined {
+  switch (ending.status) {
+    case 'exited':
+      return ending.code === 0 ? undefined : `exited ${ending.code}`
+    case 'timed_out':
+      return ending.left === undefined ? 'timed out, proved gone' : 'timed out and still running'
+    case 'cancelled':
+      return ending.left === undefined ? 'cancelled, proved gone' : 'cancelled and still running'
+    case 'failed':
+      return 'did not run'
+    case 'unknown':
+      return 'outcome unknown'
+    default:
+      return ending satisfies never
+  }
+}
+
+/** Of several endings more would be no summary. */
+const MOST_WORDS = 8
+
+/** A whole run in a list: `3 of 3 ok`, `1 of 3 ok · 1 outcome unknown · 1 exited 3`, `refused`. */
+export function describeRun({ status, outcome, succeeded: ok, targets, others = {} }: RunSummary): string {
+  const how = outcome === undefined ? [status] : outcome === 'done' ? [] : [outcome]
+  if (targets === 0) return how[0] ?? 'nothing ran'
+  const rest = Object.entries(others).slice(0, MOST_WORDS)
+  return [...how, `${ok} of ${targets} ok`, ...rest.map(([word, count]) => `${count} ${word}`)].join(' · ')
 }

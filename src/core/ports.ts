@@ -131,6 +131,8 @@ export type RunSummary = {
   readonly targets: number
   /** How many executions ended `exited` with code 0. */
   readonly succeeded: number
+  /** How many of the others ended how, as `countedAs` calls it; of finished runs, and absent where there are very many. */
+  readonly others?: Readonly<Record<string, number>>
 }
 
 export type VerifyReport =

@@ -13,7 +13,7 @@ import { createLanes } from './lanes.ts'
 import { insertLink, type Link, lastOf, linked } from './links.ts'
 import { migrate } from './migrations.ts'
 import { type EventTable, type Prepared, prepared, query, type RunTable, send } from './schema.ts'
-import { readOutput, storedEvents } from './stored.ts'
+import { otherEndings, readOutput, storedEvents } from './stored.ts'
 import { verify } from './verify.ts'
 
 /** How often an event is tried again because another process appended first. */
@@ -246,8 +246,10 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
       if (actor !== undefined) rows = rows.where('actor_key', '=', actorKey(actor))
       if (before !== undefined) rows = rows.where('at', '<', before)
       const [found] = await send(db, [rows])
+      const others = await otherEndings(db, found)
       return found.map(({ outcome: ended, ...row }) => ({
         ...row,
+        ...others.get(row.id),
         id: row.id as RunId,
         actor: JSON.parse(row.actor),
         place: JSON.parse(row.place),

@@ -1,11 +1,13 @@
 /** Reading what was recorded: pages of events, and the payloads kept beside them. */
 
 import { DroverError } from '../core/errors.ts'
-import type { OutputChunk, RunEvent, RunId, StoredEvent, TargetId } from '../core/model.ts'
+import { countedAs } from '../core/fold.ts'
+import type { Ending, OutputChunk, RunEvent, RunId, StoredEvent, TargetId } from '../core/model.ts'
+import type { RunSummary } from '../core/ports.ts'
 import { attach, type Bytes, detachedOf } from './chain.ts'
 import type { Db } from './db.ts'
 import { onceKey } from './facts.ts'
-import { type EventTable, prepared, query, send } from './schema.ts'
+import { type EventTable, prepared, query, type RunTable, send } from './schema.ts'
 
 /** Bodies are at most 64 KiB of text each. */
 const EVENTS_PER_PAGE = 200
@@ -90,6 +92,46 @@ const outputPage = prepared<Readonly<Record<string, string>>, { seq: number; bod
       .where('once', 'in', Object.values(keys))
       .orderBy('idx')
       .orderBy('n'),
+)
+
+/** Of runs with more targets a list counts only what succeeded. */
+const MOST_COUNTED = 1_000
+
+/** How those ended that did not succeed, by run; of finished runs that have some. */
+export async function otherEndings(
+  db: Db,
+  runs: readonly Pick<RunTable, 'id' | 'status' | 'targets' | 'succeeded'>[],
+): Promise<ReadonlyMap<string, Pick<RunSummary, 'others'>>> {
+  const some = runs.filter(
+    ({ status, targets, succeeded }) => status === 'finished' && succeeded < targets && targets <= MOST_COUNTED,
+  )
+  const pages = await send(
+    db,
+    some.map(({ id }) => endedPage({ run: id })),
+  )
+  return new Map(some.map(({ id }, i) => [id, { others: countOthers(pages[i] ?? []) }]))
+}
+
+function countOthers(rows: readonly { readonly body: string }[]): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  for (const { body } of rows) {
+    const { ending } = JSON.parse(body) as { readonly ending?: Ending }
+    // Without one it is kept beside its row; a list does not fetch it.
+    const word = ending && countedAs(ending)
+    if (word !== undefined) counts[word] = (counts[word] ?? 0) + 1
+  }
+  return counts
+}
+
+/** By the key that has an index: `;` is the character after `:`. */
+const endedPage = prepared<{ run: string }, { body: string }>(['run'], ({ run }) =>
+  query
+    .selectFrom('event')
+    .select('body')
+    .where('run', '=', run)
+    .where('once', '>=', 'ended:')
+    .where('once', '<', 'ended;')
+    .limit(MOST_COUNTED),
 )
 
 function outputKeys(target: TargetId, first: number): Readonly<Record<string, string>> {

@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
-import type { Actor, Owner, RunId } from '../../src/core/model.ts'
+import type { Actor, Ending, Owner, RunId } from '../../src/core/model.ts'
 import type { Ledger } from '../../src/core/ports.ts'
 import { ada, ended, ops, output, request, target } from './ledger-words.ts'
 
@@ -272,7 +272,7 @@ export function ledgerContract(name: string, open: () => Promise<LedgerBench>): 
         expect(all[1]).toMatchObject({ status: 'finished', outcome: 'refused', targets: 0, succeeded: 0 })
         expect(all[3]).toEqual({
           ...{ id: done, at: 1_000, actor: ada, place: ops, argv: ['uptime', '-p'] },
-          ...{ status: 'finished', outcome: 'done', targets: 2, succeeded: 1 },
+          ...{ status: 'finished', outcome: 'done', targets: 2, succeeded: 1, others: { 'did not run': 1 } },
         })
         expect(all[2]).toMatchObject({ status: 'running', targets: 2, succeeded: 1 })
         expect(all[2]).not.toHaveProperty('outcome')
@@ -281,6 +281,34 @@ export function ledgerContract(name: string, open: () => Promise<LedgerBench>): 
         expect(await ids({ place: { kind: 'slack', team: 'T1', channel: 'C1' } })).toEqual([refused, underWay, done])
         expect(await ids({ place: { kind: 'slack', team: 'T2', channel: 'C1' } })).toEqual([])
         expect(await ids({ before: 2_000, limit: 1 })).toEqual([underWay])
+      })
+
+      test('[true-ending] a list says of a finished run how those ended that did not succeed', async () => {
+        const { ledger } = await opened()
+        const run = 'r-mixed' as RunId
+        const error = { code: 'stream_broken', message: 'x' } as const
+        const endings: readonly Ending[] = [
+          { status: 'exited', code: 0 },
+          { status: 'exited', code: 3 },
+          { status: 'unknown', error },
+          { status: 'unknown', error, left: { pid: 7 } },
+          { status: 'timed_out' },
+          { status: 'timed_out', left: { pid: 8 } },
+          { status: 'cancelled' },
+          { status: 'failed', error },
+        ]
+        await ledger.accept(request(run))
+        await ledger.append(run, { type: 'resolved', targets: endings.map((_, i) => target(`1i${i}`)) })
+        for (const [i, ending] of endings.entries()) await ledger.append(run, ended(`1i${i}`, ending))
+        expect((await ledger.list({ limit: 1 }))[0]).not.toHaveProperty('others')
+        await ledger.append(run, { type: 'finished', outcome: { status: 'done' } })
+        expect((await ledger.list({ limit: 1 }))[0]).toMatchObject({
+          ...{ targets: 8, succeeded: 1 },
+          others: {
+            ...{ 'exited 3': 1, 'outcome unknown': 2, 'timed out, proved gone': 1, 'timed out and still running': 1 },
+            ...{ 'cancelled, proved gone': 1, 'did not run': 1 },
+          },
+        })
       })
 
       test('[nothing-lost] what is not delivered is owed, oldest first, after a restart too; a postponed one only at its time', async () => {

@@ -2,8 +2,9 @@
 
 import { describe, expect, it } from 'vitest'
 import { createGate, fanOut, within } from '../../src/core/fan-out.ts'
-import { describeEnding, describeWays, type Finished, fold, foldOutputs, succeeded } from '../../src/core/fold.ts'
+import { describeEnding, describeRun, describeWays, type Finished, fold, foldOutputs, succeeded } from '../../src/core/fold.ts'
 import type { Ending, Execution, OutputChunk, RunState, Target, TargetId } from '../../src/core/model.ts'
+import type { RunSummary } from '../../src/core/ports.ts'
 import { isRunId, runIdFor } from '../../src/core/run-id.ts'
 import { worstExitCode } from '../../src/core/run-state.ts'
 
@@ -208,5 +209,24 @@ describe('[once] the name of a run', () => {
     expect(['', 'r', 'rAAAAAAAAAAAAAAA', `${ids[0]}x`, `${ids[0]}\n`, '../etc/passwd', 'r111111111111111'].some(isRunId)).toBe(
       false,
     )
+  })
+})
+
+describe('a run in a list', () => {
+  const run = { status: 'finished', outcome: 'done', targets: 3, succeeded: 3 } as const
+  it.each([
+    [run, '3 of 3 ok'],
+    [{ ...run, succeeded: 1, others: { 'outcome unknown': 1, 'exited 3': 1 } }, '1 of 3 ok · 1 outcome unknown · 1 exited 3'],
+    [{ ...run, succeeded: 1 }, '1 of 3 ok'],
+    [
+      { ...run, outcome: 'interrupted', succeeded: 0, others: { 'outcome unknown': 3 } },
+      'interrupted · 0 of 3 ok · 3 outcome unknown',
+    ],
+    [{ ...run, outcome: 'refused', targets: 0, succeeded: 0 }, 'refused'],
+    [{ ...run, outcome: 'cancelled', targets: 0, succeeded: 0 }, 'cancelled'],
+    [{ status: 'running', targets: 3, succeeded: 1 }, 'running · 1 of 3 ok'],
+    [{ status: 'accepted', targets: 0, succeeded: 0 }, 'accepted'],
+  ] as const)('[true-ending] %j is called %s: done is said of none', (summary, words) => {
+    expect(describeRun(summary as unknown as RunSummary)).toBe(words)
   })
 })

@@ -3,6 +3,7 @@
 import { pointAt, rightForm } from '../../core/command-line.ts'
 import { counted } from '../../core/counted.ts'
 import type { Failure } from '../../core/errors.ts'
+import { describeRun } from '../../core/fold.ts'
 import type { Actor, Rollout, RunRequest } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Judgement, RunSummary, TargetsAnswer } from '../../core/ports.ts'
@@ -149,10 +150,6 @@ export function whyMessage(judgement: Judgement, rollout?: Rollout): Message {
   ])
 }
 
-function howItWent({ outcome, status, succeeded, targets }: RunSummary): string {
-  return targets === 0 ? (outcome ?? status) : `${outcome ?? status} · ${succeeded} of ${targets} ok`
-}
-
 /** Refusals are their asker's own business, so others' are left out. */
 export function runsMessage(all: readonly RunSummary[], reader: Actor, redactor: Redactor): Message {
   const runs = all
@@ -165,7 +162,7 @@ export function runsMessage(all: readonly RunSummary[], reader: Actor, redactor:
     run.actor.kind === 'slack-user'
       ? { type: 'user', user_id: run.actor.user }
       : plain(cut(makeVisible(formatActor(run.actor)), 60)),
-    plain(` · ${[howItWent(run), cut(shownArgv(run.argv, redactor), 100)].join(' · ')}`),
+    plain(` · ${[describeRun(run), cut(shownArgv(run.argv, redactor), 100)].join(' · ')}`),
   ])
   return message('The last runs in this channel', [lines([bold('The last runs in this channel')]), lines(...rows)])
 }
