@@ -22,7 +22,7 @@ import {
 } from './blocks.ts'
 import { formatDuration, formatRequest } from './request-text.ts'
 import { rolloutVerdict } from './rollout-views.ts'
-import { failureLines, nextSteps } from './run-views.ts'
+import { failureLines, nextSteps, verdictOf } from './run-views.ts'
 
 /** All output up to this is shown in the thread; above it, beginnings are shown and a file holds the whole. */
 const MAX_INLINE_CHARS = 8000
@@ -33,6 +33,9 @@ const MAX_NAMES = 20
 /** Groups named in the thread when there are many; the file has all. */
 const MAX_EXCERPTS = 15
 const EXCERPT_CHARS = 400
+/** Of fewer groups more is shown, and the end as well: it tells how a long output came out. */
+const FEW = 4
+const END_CHARS = 800
 /** Messages at most when a file cannot be posted. */
 const MAX_CHUNK_MESSAGES = 3
 
@@ -53,7 +56,9 @@ export function threadAnswer(state: RunState, folds: readonly Fold[], redactor: 
     const whole = folds.map((one) => ({ head: headOf(one, state), body: isQuiet(one) ? [] : bodyOf(textOf(one)) }))
     return { messages: pack(state, [...told, ...whole]) }
   }
-  const excerpts = folds.slice(0, MAX_EXCERPTS).map((one) => ({ head: headOf(one, state), body: excerptOf(textOf(one)) }))
+  const excerpts = folds
+    .slice(0, MAX_EXCERPTS)
+    .map((one) => ({ head: headOf(one, state), body: excerptOf(textOf(one), folds.length <= FEW) }))
   const more = folds.length - excerpts.length
   const rest = more > 0 ? [{ head: lines([italic(`${more} more groups of equal outputs are in the file.`)]), body: [] }] : []
   return { messages: pack(state, [...told, ...excerpts, ...rest]), file: outputFile(state, folds, redactor) }
@@ -166,10 +171,24 @@ function bodyOf(text: string): readonly Block[] {
   return splitForBlocks(text.replace(/\n$/, ''), Number.POSITIVE_INFINITY).pieces.map(preformatted)
 }
 
-function excerptOf(text: string): readonly Block[] {
-  if (escapedLength(text) <= EXCERPT_CHARS) return bodyOf(text)
-  const { pieces } = splitForBlocks(text, 1, EXCERPT_CHARS)
-  return [preformatted(pieces[0] ?? ' '), lines([italic('… the rest is in the file.')])]
+function excerptOf(text: string, withEnd: boolean): readonly Block[] {
+  if (escapedLength(text) <= EXCERPT_CHARS + (withEnd ? END_CHARS : 0)) return bodyOf(text)
+  const { pieces, rest } = splitForBlocks(text, 1, EXCERPT_CHARS)
+  const begin = preformatted(pieces[0] ?? ' ')
+  if (!withEnd) return [begin, lines([italic('… the rest is in the file.')])]
+  const end = endOf(rest.trimEnd())
+  const between = rest.trimEnd().length - end.length
+  if (between === 0) return bodyOf(text)
+  return [begin, lines([italic(`… ${between} characters more are in the file; then it ends:`)]), preformatted(end)]
+}
+
+/** From the beginning of a line where there is one. */
+function endOf(text: string): string {
+  const chars = [...text.slice(-END_CHARS).replace(/^[\uDC00-\uDFFF]/, '')]
+  while (escapedLength(chars.join('')) > END_CHARS) chars.splice(0, 50)
+  const end = chars.join('')
+  const lineStart = end.indexOf('\n') + 1
+  return lineStart > 0 && lineStart < end.length ? end.slice(lineStart) : end
 }
 
 // ---- messages --------------------------------------------------------------------------------
@@ -196,5 +215,5 @@ function pack(state: RunState, sections: readonly Section[]): readonly Message[]
 /** What a screen reader and a notification say: no output, for that may be anything. */
 function titleOf(state: RunState): string {
   const { id, rollout } = state.request
-  return rollout ? `${rolloutVerdict(state, rollout, Date.now())} (run ${id})` : `Output of run ${id}`
+  return `${rollout ? rolloutVerdict(state, rollout, Date.now()) : verdictOf(state, Date.now())} (run ${id})`
 }

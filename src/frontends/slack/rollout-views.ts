@@ -114,10 +114,11 @@ function isDone({ executions }: RunState): boolean {
   return executions.length > 0 && executions.every(({ ending }) => ending?.status === 'exited' && ending.code === 0)
 }
 
-/** How far each one is, while it goes on and where it stopped. */
+/** How far each one is, while it goes on and where it stopped; what a later run took back is somewhere else by now. */
 export function progressLines(state: RunState): readonly (readonly Leaf[])[] {
   return state.executions
-    .filter(({ progress, ending }) => progress !== undefined && !(ending?.status === 'exited' && ending.code === 0))
+    .filter(({ progress, settled }) => progress !== undefined && settled === undefined)
+    .filter(({ ending }) => !(ending?.status === 'exited' && ending.code === 0))
     .slice(0, 10)
     .map(({ target, progress }) => [plain(cut(makeVisible(`${target.name}: ${progress ?? ''}`), 300))])
 }
@@ -125,7 +126,10 @@ export function progressLines(state: RunState): readonly (readonly Leaf[])[] {
 /** What goes on by itself, and how to see it. */
 export function unwatched(state: RunState): readonly (readonly Leaf[])[] {
   const left = state.executions.filter(
-    (execution) => mayHaveChanged(execution) && ['timed_out', 'cancelled', 'unknown'].includes(execution.ending?.status ?? ''),
+    (execution) =>
+      execution.settled === undefined &&
+      mayHaveChanged(execution) &&
+      ['timed_out', 'cancelled', 'unknown'].includes(execution.ending?.status ?? ''),
   )
   const [first] = left
   if (!first || state.request.rollout?.verb === 'status') return []

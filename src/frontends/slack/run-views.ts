@@ -67,7 +67,11 @@ export function parentMessage(state: RunState, now: number, options: ViewOptions
   const extra = formatOptions(request.command, state.timeoutMs ?? request.timeoutMs)
   const blocks: Block[] = [
     ...(options.preface === undefined ? [] : [lines(options.preface)]),
-    lines([...person(request.actor), plain(request.again === undefined ? ' ran' : ` ran again (${request.again})`)]),
+    // First the truth: a reader may have no more than one line of it in sight.
+    lines(
+      [bold(verdict)],
+      [...person(request.actor), plain(request.again === undefined ? ' ran' : ` ran again (${request.again})`)],
+    ),
     preformatted(shown),
     lines(
       [
@@ -79,8 +83,7 @@ export function parentMessage(state: RunState, now: number, options: ViewOptions
       ...(shown === argv ? [] : [[italic(`The command is ${argv.length} characters long; Full output shows all of it.`)]]),
       ...notesOf(state),
     ),
-    lines(
-      [bold(verdict)],
+    ...told(
       ...preparations(state)
         .slice(0, 5)
         .map((line) => [plain(cut(makeVisible(line), 300))]),
@@ -109,24 +112,28 @@ function rolloutMessage(state: RunState, rollout: Rollout, now: number, options:
   const rule = decision?.effect === 'allow' ? ` · rule ${cut(decision.rule, 200)}` : ''
   const blocks: Block[] = [
     ...(options.preface === undefined ? [] : [lines(options.preface)]),
-    lines([...person(request.actor), plain(': '), bold(asked), plain(earlier)]),
+    lines([bold(verdict)], ...settledLines(state, options.links), [
+      ...person(request.actor),
+      plain(': '),
+      bold(asked),
+      plain(earlier),
+    ]),
     ...cards,
     lines(
       [plain(`${where} · ${workloadsOf(state)} · run ${request.id}${extra === '' ? '' : ` · ${extra}`}${rule}`)],
       ...notesOf(state),
     ),
-    lines(
-      [bold(verdict)],
-      ...settledLines(state, options.links),
-      ...progressLines(state),
-      ...unwatched(state),
-      ...aftermath(state),
-    ),
+    ...told(...progressLines(state), ...unwatched(state), ...aftermath(state)),
   ]
   const actions = options.withoutButtons === true ? [] : buttonsForRollout(state, rollout, isWhole, options)
   if (actions.length > 0) blocks.push(buttons(actions))
   const names = state.executions.map(({ target }) => target.name)
   return message(`${asked} (${names.length === 1 ? makeVisible(names[0] ?? '') : workloadsOf(state)}): ${verdict}`, blocks)
+}
+
+/** A block where there is something to say. */
+function told(...all: readonly (readonly Leaf[])[]): readonly Block[] {
+  return all.length === 0 ? [] : [lines(...all)]
 }
 
 function workloadsOf({ executions }: RunState): string {

@@ -96,6 +96,27 @@ test('[bounded] what was dropped and what was masked is counted in the thread', 
   expect(thread).toContain('2 secrets masked')
 })
 
+test('the first line of the parent says how it went, and so does what notifies of the reply', async () => {
+  const run = history(bench.memory, requestOf(), [{ name: 'web-1', ending: { status: 'exited', code: 3 }, stdout: 'x' }])
+  const [part] = await bench.reporter.progress(bench.memory.state(run)!)
+  expect(seen(bench.peer.messages('C0OPS')[0])).toMatch(/^⏳ Running · 0 of 1 ok/)
+  bench.memory.append(run, { type: 'posted', ...part! }, { type: 'finished', outcome: done })
+  await deliver(bench, run)
+  const [parent, reply] = bench.peer.thread('C0OPS', bench.peer.messages('C0OPS')[0]!.ts)
+  expect(seen(parent)).toMatch(/^❌ 0 of 1 ok · 1 exited 3 · .*\n<@U0ALEX> ran\nuptime/)
+  expect(reply?.text).toMatch(/^❌ 0 of 1 ok · 1 exited 3 · .* \(run r/)
+})
+
+test('of a long output the beginning and the end are in the thread, in whole lines, and what is between is counted', async () => {
+  const stdout = `${Array.from({ length: 3000 }, (_, n) => `<line ${n}>`).join('\n')}\n`
+  const { thread } = await ran([{ name: 'web-1', ending: { status: 'exited', code: 1 }, stdout }])
+  const [, begin = '', count = '', end = ''] =
+    /exit 1.*?\n([\s\S]*)\n… (\d+) characters more are in the file; then it ends:\n([\s\S]*?<line 2999>)\n/.exec(thread) ?? []
+  expect(begin).toMatch(/^<line 0>\n/)
+  expect(end).toMatch(/^<line \d+>\n/)
+  expect(begin.length + Number(count) + end.length).toBe(stdout.trimEnd().length - 1)
+})
+
 test('stderr lines are marked where there is stdout beside them; no output is said', async () => {
   const { thread } = await ran([
     { name: 'web-1', ending: ok, stdout: 'fine\n', stderr: 'careful\n' },
@@ -137,11 +158,11 @@ test.each(['&', '<', '漢', '🙂', 'x'])('S37: block limits hold after escaping
   expect(seen(replies[0])).toContain(char.repeat(500))
 })
 
-test('[bounded] S38: a long output is a beginning in the thread and one file with all of it', async () => {
+test('[bounded] S38: a long output is its beginning and end in the thread and one file with all of it', async () => {
   const long = Array.from({ length: 5000 }, (_, index) => `line ${index} & more`).join('\n')
   const { replies, thread } = await ran([{ name: 'web-1', ending: ok, stdout: long, stderr: 'oops\n' }])
   expect(thread).toContain('line 0 & more')
-  expect(thread).toContain('… the rest is in the file.')
+  expect(thread).toContain('characters more are in the file; then it ends:')
   expect(bench.peer.files).toHaveLength(1)
   const content = new TextDecoder().decode(bench.peer.files[0]?.content)
   expect(content).toContain(long)
@@ -369,7 +390,8 @@ test('[nothing-lost] an interrupted run is said in its parent and in its thread,
 test('[nothing-lost] a run interrupted before it had targets is still reported', async () => {
   const failure = { code: 'interrupted', message: 'drover was stopped before this began.' } as const
   const { parent } = await ran([], { status: 'interrupted', failure })
-  expect(seen(parent)).toContain('⚠️ Interrupted\ndrover was stopped before this began.')
+  expect(seen(parent)).toMatch(/^⚠️ Interrupted\n/)
+  expect(seen(parent)).toContain('drover was stopped before this began.')
 })
 
 // ---- delivery again --------------------------------------------------------------------------

@@ -371,6 +371,16 @@ describe('what became of it', () => {
     )
   })
 
+  test('what was not watched to its end, and then undone, is not said to go on', async () => {
+    const { run, parent } = await told([{ ending: { status: 'timed_out' }, progress: '1 of 3 updated' }])
+    expect(seen(parent)).toMatch(/^❌ not finished after [^\n]*\n<@U0ALEX>: set the image/)
+    expect(seen(parent)).toContain('What was sent stays and goes on by itself.')
+    const card = await tell(run, settled())
+    expect(seen(card)).toMatch(/^❌ not finished after [^\n]*\n↩️ undone by <@U0SAM>/)
+    expect(seen(card)).not.toContain('goes on by itself')
+    expect(seen(card)).not.toContain('1 of 3 updated')
+  })
+
   test('without a message to link to, and by a terminal, it says the run; of several workloads which', async () => {
     const { run } = await told([{ ending: ok }, { target: workload('web'), ending: ok }])
     const by = { kind: 'cli', user: '<!channel>' } as const
