@@ -3,23 +3,10 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { backendByOrder } from '../../src/agent/by-order.ts'
 import type { Target } from '../../src/core/model.ts'
-import { startLink, until } from '../agent/link.ts'
+import { startLink } from '../agent/link.ts'
 import { backendContract, failureOf, runOn } from '../contract/backend.ts'
-import { startRelay } from './docker-relay.ts'
-import {
-  bareOn,
-  managerHost,
-  pathOf,
-  processesIn,
-  services,
-  shopOf,
-  soon,
-  swarmWorld,
-  taskOf,
-  temporaryService,
-  worker,
-  workerHost,
-} from './swarm-world.ts'
+import { swarmFixture } from './swarm-fixture.ts'
+import { managerHost, services, shopOf, soon, swarmWorld, temporaryService, workerHost } from './swarm-world.ts'
 
 /** `engine:` and `allow:` of the agent's file. */
 async function behind(engine: object, allow: object = {}) {
@@ -29,39 +16,12 @@ async function behind(engine: object, allow: object = {}) {
   return { link, backend: backendByOrder({ name: 'fleet', kind: 'swarm', hasUser: true }, link.transport) }
 }
 
-backendContract('Docker Swarm through an agent, by its nodes map', async () => {
-  const world = swarmWorld()
-  const managers = await startRelay(pathOf(managerHost))
-  const workers = await startRelay(pathOf(workerHost))
-  const at = (port: number) => ({ host: `tcp://127.0.0.1:${port}`, plaintext: true })
-  const { link, backend } = await behind({ ...at(managers.port), nodes: { 'drover-worker': at(workers.port) } })
-  const target = await taskOf(
-    backend,
-    await world.serve('web', 'worker', ['--label', 'tier=front', '--container-label', 'app=web']),
-  )
-  const bare = await taskOf(backend, await world.serve('bare', 'worker', [], bareOn(workerHost)))
-  const stopped = await taskOf(backend, await world.serve('stopped', 'worker', ['--restart-condition', 'none']))
-  worker('stop', '-t', '0', stopped.engineId ?? '')
-  await until(async () => (await backend.list({ id: stopped.native }, soon())).length === 0)
-  return {
-    backend,
-    target,
-    bare,
-    stopped,
-    processesInside: async (one, needle) => processesIn(one, needle),
-    openConnections: () => managers.openConnections() + workers.openConnections(),
-    breakAfter: (bytes) => {
-      managers.breakAfter(bytes)
-      workers.breakAfter(bytes)
-    },
-    tearDown: async () => {
-      await link.close()
-      await managers.close()
-      await workers.close()
-      world.tearDown()
-    },
-  }
-})
+backendContract('Docker Swarm through an agent, by its nodes map', () =>
+  swarmFixture('map', async (engine) => {
+    const { link, backend } = await behind(engine)
+    return { backend, close: () => link.close() }
+  }),
+)
 
 describe('a real swarm behind an agent and its list', () => {
   const world = swarmWorld()
