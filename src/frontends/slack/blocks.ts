@@ -13,6 +13,8 @@ export type Message = { readonly text: string; readonly blocks: readonly Block[]
 /** No number is published for rich text; the count is taken after escaping. */
 export const MAX_BLOCK_CHARS = 2900
 export const MAX_BLOCKS = 45
+/** What a mention may come to. */
+const MENTION_CHARS = 20
 const MAX_TEXT_CHARS = 3000
 
 /** Top-level `text` is mrkdwn: escaped, it can neither ping nor link. docs.slack.dev, "Escaping text". */
@@ -32,11 +34,17 @@ export function italic(text: string): Leaf {
   return { type: 'text', text, style: { italic: true } }
 }
 
-/** Lines of text; each line is a list of leaves. Text that is empty is left out, as Slack refuses it. */
+/** Lines of text; each line is a list of leaves. Text that is empty is left out, as Slack refuses it; what does not fit one block is cut off. */
 export function lines(...all: readonly (readonly Leaf[])[]): Block {
+  let room = MAX_BLOCK_CHARS
   const elements = all
     .flatMap((line, index) => [...(index === 0 ? [] : [plain('\n')]), ...line])
-    .filter((leaf) => leaf.type !== 'text' || leaf.text !== '')
+    .flatMap((leaf): readonly Leaf[] => {
+      if (room <= 0 || (leaf.type === 'text' && leaf.text === '')) return []
+      const fitting = leaf.type === 'text' ? { ...leaf, text: cut(leaf.text, room) } : leaf
+      room -= fitting.type === 'text' || fitting.type === 'link' ? escapedLength(fitting.text) : MENTION_CHARS
+      return [fitting]
+    })
   return { type: 'rich_text', elements: [{ type: 'rich_text_section', elements: elements.length > 0 ? elements : [plain(' ')] }] }
 }
 
