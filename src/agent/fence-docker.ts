@@ -1,7 +1,7 @@
 /** What an agent beside a Docker Engine lets pass: the calls of an exec, in containers that its list names. */
 
 import * as z from 'zod'
-import { hasHost, Inspected } from '../backends/docker/container.ts'
+import { hasHost, ImageNames, Inspected } from '../backends/docker/container.ts'
 import type { LabelTerm } from '../core/model.ts'
 import { matches } from '../core/selector.ts'
 import {
@@ -31,6 +31,7 @@ export type DockerAllowed = ContainersAllowed & {
 export type AskEngine = (path: string, signal: AbortSignal) => Promise<{ readonly status: number; readonly body: string }>
 
 const ID = /^[0-9a-f]{64}$/
+const IMAGE_ID = /^(sha256:)?[0-9a-f]{64}$/
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/
 /** Executions whose containers are remembered. */
 const MOST_EXECS = 10_000
@@ -176,6 +177,8 @@ export function dockerFence(allowed: DockerAllowed, ask: AskEngine): Fence {
       only(query, [])
       return create(second, call, signal)
     }
+    if (first === 'images' && segments.length === 3 && third === 'json' && IMAGE_ID.test(second) && is('http', 'GET'))
+      return imageNames(second, query)
     if (first === 'exec' && segments.length === 3 && ID.test(second)) {
       only(query, [])
       if (third === 'start' && (is('http', 'POST') || is('upgrade', 'POST'))) return start(second, call)
@@ -195,6 +198,13 @@ export function dockerFence(allowed: DockerAllowed, ask: AskEngine): Fence {
     return { ...passed, path: `${version}${passed.path}` }
   }
 }
+
+/** What an image is called, for containers that were made from its id; nothing else about it. */
+const imageNames = (id: string, query: URLSearchParams): Passed => ({
+  method: 'GET',
+  path: `/images/${id}/json${only(query, [])}`,
+  answer: ({ status, body }) => (status === 200 ? JSON.stringify(ImageNames.parse(jsonOf(body))) : body),
+})
 
 /** An image's name is the one thing in a path that has to be encoded: only the very one that is allowed is taken. */
 async function imagePath({ helperImage }: DockerAllowed, call: Call, path: string): Promise<Passed | undefined> {

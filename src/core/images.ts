@@ -31,7 +31,7 @@ export function reaches(glob: string, image: string): boolean {
 }
 
 /** Docker takes the begin of an id as well. */
-const isId = (image: string) => /^(sha256:)?[0-9a-f]{1,64}$/i.test(image)
+export const isId = (image: string) => /^(sha256:)?[0-9a-f]{1,64}$/i.test(image)
 
 function withoutTag(text: string): string {
   const [name = ''] = text.split('@', 1)

@@ -1,6 +1,6 @@
 /** What a rule says, and whether each of its parts holds for a request and a target. */
 
-import { coversImage, meansImage, reaches, spellings } from './images.ts'
+import { coversImage, isId, meansImage, reaches, spellings } from './images.ts'
 import type { Actor, Argv, Facet, LabelTerm, Limits, NewContainer, Place, Rollout, RunRequest, Target, Trigger } from './model.ts'
 import { rolloutArgv } from './rollout.ts'
 import { matchesGlob, matchesLabels, namesOf } from './selector.ts'
@@ -196,9 +196,9 @@ export function matchesTarget(rule: Rule, target: Target): boolean {
     const value = target.facets[facet as Facet]
     if (value === undefined) return false
     if (globs.some((glob) => matchesGlob(glob, value))) return true
-    return (
-      rule.effect === 'deny' && facet === 'image' && spellings(value).some((one) => globs.some((glob) => matchesGlob(glob, one)))
-    )
+    if (rule.effect === 'allow' || facet !== 'image') return false
+    // Known by its id alone, it may be any image.
+    return isId(value) || spellings(value).some((one) => globs.some((glob) => matchesGlob(glob, one)))
   })
 }
 

@@ -130,7 +130,12 @@ describe('the list of an agent beside Docker', () => {
         `GET /containers/${WEB}/exec`,
         `POST /containers/${WEB}/json`,
       ],
-      ...[`GET /images/${encodeURIComponent('alpine:3')}/json`],
+      ...[`GET /images/${encodeURIComponent('alpine:3')}/json`, `GET /images/${hex('a').slice(1)}/json`],
+      ...[
+        `GET /images/sha256:${hex('a')}/history`,
+        `DELETE /images/sha256:${hex('a')}`,
+        `GET /images/sha256:${hex('a')}/json?x=1`,
+      ],
     ]
     for (const one of others) {
       const [method = '', path = ''] = one.split(' ')
@@ -141,6 +146,13 @@ describe('the list of an agent beside Docker', () => {
     expect((await pass('GET', `/v1.41/images/${encodeURIComponent('busybox:1')}/json`)).path).toBe(
       '/v1.41/images/busybox%3A1/json',
     )
+  })
+
+  it('S46 of an image that is asked for by its id its names are told, and nothing else', async () => {
+    const passed = await fence()('GET', `/v1.41/images/sha256:${hex('a')}/json`)
+    expect([passed.method, passed.path]).toEqual(['GET', `/v1.41/images/sha256:${hex('a')}/json`])
+    const body = JSON.stringify({ RepoTags: ['web:1'], RepoDigests: [], Config: { Env: [SECRET] } })
+    expect(JSON.parse(passed.answer?.({ status: 200, body }) ?? '')).toEqual({ RepoTags: ['web:1'], RepoDigests: [] })
   })
 
   it('[default-deny] refuses every path that two readers could read in two ways', async () => {

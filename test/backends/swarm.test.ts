@@ -106,10 +106,10 @@ describe('the state of a task', () => {
     ['rejected', `No such image: ${digest}`, 'config', 'no', 'is not on the node n'],
     [
       'failed',
-      'starting container failed: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: "docker": executable file not found in $PATH: unknown',
+      'starting container failed: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown',
       'config',
       'no',
-      'no docker client',
+      'no /bin/sh',
     ],
     ['rejected', 'something new', 'backend_unavailable', 'no', 'something new'],
     ['failed', 'something new', 'backend_unavailable', 'maybe', 'something new'],
@@ -125,6 +125,19 @@ describe('the state of a task', () => {
 describe('the client’s words', () => {
   const about = { command: { argv: ['nosuch'] as const }, exec: 'e', name: 'web' }
   const told = (code: number, all: string | undefined, tail = '') => clientFailure({ code, all, tail }, about)
+  test('[true-ending] S41 no exit code is the command’s when the client got a signal, whatever else was written; only this execution’s own word counts', () => {
+    const signalled = 'some error\ndrover: signalled e\n'
+    for (const code of [0, 137]) expect(told(code, undefined, signalled)).toMatchObject({ code: 'stream_broken', ran: 'maybe' })
+    expect(told(0, 'drover: signalled e\n', 'drover: signalled e\n')).toMatchObject({ code: 'stream_broken', ran: 'maybe' })
+    expect(told(0, undefined, 'drover: signalled another\n')).toBeUndefined()
+    expect(told(0, undefined, 'drover: signalled e\nand on\n')).toBeUndefined()
+  })
+
+  test('an image without a docker client is the configuration’s mistake, and nothing ran', () => {
+    expect(told(127, 'drover: no docker e\n', 'drover: no docker e\n')).toMatchObject({ code: 'config', ran: 'no' })
+    expect(told(127, 'drover: no docker other\n')).toBeUndefined()
+  })
+
   const oci =
     'OCI runtime exec failed: exec failed: unable to start container process: exec: "nosuch": executable file not found in $PATH: unknown\r\n'
 

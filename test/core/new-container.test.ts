@@ -247,8 +247,11 @@ describe('which images a rule covers', () => {
     const rules = [forbid({ targets: { facets: { image: ['alpine:3'] } } }), open]
     expect(effect(rules, 'docker.io/library/alpine:3')).toBe('deny')
     expect(effect(rules, 'alpine:edge')).toBe('allow')
+    // A container that was made from an id has no name to be judged by.
+    expect([effect(rules, `sha256:${'0'.repeat(64)}`), effect(rules, '0123456789ab')]).toEqual(['deny', 'deny'])
     const only = allow({ images: ['*'], targets: { facets: { image: ['alpine:3'] } } })
     expect(effect([only], 'docker.io/library/alpine:3')).toBe('deny')
+    expect(effect([only], `sha256:${'0'.repeat(64)}`)).toBe('deny')
   })
 
   it('a name goes under itself, and every spelling of it under every other', () => {

@@ -203,6 +203,26 @@ describe('a temporary service: endings', { timeout: 180_000 }, () => {
     expect((await runOn(serviced, web, { argv: ['/bin/sh', '-c', 'kill -KILL $$'] }, soon())).code).toBe(137)
   })
 
+  test('[true-ending] S41 a signal to the service’s container is no ending of the command, and no exit code stands behind it', async () => {
+    const client = () => worker('ps', '-q', '--filter', 'label=drover.helper=service')
+    const pids = () => worker('top', client(), '-eo', 'pid').split('\n').slice(1).map(Number)
+    for (const [signal, to] of [
+      ['SIGTERM', 'its first process'],
+      ['SIGTERM', 'all of it'],
+      ['SIGINT', 'all of it'],
+    ] as const) {
+      const own = mark()
+      const argv: Argv = ['/bin/sh', '-c', `echo go; sleep ${to === 'all of it' ? own : '2'}; exit 0`]
+      const { handle, connection, events } = await begin(serviced, web, argv)
+      if (to === 'all of it') for (const pid of pids()) process.kill(pid, signal)
+      else worker('kill', '-s', signal, client())
+      expect(await failureOf(drained(events))).toMatchObject({ code: 'stream_broken', ran: 'maybe' })
+      expect(processesIn(web, `sleep ${own}`).length > 0).toBe(to === 'all of it')
+      expect(await serviced.kill(web, handle, soon())).toEqual({ result: 'gone' })
+      connection.abort()
+    }
+  })
+
   test('[true-ending] S41 a manager that is away for a moment costs nothing, one that stays away makes it unknown', async () => {
     const relay = await startRelay(pathOf(managerHost))
     const through = swarm({ name: 'fleet', host: `tcp://127.0.0.1:${relay.port}`, plaintext: true, temporaryService }, outside)

@@ -6,6 +6,7 @@ import type { Command, Target } from '../../src/core/model.ts'
 import type { Backend } from '../../src/core/ports.ts'
 import { begin, failureOf, runOn } from '../contract/backend.ts'
 import {
+  bareOn,
   byService,
   cliImage,
   drained,
@@ -36,6 +37,7 @@ describe('a temporary service: its beginning and its end', { timeout: 180_000 },
     [{ socket: '/no/such.sock' }, /no engine’s socket where temporaryService says/],
     [{ socket: '/etc/hostname' }, /does not get through to the engine/],
     [{ image }, /has no docker client/],
+    [{ image: bareOn(workerHost) }, /has no \/bin\/sh/],
   ])('what cannot be started is told with what to mend, and did not run: %#', async (settings, said) => {
     const failure = await failureOf(
       run({ argv: ['true'] }, web, byService({ temporaryService: { ...temporaryService, ...settings } })),

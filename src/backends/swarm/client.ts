@@ -18,6 +18,24 @@ const FEED = `command -v base64 >/dev/null 2>&1 || { echo "drover: no base64 $${
 i=$${INPUT}; unset ${INPUT}
 printf %s "$i" | base64 -d | exec "$@"`
 
+/*
+ * As the first process it gets the signals that are sent to its container, in the place of the docker client, which makes a success of a
+ * TERM (docker/cli 28), whatever became of the command. Where all of a container is ended, as when its machine goes down, the client got
+ * it too: then its code proves nothing.
+ */
+const CLIENT = `trap 's=1' TERM INT HUP QUIT
+e=$1 h=$2; shift 2
+command -v docker >/dev/null 2>&1 || { echo "drover: no docker $e" >&2; exit 127; }
+docker -H "$h" exec "$@"; c=$?
+[ ! "$s" ] || { echo "drover: signalled $e" >&2; exit 137; }
+exit $c`
+
+/** What a temporary service runs: the docker client with `args` behind `docker exec`, and its exit code. */
+export const serviceCommand = (exec: string, socket: string, args: readonly string[]): readonly string[] => [
+  ...['/bin/sh', '-c', CLIENT, 'drover-client', exec, `unix://${socket}`],
+  ...args,
+]
+
 /** Behind `docker exec`. Throws BackendError `unsupported` for what cannot go this way. */
 export function clientArgs(command: Command, exec: string, container: string): readonly string[] {
   refuseUnsupported(command, command.stdin !== undefined)
@@ -62,6 +80,7 @@ const CLIENT_WORDS = [
   'permission denied while trying to connect',
   'Got permission denied while trying to connect',
   'drover: no base64 ',
+  'drover: no docker ',
 ]
 
 /** Whether what came so far may be, or become, words of the engine or of its client instead of the command's: one line and the last. */
@@ -88,6 +107,17 @@ export function clientFailure(
 ): BackendError | undefined {
   const text = all?.trim() ?? ''
   const what = `the container ${name}`
+  if (tail.trimEnd().endsWith(`drover: signalled ${exec}`))
+    return lost('Its temporary service got a signal from outside, and nobody can say whether the command did, too.')
+  if (text === `drover: no docker ${exec}`)
+    return new BackendError(
+      {
+        code: 'config',
+        message: 'The image of the temporary service has no docker client.',
+        next: 'Whoever runs drover can name one that has, such as that of docker:cli, by its digest.',
+      },
+      { ran: 'no' },
+    )
   if (
     command.stdin !== undefined &&
     (text === `drover: no base64 ${exec}` || (isEngine(code, text) && text.includes('"/bin/sh"')))

@@ -66,8 +66,8 @@ function notStarted(why: string, node: string, ran: 'no' | 'maybe'): BackendErro
   if (/executable file not found|no such file or directory/i.test(why))
     return failure(
       'config',
-      `The image of the temporary service has no docker client: ${why}.`,
-      'Whoever runs drover can name one that has, such as that of docker:cli, by its digest.',
+      `The image of the temporary service has no /bin/sh: ${why}.`,
+      'Whoever runs drover can name one that has it and a docker client, such as that of docker:cli, by its digest.',
     )
   return failure(
     'backend_unavailable',

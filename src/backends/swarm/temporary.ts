@@ -8,6 +8,7 @@ import type { Api } from '../docker/api.ts'
 import { DEADLINE_LABEL, HELPER_LABEL } from '../docker/container.ts'
 import { givenUp } from '../docker/exec.ts'
 import { TransportError } from '../transport.ts'
+import { serviceCommand } from './client.ts'
 import { type Node, Node as NodeSchema, nameOf, read, readIfThere, Task, told } from './cluster.ts'
 import type { TemporarySettings } from './settings.ts'
 import { lost, standingOf, tooLate } from './states.ts'
@@ -61,14 +62,14 @@ export async function make(
       ContainerSpec: {
         Image: image,
         // Not Args and not Env: in those an engine of a swarm expands templates.
-        Command: ['docker', '-H', `unix://${SOCKET}`, 'exec', ...args],
+        Command: serviceCommand(exec, SOCKET, args),
         Labels: { [HELPER_LABEL]: 'service', [DEADLINE_LABEL]: deadline },
         User: '0:0',
         ReadOnly: true,
         CapabilityDrop: ['ALL'],
         Mounts: [{ Type: 'bind', Source: socket, Target: SOCKET }],
         StopGracePeriod: 1_000_000_000,
-        // Of a TERM the client makes a success (docker/cli 28), whatever became of the command.
+        // Of the others it would wait for the command's own end.
         StopSignal: 'SIGKILL',
       },
       RestartPolicy: { Condition: 'none' },
