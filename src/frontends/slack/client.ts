@@ -61,6 +61,10 @@ const MAX_ATTEMPTS = 5
 /** Posts pass in short bursts, then about one a second for each channel; one less than is known to pass. */
 const POST_BURST = 4
 const POST_EVERY_MS = 1000
+/** Behind every Retry-After, however large. */
+const LONGEST_RETRY_MS = 10 * 60_000
+/** The slowest way on which a file still arrives. */
+const SLOWEST_BYTES_PER_S = 256 * 1024
 
 const answerSchema = z.looseObject({ ok: z.boolean(), error: z.string().optional() })
 const uploadSchema = z.looseObject({ upload_url: z.url(), file_id: z.string() })
@@ -75,9 +79,16 @@ export function createSlackClient(options: SlackClientOptions): SlackClient {
   const callTimeoutMs = options.callTimeoutMs ?? 60_000
   const lanes = new Map<string, Promise<unknown>>()
   const pace = createPace(now)
+  /** Until when Slack wants to hear no more of it: of a method, or of a channel's posts. */
+  const heldBack = new Map<string, number>()
 
-  async function exchange(url: string, init: RequestInit, signal: AbortSignal | undefined): Promise<Exchange> {
-    const timeout = AbortSignal.timeout(requestTimeoutMs)
+  async function exchange(
+    url: string,
+    init: RequestInit,
+    signal: AbortSignal | undefined,
+    timeoutMs = requestTimeoutMs,
+  ): Promise<Exchange> {
+    const timeout = AbortSignal.timeout(timeoutMs)
     const response = await request(url, {
       ...init,
       redirect: 'manual', // a redirect would carry the token somewhere else, and workerd knows no 'error'
@@ -94,8 +105,13 @@ export function createSlackClient(options: SlackClientOptions): SlackClient {
     const deadline = now() + callTimeoutMs
     const { body, type } = facts.body === 'json' ? jsonBody(args) : formBody(args)
     const headers = { authorization: `Bearer ${options.token}`, 'content-type': type }
+    const key = method === 'chat.postMessage' ? `${method} ${String(args.channel)}` : method
     for (let tries = 1; ; tries++) {
       signal?.throwIfAborted()
+      const heldMs = (heldBack.get(key) ?? 0) - now()
+      if (heldMs <= 0) heldBack.delete(key)
+      else if (tries > MAX_ATTEMPTS || now() + heldMs > deadline) throw new SlackCallError(method, 'not-sent', 'ratelimited')
+      else await wait(heldMs, signal)
       if (method === 'chat.postMessage') await pace(String(args.channel), signal)
       let answer: Exchange
       try {
@@ -108,9 +124,9 @@ export function createSlackClient(options: SlackClientOptions): SlackClient {
         throw new SlackCallError(method, 'unknown', 'no_answer', { cause })
       }
       if (answer.status === 429) {
-        const waitMs = Math.max(1, Number(answer.retryAfter) || 1) * 1000
-        if (tries >= MAX_ATTEMPTS || now() + waitMs > deadline) throw new SlackCallError(method, 'not-sent', 'ratelimited')
-        await wait(waitMs, signal)
+        const waitMs = Math.min(LONGEST_RETRY_MS, Math.max(1, Number(answer.retryAfter) || 1) * 1000)
+        heldBack.set(key, now() + waitMs)
+        if (tries >= MAX_ATTEMPTS) throw new SlackCallError(method, 'not-sent', 'ratelimited')
         continue
       }
       if (answer.status >= 500 && facts.repeat && tries < MAX_ATTEMPTS && now() < deadline) {
@@ -154,7 +170,8 @@ export function createSlackClient(options: SlackClientOptions): SlackClient {
       let sent: Exchange
       try {
         const headers = { 'content-type': 'application/octet-stream' }
-        sent = await exchange(url, { method: 'POST', headers, body: bytes }, undefined)
+        const timeoutMs = requestTimeoutMs + Math.ceil((bytes.length / SLOWEST_BYTES_PER_S) * 1000)
+        sent = await exchange(url, { method: 'POST', headers, body: bytes }, undefined, timeoutMs)
       } catch (cause) {
         throw new SlackCallError('upload', 'not-sent', 'no_answer', { cause })
       }

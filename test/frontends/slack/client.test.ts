@@ -68,6 +68,19 @@ test('[bounded] a Retry-After beyond the deadline of the call is not waited for'
   expect([error.outcome, error.slack]).toEqual(['not-sent', 'ratelimited'])
 })
 
+test('what Slack holds back it is not asked again before that time, and other channels are not held back with it', async () => {
+  const clock = { offsetMs: 0 }
+  const client = clientOf({ callTimeoutMs: 5000, now: () => Date.now() + clock.offsetMs })
+  peer.faults.rateLimit('chat.postMessage', { retryAfterS: 120, times: 1 })
+  for (let tries = 0; tries < 3; tries++)
+    expect((await failure(client.call('chat.postMessage', hello))).slack).toBe('ratelimited')
+  expect(peer.calls).toHaveLength(1)
+  await client.call('chat.postMessage', { ...hello, channel: 'C0RANDOM' })
+  clock.offsetMs = 121_000
+  await client.call('chat.postMessage', hello)
+  expect(peer.calls.map(({ answered }) => answered.ok)).toEqual([false, true, true])
+})
+
 test.each([true, false])('a post that lost its answer is not sent again, whether or not it arrived (%s)', async (afterAccept) => {
   peer.faults.drop('chat.postMessage', { times: 1, afterAccept })
   const error = await failure(clientOf().call('chat.postMessage', hello))
@@ -163,6 +176,22 @@ test('[bounded] an answer that never comes, never ends or is no JSON is a failur
     expect(JSON.stringify(error.toFailure())).not.toContain('xoxb-secret-token')
     await stop(server)
   }
+})
+
+test('[nothing-lost] a large file has the time that a slow way takes', async () => {
+  const { server, url } = await serverAnswering((request, response) => {
+    if (request.url?.endsWith('/upload') === true) {
+      setTimeout(() => request.resume().on('end', () => response.end('OK')), 700)
+      return
+    }
+    request.resume()
+    response.setHeader('content-type', 'application/json')
+    const ticket = { ok: true, upload_url: url.replace('/api/', '/upload'), file_id: 'F1' }
+    response.end(JSON.stringify(request.url?.endsWith('getUploadURLExternal') === true ? ticket : { ok: true }))
+  })
+  const client = createSlackClient({ token: 't', apiUrl: url, requestTimeoutMs: 300 })
+  expect(await client.upload({ name: 'a.txt', title: 'A', text: 'x'.repeat(1024 * 1024) }, 'C0OPS')).toBe('F1')
+  await stop(server)
 })
 
 test('an aborted call ends at once', async () => {
