@@ -81,7 +81,7 @@ const plain = ['json', 'help', 'version', 'debug', 'v', 'h']
 
 /** What follows the word `drover`. Throws DroverError `usage` or `empty_selector`. */
 export function readArguments(args: readonly string[]): Asked {
-  const [command = 'help', ...rest] = args
+  const [command = 'help', ...rest] = inOrder(args)
   if (command === '--version' || command === '-v') return { command: 'version' }
   // It has options and a help of its own.
   if (command === 'agent') return { command, args: rest }
@@ -106,15 +106,45 @@ export function readArguments(args: readonly string[]): Asked {
     }
     case 'check':
     case 'verify':
-    case 'serve':
-      return { command, flags }
+    case 'serve': {
+      const [word] = words
+      if (word === undefined) return { command, flags }
+      throw usage(`${command} takes no words. Name the file with --${command === 'verify' ? 'ledger' : 'config'} ${word}`)
+    }
     case 'runs':
     case 'trust':
-      return { command, flags, words }
+      if (words.length <= 1) return { command, flags, words }
+      throw usage(`${command} takes one ${command === 'runs' ? 'run' : 'address'} at a time.`)
     default:
-      throw usage(`There is no command ${command}.`)
+      throw noCommand(command.startsWith('-') ? `There is no option ${command}.` : `There is no command ${command}.`)
   }
 }
+
+const commands = ['exec', 'rollout', 'targets', 'why', 'check', 'runs', 'verify', 'trust', 'serve', 'agent', 'playground']
+
+function noCommand(message: string): DroverError {
+  return new DroverError({ code: 'usage', message, next: `Commands: ${commands.join(', ')}. See drover --help.` })
+}
+
+/** `drover --config x check` is `drover check --config x`. */
+function inOrder(args: readonly string[]): readonly string[] {
+  let at = 0
+  for (; at < args.length; at++) {
+    const match = option.exec(args[at]!)
+    const isPlain = plain.includes(match?.[1] ?? '') && !asks.includes(match?.[1] ?? '')
+    if (!match || !(isPlain || valued.includes(match[1]!))) break
+    if (!isPlain && match[2] === undefined) at++
+  }
+  if (at === 0) return args
+  const [command, ...rest] = args.slice(at)
+  if (command === undefined) throw noCommand('What to do is not said.')
+  return command.startsWith('-') && !asks.includes(command.replace(/^--?/, ''))
+    ? [command]
+    : [command, ...args.slice(0, at), ...rest]
+}
+
+/** In the long form and as Go's flag package takes them. */
+const option = /^--?([a-z][a-z-]*)(?:=([\s\S]*))?$/
 
 function execOf(flags: Flags, words: readonly string[]): Asked {
   const line = parseArguments(words)
@@ -132,7 +162,7 @@ function parseOptions(args: readonly string[]): { readonly flags: Flags; readonl
       words.push(...args.slice(i))
       break
     }
-    const match = /^--?([a-z][a-z-]*)(?:=([\s\S]*))?$/.exec(arg)
+    const match = option.exec(arg)
     if (!match) {
       words.push(arg)
     } else if (plain.includes(match[1]!) && match[2] === undefined && (words.length === 0 || !asks.includes(match[1]!))) {

@@ -391,7 +391,8 @@ main(process.argv.slice(2)).then(
   },
   (error: unknown) => {
     if (!(error instanceof DroverError)) throw error
-    const next = process.argv[2] === 'check' || process.argv[2] === 'trust' ? withoutItself(error.next ?? '') : error.next
+    const asksItself = process.argv.slice(2).some((word) => word === 'check' || word === 'trust')
+    const next = asksItself ? withoutItself(error.next ?? '') : error.next
     console.error(`${error.message}${next ? `\n${next}` : ''}`)
     process.exitCode = error.code === 'usage' || error.code === 'empty_selector' || error.code === 'config' ? 2 : 1
   },

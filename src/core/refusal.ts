@@ -49,7 +49,7 @@ export function notAllowed(policy: Policy, question: Question, target: Target | 
   if (!nearest)
     return isPerson
       ? say(`${no}: none names you or a group of yours.`, '', 'a rule that names you')
-      : say(`${no}: none names ${whoOf(actor)}.`, '', `a rule that names ${whoOf(actor)}`)
+      : say(`${no}: none names ${whoOf(actor)}.`, '', `a rule with ${naming(actor)}`)
   const { lacks, rule } = nearest
   const lacking = lacks.map(({ said }) => said).join(' or ')
   const message = lacks.every(({ part }) => part === 'rights')
@@ -89,7 +89,11 @@ function lacksOf(rule: Rule, question: Question, target: Target | undefined): re
   const { actor, place, trigger, rollout, newContainer } = question.request
   const lacks: Lack[] = []
   if (!isPlace(rule, actor, place))
-    lacks.push({ part: 'place', said: place.kind === 'slack' ? 'this channel' : 'a terminal', takes: 'this place in channels:' })
+    lacks.push(
+      place.kind === 'slack'
+        ? { part: 'place', said: 'this channel', takes: 'this place in channels:' }
+        : { part: 'place', said: 'a terminal', takes: 'no channels: (a terminal is in none)' },
+    )
   if (!isTrigger(rule, trigger))
     lacks.push({ part: 'trigger', said: `a ${triggered[trigger.kind]}`, takes: `triggers: [${trigger.kind}]` })
   if (!matchesWords(rule, question.request))
@@ -179,6 +183,12 @@ function avoidance(right: Right, request: Question['request']): string | undefin
 
 function whoOf({ kind }: Actor): string {
   return kind === 'slack-user' || kind === 'cli' ? 'you' : 'this caller'
+}
+
+/** Who the caller is to a rule, in the words of drover.yaml. */
+function naming(actor: Actor): string {
+  if (actor.kind === 'cli') return 'who: { cli: true }'
+  return actor.kind === 'webhook' ? `who: { webhooks: [${actor.name}] }` : `a who: that names ${whoOf(actor)}`
 }
 
 /** How a text that needs a shell becomes an argv. */

@@ -40,6 +40,12 @@ const UNUSABLE: Readonly<Record<number, string>> = {
  * Throws DroverError `ledger_unavailable` at once when another process has it.
  */
 export function openSqlite(path: string): Db {
+  return open(path, (error) => unavailable(error, path, MEND))
+}
+
+type InWords = (error: unknown) => DroverError | undefined
+
+function open(path: string, inWords: InWords, look: (database: DatabaseSync) => void = () => {}): Db {
   const inMemory = path === ':memory:'
   let database: DatabaseSync | undefined
   try {
@@ -51,10 +57,11 @@ export function openSqlite(path: string): Db {
     )
     database.exec('begin exclusive; commit')
     if (!inMemory) writeFileSync(holderOf(path), `${process.pid}\n`, { mode: 0o600 })
-    return overDatabase(database, path)
+    look(database)
+    return overDatabase(database, path, inWords)
   } catch (error) {
     database?.close()
-    throw unavailable(error, path) ?? error
+    throw inWords(error) ?? error
   }
 }
 
@@ -71,17 +78,11 @@ export function openSnapshot(path: string): Db {
     })
   const folder = mkdtempSync(join(tmpdir(), 'drover-snapshot-'))
   const copy = join(folder, 'ledger.db')
-  const parts = ['', '-wal']
-  const state = () =>
-    parts.map((part) => (existsSync(path + part) ? [statSync(path + part).mtimeMs, statSync(path + part).size] : []))
-  for (let attempt = 0; attempt < SNAPSHOT_ATTEMPTS; attempt++) {
-    const before = JSON.stringify(state())
-    for (const part of parts) {
-      rmSync(copy + part, { force: true })
-      if (existsSync(path + part)) copyFileSync(path + part, copy + part)
-    }
-    if (JSON.stringify(state()) !== before) continue
-    const db = openCopy(copy, folder)
+  // Of the copy nobody has heard.
+  const inWords: InWords = (error) => unavailable(error, path, NAME_THE_LEDGER)
+  try {
+    copyWhole(path, copy)
+    const db = open(copy, inWords, refuseStranger(path))
     return {
       batch: (statements) => db.batch(statements),
       async close() {
@@ -89,8 +90,29 @@ export function openSnapshot(path: string): Db {
         rmSync(folder, { recursive: true, force: true })
       },
     }
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true })
+    throw inWords(error) ?? error
   }
-  rmSync(folder, { recursive: true, force: true })
+}
+
+const SNAPSHOT_ATTEMPTS = 50
+
+/** With what is not in it yet, and not in the middle of a write. */
+function copyWhole(path: string, copy: string): void {
+  const parts = ['', '-wal']
+  const state = () =>
+    JSON.stringify(
+      parts.map((part) => (existsSync(path + part) ? [statSync(path + part).mtimeMs, statSync(path + part).size] : [])),
+    )
+  for (let attempt = 0; attempt < SNAPSHOT_ATTEMPTS; attempt++) {
+    const before = state()
+    for (const part of parts) {
+      rmSync(copy + part, { force: true })
+      if (existsSync(path + part)) copyFileSync(path + part, copy + part)
+    }
+    if (state() === before) return
+  }
   throw new DroverError({
     code: 'ledger_unavailable',
     message: `The ledger ${path} is written to without a pause.`,
@@ -98,16 +120,18 @@ export function openSnapshot(path: string): Db {
   })
 }
 
-const SNAPSHOT_ATTEMPTS = 50
-
-function openCopy(copy: string, folder: string): Db {
-  try {
-    return openSqlite(copy)
-  } catch (error) {
-    rmSync(folder, { recursive: true, force: true })
-    throw error
-  }
+/** An empty file, or another program's database, would be made a ledger, found to be in order, and be believed. */
+const refuseStranger = (path: string) => (database: DatabaseSync) => {
+  if (database.prepare("select 1 from sqlite_master where type = 'table' and name = 'migration'").get()) return
+  throw new DroverError({
+    code: 'ledger_unavailable',
+    message: `${path} is not a drover ledger: it holds none of its tables.`,
+    next: NAME_THE_LEDGER,
+  })
 }
+
+const MEND = 'Nothing runs until it can be written again: check the disk, the path and its rights, then start drover again.'
+const NAME_THE_LEDGER = 'Name the file that drover writes (ledger.path in drover.yaml) with --ledger, as a user who may read it.'
 
 /** A batch that waits for the next commit, and whoever waits for it. */
 type Waiting = {
@@ -123,7 +147,7 @@ const MAX_TOGETHER = 256
  * What is asked for while a commit waits for the disk goes into the next one together: each batch within a savepoint of its own,
  * all of them with one wait for the disk. None is answered before that.
  */
-function overDatabase(database: DatabaseSync, path: string): Db {
+function overDatabase(database: DatabaseSync, path: string, inWords: InWords): Db {
   const prepared = new Map<string, StatementSync>()
   const prepare = (sql: string): StatementSync => {
     const known = prepared.get(sql)
@@ -156,11 +180,11 @@ function overDatabase(database: DatabaseSync, path: string): Db {
       prepare('commit').run()
     } catch (error) {
       rollBack(database)
-      for (const { reject } of batches) reject(unavailable(error, path) ?? error)
+      for (const { reject } of batches) reject(inWords(error) ?? error)
       return
     }
     for (const [{ resolve }, rows] of done) resolve(rows)
-    for (const [{ reject }, error] of failed) reject(unavailable(error, path) ?? error)
+    for (const [{ reject }, error] of failed) reject(inWords(error) ?? error)
   }
 
   let waiting: Waiting[] = []
@@ -206,7 +230,7 @@ function holderOf(path: string): string {
   return `${path}.holder`
 }
 
-function unavailable(error: unknown, path: string): DroverError | undefined {
+function unavailable(error: unknown, path: string, mend: string): DroverError | undefined {
   if (!(error instanceof Error) || error instanceof DroverError) return undefined
   const { errcode, code } = error as Error & { errcode?: number; code?: string }
   const primary = errcode === undefined ? undefined : errcode & 0xff
@@ -217,9 +241,7 @@ function unavailable(error: unknown, path: string): DroverError | undefined {
     {
       code: 'ledger_unavailable',
       message: `The ledger ${path} cannot be used: ${reason}${locked ? ` (${holderName(path)})` : ''}.`,
-      next: locked
-        ? 'Stop the other drover, or give this one a ledger file of its own: two must not own the same runs.'
-        : 'Nothing runs until it can be written again: check the disk, the path and its rights, then start drover again.',
+      next: locked ? 'Stop the other drover, or give this one a ledger file of its own: two must not own the same runs.' : mend,
     },
     { cause: error },
   )

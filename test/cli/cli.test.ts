@@ -235,6 +235,54 @@ mask: [{ env: MASKED }]
     expect(broken.out).toMatch(/^BROKEN/)
   })
 
+  it('[true-ending] S41 runs says of each how it ended, and done of none', async () => {
+    const file = join(folder, 'endings.yaml')
+    writeFileSync(
+      file,
+      `ledger: { path: ${folder}/endings/drover.db }
+backends: { play: { kind: rancher1, url: '${rancher.url}', accessKey: { env: CATTLE_ACCESS_KEY }, secretKey: { env: CATTLE_SECRET_KEY } } }
+rules: [{ id: me, effect: allow, who: { cli: true }, commands: ['...'], rights: [shell] }]
+`,
+    )
+    await drover(['exec', '--config', file, 'name=shop-web-1', 'timeout=1s', 'cmd=sleep 73'])
+    await drover(['exec', '--config', file, 'name=shop-web-*', 'cmd=exit 3'])
+    const { out } = await drover(['--config', file, 'runs'])
+    expect(out).toMatch(/ {2}0 of 3 ok · 3 exited 3 {2}.*exit 3/)
+    expect(out).toMatch(/ {2}0 of 1 ok · 1 timed out, proved gone {2}.*sleep 73/)
+    expect(out).not.toContain('done')
+  })
+
+  it('S39 verify believes no file that is not a ledger, and names it as it was named', async () => {
+    const { DatabaseSync } = await import('node:sqlite')
+    const strangers = { text: 'no-ledger.txt', empty: 'empty.db', other: 'other.db', folder: '.' }
+    writeFileSync(join(folder, strangers.text), 'hello, this is no database at all')
+    writeFileSync(join(folder, strangers.empty), '')
+    const database = new DatabaseSync(join(folder, strangers.other))
+    database.exec('create table x(y)')
+    database.close()
+    for (const path of Object.values(strangers)) {
+      const { code, out, err } = await drover(['verify', '--ledger', path], { env: { TMPDIR: folder } })
+      expect([path, code, out]).toEqual([path, 1, ''])
+      expect(err).toContain(path)
+      expect(err).not.toContain('snapshot')
+      expect(err).toContain('Name the file that drover writes')
+    }
+    expect(readdirSync(folder).filter((entry) => entry.startsWith('drover-snapshot-'))).toEqual([])
+  })
+
+  it('a terminal that no rule names is told which rule would', async () => {
+    const file = join(folder, 'nobody.yaml')
+    writeFileSync(
+      file,
+      `ledger: { path: ${folder}/nobody/drover.db }
+backends: { play: { kind: rancher1, url: '${rancher.url}', accessKey: { env: CATTLE_ACCESS_KEY }, secretKey: { env: CATTLE_SECRET_KEY } } }
+rules: [{ id: oncall, effect: allow, who: { users: [T0/U0] }, commands: ['...'] }]
+`,
+    )
+    const { err } = await drover(['exec', '--config', file, 'name=shop-web-1', '--', 'uptime'])
+    expect(err).toContain('It takes a rule with who: { cli: true }, in drover.yaml.')
+  })
+
   it('a forgotten quote is an error, not a question for help', async () => {
     const { code, err } = await drover(['exec', 'label=web', 'cmd=df', '-h'])
     expect(code).toBe(2)

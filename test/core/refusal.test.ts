@@ -74,7 +74,7 @@ describe('what the nearest rule lacks is named', () => {
       'a pattern of this',
     ],
     ['the channel', { channels: ['T1/C9'] }, 'name=web cmd="uptime"', {}, 'this channel', 'this place in channels:'],
-    ['the terminal', { channels: ['T1/C9'] }, 'name=web cmd="uptime"', cli, 'a terminal', 'this place in channels:'],
+    ['the terminal', { channels: ['T1/C9'] }, 'name=web cmd="uptime"', cli, 'a terminal', 'no channels: (a terminal is in none)'],
     ['the trigger', { triggers: ['mention'] }, 'name=web cmd="uptime"', {}, 'a slash command', 'triggers: [slash]'],
     ['new containers', {}, 'image=alpine:3 cmd="uptime"', {}, 'new containers', "images: ['alpine:3']"],
     ['an image', { images: ['busybox:*'] }, 'image=alpine:3 cmd="uptime"', {}, 'the image alpine:3', "images: ['alpine:3']"],
@@ -204,7 +204,7 @@ describe('which rule is the nearest', () => {
     expect(refused([], typed('name=web cmd="uptime"')).next).toBe('Ask whoever runs drover: it takes a rule that names you.')
     expect(refused(others, typed('name=web cmd="uptime"', cli))).toEqual({
       message: 'No rule allows you to run this here: none names you.',
-      next: 'It takes a rule that names you, in drover.yaml.',
+      next: 'It takes a rule with who: { cli: true }, in drover.yaml.',
     })
   })
   it('a terminal and a hook are told where it would have to stand', () => {
@@ -215,6 +215,9 @@ describe('which rule is the nearest', () => {
       actor: { kind: 'webhook', name: 'alerts' },
       trigger: { kind: 'webhook', delivery: 'd' },
     }
+    expect(refused([mine()], typed('name=web cmd="uptime"', hook)).next).toBe(
+      'It takes a rule with who: { webhooks: [alerts] }, in drover.yaml.',
+    )
     const named = mine({ who: { webhooks: ['alerts'] } })
     expect(refused([named], typed('name=web cmd="ps"', hook)).message).toContain('has this caller and this channel, but not this')
   })
