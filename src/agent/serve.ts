@@ -1,6 +1,6 @@
 /** The agent's end of a link: each stream is one request to its engine, if the agent's own list lets it pass. */
 
-import type { Fields, Transport } from '../backends/transport.ts'
+import type { Fields, ResponseHeaders, Transport } from '../backends/transport.ts'
 import { TransportError, UpgradeRefused } from '../backends/transport.ts'
 import { joined } from '../core/bytes.ts'
 import { DroverError } from '../core/errors.ts'
@@ -248,7 +248,7 @@ function picked(headers: Readonly<Record<string, string>>, names: readonly strin
   return Object.fromEntries(Object.entries(headers).filter(([name]) => names.includes(name)))
 }
 
-function pickedOf(headers: Headers): readonly (readonly [string, string])[] {
+function pickedOf(headers: ResponseHeaders): readonly (readonly [string, string])[] {
   return FROM_ENGINE.flatMap((name) => {
     const value = headers.get(name)
     return value === null ? [] : [[name, value.slice(0, 4096)] as const]

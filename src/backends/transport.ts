@@ -16,12 +16,15 @@ export type HttpRequest = {
   readonly isRepeatable?: boolean
 }
 
-export type HttpResponse = { readonly status: number; readonly headers: Headers; readonly body: string }
+/** No more of `Headers` than is asked for: the first one that is made takes Node 60 ms and more to load what makes it. */
+export type ResponseHeaders = Pick<Headers, 'get'>
+
+export type HttpResponse = { readonly status: number; readonly headers: ResponseHeaders; readonly body: string }
 
 /** A body that is read as it comes. It may last as long as it likes: `signal` of its request ends it. */
 export type HttpStream = {
   readonly status: number
-  readonly headers: Headers
+  readonly headers: ResponseHeaders
   /**
    * Iterate once; leaving the loop closes the connection. What is not read slows the far side down. Throws TransportError when the
    * connection breaks, where that can be seen: a body without a length ends with its connection, however that ended.

@@ -172,13 +172,16 @@ export async function execute(options: ExecuteOptions): Promise<Executed> {
   }
 
   const left = await kill
-  connection.abort()
+  connection.abort(over)
   void Promise.resolve(events?.return?.()).catch(() => {})
   await stored
   if (storing) throw storing.error
   const rest = collector.end()
   return { ending: settle(natural, stoppedBy, left), count: collector.count(), rest }
 }
+
+/** One for all: each that an abort makes itself comes with a stack. */
+const over = new Error('the execution is over')
 
 /** The first cause wins: what was stopped stays stopped, whatever its stream said while it died. */
 function settle(natural: Ending, stoppedBy: 'timed_out' | 'cancelled' | undefined, left: { pid?: number } | undefined): Ending {

@@ -153,6 +153,9 @@ export function matches(selector: Selector, target: Target): boolean {
   return matchesLabels(selector.labels ?? [], target.labels)
 }
 
+/** Made once: `localeCompare` makes one for each two names, 60 ms for a thousand of them. */
+const byName = new Intl.Collator('en', { numeric: true })
+
 export type Selection =
   | { readonly ok: true; readonly targets: readonly Target[]; readonly notes: readonly string[] }
   | { readonly ok: false; readonly failure: Failure }
@@ -171,7 +174,7 @@ export function select(
   // An exact id beats a prefix: 1i16 is not ambiguous because 1i160 exists.
   const exact = found.filter((target) => target.native === selector.id || target.engineId === selector.id)
   if (selector.id !== undefined && exact.length === 1) found = exact
-  found.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }) || (a.id < b.id ? -1 : 1))
+  found.sort((a, b) => byName.compare(a.name, b.name) || (a.id < b.id ? -1 : 1))
   const notes: string[] = []
   const refuse = (failure: Failure): Selection => ({ ok: false, failure })
   if (platform.length > 0)

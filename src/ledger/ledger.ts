@@ -177,7 +177,6 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
       lanes.run(request.id, async () => {
         const event: RunEvent = { type: 'accepted', request }
         const packed = pack(event)
-        if (await exists(db, request.id)) return 'duplicate'
         const head = { seq: 0, hash: GENESIS, finished: false }
         const [draft] = drafted(request.id, head, now(), [{ event, packed }]) as readonly [Draft]
         const row: RunTable = {
@@ -187,6 +186,7 @@ export async function createLedger(db: Db, options: { readonly now?: () => numbe
           ...{ next_at: draft.row.at, seq: 1, head: draft.row.hash },
         }
         try {
+          // A delivery that comes twice is rare: its run is looked for only where it could not be written.
           await send(db, [insertRun(row), ...alone(draft)])
         } catch (error) {
           if (await exists(db, request.id)) return 'duplicate'

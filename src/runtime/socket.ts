@@ -125,8 +125,8 @@ function sizeOf(message: SocketMessage | LateText): number {
 
 export function parseUrl(url: string, schemes: readonly string[]): URL {
   // Parsed here, because the platforms' own errors quote the URL with its query.
-  if (!URL.canParse(url)) throw new TransportError('other', 'the address is not a URL')
-  const parsed = new URL(url)
+  const parsed = URL.parse(url)
+  if (parsed === null) throw new TransportError('other', 'the address is not a URL')
   if (!schemes.includes(parsed.protocol))
     throw new TransportError('other', `${parsed.host}: ${parsed.protocol} is not one of ${schemes.join(' ')}`)
   return parsed
@@ -194,6 +194,10 @@ function reasonFromText(error: unknown): TransportError['reason'] {
   return 'other'
 }
 
+export function tooLarge(host: string, maxBytes: number): TransportError {
+  return new TransportError('too_large', `${host}: ${WORDS.too_large} (${maxBytes} bytes)`)
+}
+
 /** Reads at most `maxBytes` of a body as UTF-8 text; more is an error, or is cut when `cut` is set. */
 export async function readText(
   body: AsyncIterable<Uint8Array>,
@@ -209,7 +213,7 @@ export async function readText(
     bytes += chunk.byteLength
     if (bytes > maxBytes) {
       if (mode === 'cut') return text + decoder.decode(chunk.subarray(0, room))
-      throw new TransportError('too_large', `${host}: ${WORDS.too_large} (${maxBytes} bytes)`)
+      throw tooLarge(host, maxBytes)
     }
     text += decoder.decode(chunk, { stream: true })
   }

@@ -13,6 +13,7 @@ import type {
   HttpResponse,
   HttpStream,
   Reach,
+  ResponseHeaders,
   Socket,
   SocketOptions,
   Transport,
@@ -30,6 +31,7 @@ import {
   parseUrl,
   REFUSAL_BODY_BYTES,
   readText,
+  tooLarge,
   transportError,
 } from './socket.ts'
 
@@ -127,7 +129,7 @@ function sendRequest(request: HttpRequest, way: Way, kept?: Kept): Promise<HttpR
   const url = parseUrl(request.url, ['http:', 'https:'])
   return untilAnswered(url, request.signal, async (signal) => {
     const response = await respond(url, request, signal, way, kept)
-    const body = await readText(response, request.maxBytes ?? DEFAULT_MAX_BODY_BYTES, url.host)
+    const body = await textOf(response, request.maxBytes ?? DEFAULT_MAX_BODY_BYTES, url.host)
     return { status: response.statusCode ?? 0, headers: headersOf(response), body }
   })
 }
@@ -148,6 +150,24 @@ function respond(url: URL, request: HttpRequest, signal: AbortSignal, way: Way, 
   return promise
 }
 
+/** The whole body. By its events: to iterate it, chunk by chunk, costs as much again as the request. */
+function textOf(response: http.IncomingMessage, maxBytes: number, host: string): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>()
+  const chunks: Buffer[] = []
+  let bytes = 0
+  response.on('data', (chunk: Buffer) => {
+    bytes += chunk.byteLength
+    if (bytes > maxBytes) response.destroy(tooLarge(host, maxBytes))
+    else chunks.push(chunk)
+  })
+  response.on('end', () => resolve(utf8.decode(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks))))
+  response.on('error', reject)
+  response.on('close', () => reject(new Error('the body ended before its end')))
+  return promise
+}
+
+const utf8 = new TextDecoder()
+
 function listed(headers: Fields = {}): Record<string, string | string[]> {
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]]),
@@ -155,10 +175,10 @@ function listed(headers: Fields = {}): Record<string, string | string[]> {
 }
 
 function send(url: URL, request: HttpRequest, signal: AbortSignal, way: Way, agent?: http.Agent): http.ClientRequest {
-  const body = request.body === undefined ? undefined : new TextEncoder().encode(request.body)
+  const { body } = request
   const outgoing = (url.protocol === 'https:' ? https : http).request(url, {
     method: request.method,
-    headers: { ...listed(request.headers), ...(body === undefined ? {} : { 'content-length': body.byteLength }) },
+    headers: { ...listed(request.headers), ...(body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }) },
     signal,
     // Else a connection of its own: a kept one that the far side has just dropped would fail a request that must not be repeated.
     ...(way.createConnection ? {} : { agent: agent ?? false }),
@@ -245,11 +265,8 @@ function duplex(socket: NetSocket, url: URL, signal: AbortSignal): Duplex {
   }
 }
 
-function headersOf(response: http.IncomingMessage): Headers {
-  const headers = new Headers()
-  for (const [name, values] of Object.entries(response.headersDistinct))
-    for (const value of values ?? []) headers.append(name, value)
-  return headers
+function headersOf(response: http.IncomingMessage): ResponseHeaders {
+  return { get: (name) => response.headersDistinct[name.toLowerCase()]?.join(', ') ?? null }
 }
 
 async function openSocket(address: string, options: SocketOptions, way: Way): Promise<Socket> {
