@@ -67,7 +67,9 @@ const shapes: readonly Shape[] = [
     /\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,200}|\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{20,200}|\bAIza[A-Za-z0-9_-]{35}|\bSG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}|\bnpm_[A-Za-z0-9]{36}|\bdop_v1_[a-f0-9]{64}/g,
   ],
   ['authorization', ['bearer', 'basic', 'token'], /\b(?:Bearer|Basic|token)\s+(?<secret>[A-Za-z0-9+/_.~-]{16,4000}=*)/gi],
-  ['password-in-url', ['://'], /[a-z][a-z0-9+.-]{1,20}:\/\/[^\s/:@'"]{0,100}:(?<secret>[^\s/@'"]{1,200})@/gi],
+  // Up to the last `@` of the host part: people write passwords with one in them as they are.
+  ['password-in-url', ['://'], /[a-z][a-z0-9+.-]{1,20}:\/\/[^\s/:@'"]{0,100}:(?<secret>[^\s/'"]{1,200})@/gi],
+  ['docker-auth', ['"auth"'], /"auth"\s{0,3}:\s{0,3}"(?<secret>[A-Za-z0-9+/]{8,4000}={0,2})"/g],
   [
     'option',
     words,
@@ -75,8 +77,9 @@ const shapes: readonly Shape[] = [
   ],
   [
     'secret',
-    [...words, 'credential'],
-    /(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)s?["']?\s{0,3}[=:]\s{0,3}["']?(?<secret>[^\s"',;&]{6,400})/gi,
+    [...words, 'credential', '_pass', '_pwd'],
+    // Django's SECRET_KEY, Rails' SECRET_KEY_BASE, Laravel's APP_KEY, DB_PASS, MYSQL_PWD: what `printenv` shows. PWD alone is a folder.
+    /(?:password|passwd|passphrase|secret(?:[_-]?key(?:[_-]?base)?)?|token|(?:api|access|private|account|encryption|signing|master|session|app)[_-]?key|credential|[a-z0-9]_(?:pass|pwd))s?["']?\s{0,3}[=:]\s{0,3}["']?(?<secret>[^\s"',;&]{6,400})/gi,
   ],
 ]
 

@@ -26,7 +26,12 @@ const shapes: readonly (readonly [name: string, before: string, secret: string, 
   ['bearer token', 'Authorization: Bearer ', run(40), '\n'],
   ['basic credentials', 'authorization: basic ', `${run(20)}==`, '\n'],
   ['password in a URL', 'postgres://app:', 'hunter22', '@db/shop'],
+  ['docker config', '{"auths":{"r.example":{"auth":"', 'dXNlcjpwYXNzd29yZA==', '"}}}'],
   ['assignment', 'DB_PASSWORD=', 'hunter22', '\n'],
+  ...['SECRET_KEY', 'CATTLE_SECRET_KEY', 'SECRET_KEY_BASE', 'APP_KEY', 'ENCRYPTION_KEY', 'DB_PASS', 'db_pass', 'MYSQL_PWD'].map(
+    (name) => [name, `${name}=`, 'hunter22', '\n'] as const,
+  ),
+  ['camel case', '{"secretKey": "', 'hunter22', '"}'],
   ['JSON field', '{"api_key": "', '123e4567-e89b-42d3-a456-426614174000', '"}'],
   ['YAML field', 'client-secret: ', 'hunter22', '\n'],
   ['option', 'mysql --password ', 'hunter22', ' shop'],
@@ -52,9 +57,15 @@ describe('[no-secret-shown] S33 shapes', () => {
     'https://a/b:c@d',
     'https://host:8080/',
     'ls -p 22',
+    'PWD=/srv/app/current',
+    'OLDPWD=/srv/app/current',
     'AKIA',
     'passwords are bad',
   ])('leaves alone what is none: %j', (text) => expect(plain.text(text)).toEqual({ text, masked: 0 }))
+
+  it('nothing is left of a password in a URL that holds the sign which ends it', () => {
+    expect(plain.text('postgres://app:hun@ter@22@db/shop').text).toBe('postgres://app:[masked: password-in-url]@db/shop')
+  })
 
   it('masking twice changes nothing more', () => {
     for (const [, before, secret, after] of shapes) {
