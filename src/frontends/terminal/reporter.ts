@@ -7,6 +7,7 @@ import type { Reporter } from '../../core/ports.ts'
 import { describeRollout, formatFacts, sayRollout } from '../../core/rollout-words.ts'
 import { preparations } from '../../core/run-state.ts'
 import { formatArgv } from '../../core/words.ts'
+import { inOneLine } from './one-line.ts'
 
 export type Terminal = {
   /** What scripts read. */
@@ -69,7 +70,7 @@ function createTeller(terminal: Terminal) {
       for (const { target, progress } of state.executions) {
         if (progress === undefined || steps.get(target.id) === progress) continue
         steps.set(target.id, progress)
-        terminal.err(`${target.name}: ${progress}\n`)
+        terminal.err(`${inOneLine(`${target.name}: ${progress}`)}\n`)
       }
     },
   }
@@ -86,28 +87,30 @@ export function cardOf(all: readonly Pick<Execution, 'target' | 'plan'>[], asked
 }
 
 async function print(state: RunState, output: ReadOutput, terminal: Terminal): Promise<void> {
-  for (const note of state.notes) terminal.err(`note: ${note}\n`)
+  for (const note of state.notes) terminal.err(`note: ${inOneLine(note)}\n`)
   const ways = describeWays(state.executions)
-  if (ways !== '') terminal.err(`note: ${ways}\n`)
+  if (ways !== '') terminal.err(`note: ${inOneLine(ways)}\n`)
   const { outcome } = state
   if (outcome?.status === 'refused' || outcome?.status === 'interrupted') {
     const { message, next } = outcome.failure
-    terminal.err(`${outcome.status}: ${message}\n${next ? `${next}\n` : ''}`)
+    terminal.err(`${outcome.status}: ${inOneLine(message)}\n${next ? `${inOneLine(next)}\n` : ''}`)
   }
   for (const group of await foldOutputs(state.executions, output)) printFold(group, state, terminal)
   for (const { target, settled } of state.executions)
     if (settled)
-      terminal.err(`note: ${target.name} was ${settled.verb === 'undo' ? 'undone' : 'finished'} by run ${settled.run}\n`)
+      terminal.err(
+        `note: ${inOneLine(target.name)} was ${settled.verb === 'undo' ? 'undone' : 'finished'} by run ${settled.run}\n`,
+      )
 }
 
 function printFold(group: Fold, { request: { rollout }, executions, timeoutMs }: RunState, terminal: Terminal): void {
   const of = executions.length
   const [first] = group.executions
   const ending = rollout && first ? describeRollout(first, rollout, timeoutMs) : describeEnding(group.ending)
-  const targets = group.executions.map((execution) => execution.target.name).join(', ')
-  terminal.out(`── ${group.executions.length} of ${of}: ${targets} · ${ending}\n`)
+  const targets = inOneLine(group.executions.map((execution) => execution.target.name).join(', '))
+  terminal.out(`── ${group.executions.length} of ${of}: ${targets} · ${inOneLine(ending)}\n`)
   const next = group.ending && 'error' in group.ending ? group.ending.error.next : undefined
-  if (next) terminal.err(`${next}\n`)
+  if (next) terminal.err(`${inOneLine(next)}\n`)
   const wrote = (wanted: Stream) => group.chunks.flatMap(({ stream, text }) => (stream === wanted ? text : [])).join('')
   const whole = (text: string) => (text === '' || text.endsWith('\n') ? text : `${text}\n`)
   terminal.out(whole(wrote('stdout')))

@@ -2,8 +2,8 @@
 
 import { counted } from '../../core/counted.ts'
 import type { Target } from '../../core/model.ts'
-import { makeVisible } from '../../core/output.ts'
 import type { TargetsAnswer } from '../../core/ports.ts'
+import { inOneLine } from './one-line.ts'
 
 /** The columns of the form for programs, which does not change. */
 const forPrograms = (target: Target) => [
@@ -36,16 +36,18 @@ export function describeTargets(
   const { targets, hidden = 0 } = answer
   // The total says it, too.
   const closed = hidden > 0 && !screen ? [notYours(hidden)] : []
-  const notes = [...answer.notes, ...closed].map((note) => `note: ${makeVisible(note)}`)
+  const notes = [...answer.notes, ...closed].map((note) => `note: ${inOneLine(note)}`)
   if (!screen) {
-    const line = (target: Target) => forPrograms(target).map((part) => (part === undefined ? '-' : inOneLine(part)))
+    const line = (target: Target) => forPrograms(target).map((part) => (part === undefined ? '-' : inOneLine(part) || '-'))
     return { out: targets.map((target) => line(target).join('\t')), err: notes }
   }
   return { out: [...table(targets, screen.columns), '', total(targets.length, hidden)], err: notes }
 }
 
 function table(targets: readonly Target[], columns: number): readonly string[] {
-  const rows = [headings, ...targets.map(forPeople)].map((row) => row.map((part) => (part === undefined ? '-' : inOneLine(part))))
+  const rows = [headings, ...targets.map(forPeople)].map((row) =>
+    row.map((part) => (part === undefined ? '-' : inOneLine(part) || '-')),
+  )
   const used = headings.map((_, i) => rows.slice(1).some((row) => row[i] !== '-'))
   const kept = rows.map((row) => row.filter((_, i) => used[i]))
   const widths = (kept[0] ?? []).map((_, i) => Math.max(...kept.map((row) => lengthOf(row[i]))))
@@ -66,11 +68,6 @@ function fitted(text: string, width: number): string {
   const characters = [...text]
   if (characters.length <= width) return text + ' '.repeat(width - characters.length)
   return `${characters.slice(0, width - 1).join('')}…`
-}
-
-/** A name is an engine's text: it could hold a tab, a line end, or what a terminal obeys. */
-function inOneLine(text: string): string {
-  return makeVisible(text).replaceAll(/\s+/g, ' ') || '-'
 }
 
 function total(targets: number, hidden: number): string {

@@ -65,3 +65,41 @@ test('where both streams are one terminal, what stands under the heading of stde
   )
   expect(screen).toBe('── 2 of 2: web-1, web-2 · exit 3\nout\n── stderr of web-1, web-2\nearly\nlate\n')
 })
+
+test('S36: nothing that an engine calls its things can move the cursor, or look like a line of drover', async () => {
+  const written: string[] = []
+  const reporter = createTerminalReporter({
+    out: (text) => void written.push(text),
+    err: (text) => void written.push(text),
+    live: false,
+    json: false,
+  })
+  const evil = 'web\u001b]0;title\u0007\u009b2J\r\n── 1 of 1: web-1 · exit 0'
+  const error = { code: 'not_running', message: `gone ${evil}`, next: `look ${evil}` } as const
+  const state: RunState = {
+    request: requestOf({ place: { kind: 'terminal' }, rollout: { verb: 'restart' } }),
+    status: 'finished',
+    notes: [`"x" matched ${evil}=x`],
+    executions: [
+      { target: { ...target('web-1'), name: evil }, status: 'failed', ending: { status: 'failed', error }, progress: evil },
+    ],
+    outcome: { status: 'interrupted', failure: error },
+    posted: {},
+    delivered: false,
+  }
+  await reporter.progress(state)
+  await reporter.deliver(
+    state,
+    async () => [],
+    async () => {},
+  )
+  const lines = written.join('').split('\n')
+  expect(lines).toContainEqual(expect.stringContaining('note: "x" matched web␛]0;title'))
+  expect(
+    lines
+      .join('')
+      .split('')
+      .filter((one) => one < ' ' || (one >= '\u007f' && one < '\u00a0')),
+  ).toEqual([])
+  expect(lines.filter((line) => /^── 1 of 1: web-1 · exit/.test(line))).toEqual([])
+})
