@@ -101,6 +101,12 @@ const rows: readonly (readonly [page: string, said: string, path: string, name: 
   ['docs/backends/swarm.md', 'own time and {two minutes}', 'src/backends/swarm/temporary.ts', 'AFTER_MS'],
 
   ['docs/decisions/0003-interrupted-or-fresh.md', 'at most {60 s} old', 'src/core/run.ts', 'freshMs'],
+  [
+    'docs/decisions/0007-where-the-code-differs-from-the-first-plan.md',
+    'take longer than {12 minutes} is refused',
+    'src/run-object.ts',
+    'mostRunMs',
+  ],
   ['docs/decisions/0004-hub-object.md', 'or for {16 minutes} at most', 'src/run-object.ts', 'longestTurnMs'],
 ]
 
