@@ -13,12 +13,17 @@ export async function kindsOf(
   machine: Machine,
   learn: Learn,
 ): Promise<Pick<Outside, 'kinds' | 'kubernetesFiles'>> {
-  const named = new Set<BackendKind>(Object.values(config.backends).map(({ kind }) => kind))
+  const named = new Set<BackendKind>(
+    Object.values(config.backends)
+      // What an agent does by drover's own orders needs no more here than their words.
+      .filter(({ kind, through }) => through === undefined || (kind !== 'containerd' && kind !== 'swarm'))
+      .map(({ kind }) => kind),
+  )
   const [rancher1, rancher2, kubernetes, docker, swarm, containerd, files] = await Promise.all([
     named.has('rancher1') && import('./backends/rancher1/backend.ts'),
     named.has('rancher2') && import('./backends/rancher2/backend.ts'),
     named.has('kubernetes') && import('./backends/kubernetes/connect.ts'),
-    named.has('docker') && import('./backends/docker/backend.ts'),
+    named.has('docker') && dockerOf(machine, learn),
     named.has('swarm') && import('./backends/swarm/backend.ts'),
     named.has('containerd') && containerdOf(machine),
     named.has('kubernetes') && import('./backends/kubernetes/files.ts'),
@@ -27,6 +32,14 @@ export async function kindsOf(
     kinds: { ...rancher1, ...rancher2, ...kubernetes, ...docker, ...swarm, ...containerd },
     ...(files ? { kubernetesFiles: files.filesOf(machine, learn) } : {}),
   }
+}
+
+async function dockerOf(machine: Machine, learn: Learn): Promise<Pick<Kinds, 'docker'>> {
+  const [{ docker }, { loginsOf }] = await Promise.all([
+    import('./backends/docker/backend.ts'),
+    import('./backends/docker/logins.ts'),
+  ])
+  return { docker: (options, outside) => docker(options, { ...outside, loginsOf: (file) => loginsOf(file, machine, learn) }) }
 }
 
 async function containerdOf(machine: Machine): Promise<Pick<Kinds, 'containerd'>> {

@@ -2,7 +2,9 @@
 
 import * as z from 'zod'
 import { HELPER_LABEL } from '../backends/docker/container.ts'
+import { USUAL_CAPABILITIES } from '../backends/wire/capabilities.ts'
 import { killCommand } from '../backends/wire/kill.ts'
+import { sizeSchema, TMP_OPTIONS } from '../backends/wire/new-container.ts'
 import { coversImage } from '../core/images.ts'
 import { bodyOf, type Call, only, type Parts, type Passed, quoted, Refusal } from './fence.ts'
 import type { Container } from './fence-docker.ts'
@@ -24,7 +26,7 @@ type Find = {
 const labels = z.record(z.string().startsWith('drover.'), z.string()).refine((all) => HELPER_LABEL in all)
 const noNewPrivileges = z.tuple([z.literal('no-new-privileges')])
 
-/** All that drover asks for, and no key more: no Binds, no Mounts, no Privileged, no namespaces of the host, no capabilities. */
+/** All that drover asks for, and no key more: no Binds, no Mounts, no Privileged, no namespaces of the host, no capabilities besides the usual. */
 const NewBody = z.strictObject({
   Image: z.string(),
   Entrypoint: z.array(z.string()).min(1),
@@ -50,6 +52,12 @@ const NewBody = z.strictObject({
     SecurityOpt: noNewPrivileges,
     /** Only that there are none. */
     Mounts: z.tuple([]).optional(),
+    CapDrop: z.tuple([z.literal('ALL')]).optional(),
+    /** Of those that it would have without them. */
+    CapAdd: z.array(z.enum(USUAL_CAPABILITIES)).optional(),
+    ReadonlyRootfs: z.literal(true).optional(),
+    Tmpfs: z.strictObject({ '/tmp': z.literal(TMP_OPTIONS.join(',')) }).optional(),
+    StorageOpt: z.strictObject({ size: sizeSchema() }).optional(),
     LogConfig: z.strictObject({ Type: z.enum(['none', 'local']) }).optional(),
   }),
 })

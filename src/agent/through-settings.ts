@@ -57,6 +57,11 @@ export function takeThrough(document: unknown): Taken {
     const at = ['backends', name]
     if (typeof agent === 'string') through[name] = agent
     else problems.push({ path: [...at, 'through'], words: 'the name of an agent under agents:' })
+    if (recordOf(rest.newContainers)?.logins !== undefined)
+      problems.push({
+        path: [...at, 'newContainers', 'logins'],
+        words: 'an agent pulls nothing; pull images on its engine’s host',
+      })
     const theirs = THEIRS.filter(
       (key) => key in rest && !(key === 'context' && rest.kind !== 'docker' && rest.kind !== 'kubernetes'),
     )

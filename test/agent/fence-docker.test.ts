@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type Call, Refusal } from '../../src/agent/fence.ts'
 import { type DockerAllowed, dockerFence } from '../../src/agent/fence-docker.ts'
 import { killCommand } from '../../src/backends/wire/kill.ts'
+import { TMP_OPTIONS } from '../../src/backends/wire/new-container.ts'
 import { parseLabels } from '../../src/core/selector.ts'
 
 const hex = (one: string) => one.repeat(64)
@@ -336,6 +337,12 @@ describe('new containers', () => {
       { UTSMode: 'host' },
       { CgroupnsMode: 'host' },
       { CapAdd: ['SYS_ADMIN'] },
+      { CapDrop: ['ALL'], CapAdd: ['CHOWN', 'NET_ADMIN'] },
+      { CapDrop: ['KILL'] },
+      { ReadonlyRootfs: false },
+      { Tmpfs: { '/tmp': 'rw,dev,suid' } },
+      { Tmpfs: { '/etc': 'rw' } },
+      { StorageOpt: { size: '1g', other: 'x' } },
       { Devices: [{ PathOnHost: '/dev/sda' }] },
       { DeviceRequests: [] },
       { VolumesFrom: ['web-1'] },
@@ -362,6 +369,14 @@ describe('new containers', () => {
     ])
       expect(await refusal(create(allowed, body(more)))).toMatch(/of a new container is not on its list/)
     expect((await create(allowed, body({}, { NetworkMode: 'apps' }))).path).toBe('/v1.41/containers/create')
+    const less = {
+      CapDrop: ['ALL'],
+      CapAdd: ['CHOWN'],
+      ReadonlyRootfs: true,
+      Tmpfs: { '/tmp': TMP_OPTIONS.join(',') },
+      StorageOpt: { size: '1g' },
+    }
+    expect(JSON.parse((await create(allowed, body({}, less))).body ?? '').HostConfig).toMatchObject(less)
   })
 
   it('are the only ones that are started, stopped, attached to, read or removed', async () => {
@@ -422,6 +437,12 @@ describe('new containers', () => {
       { PidMode: `container:${DB}` },
       { PidMode: `container:${hex('0')}` },
       { CapAdd: ['SYS_ADMIN'] },
+      { CapDrop: ['ALL'], CapAdd: ['CHOWN', 'NET_ADMIN'] },
+      { CapDrop: ['KILL'] },
+      { ReadonlyRootfs: false },
+      { Tmpfs: { '/tmp': 'rw,dev,suid' } },
+      { Tmpfs: { '/etc': 'rw' } },
+      { StorageOpt: { size: '1g', other: 'x' } },
       { Privileged: true },
       { NetworkMode: 'host' },
       { ReadonlyRootfs: false },

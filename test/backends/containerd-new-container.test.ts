@@ -50,9 +50,10 @@ type Spec = {
     cwd: string
     user: object
     noNewPrivileges: boolean
-    capabilities: { bounding: string[] }
+    capabilities: { bounding: string[]; effective: string[]; permitted: string[] }
   }
-  mounts: { destination: string; source: string; options: string[] }[]
+  root: object
+  mounts: { destination: string; type: string; source: string; options: string[] }[]
   linux: { namespaces: { type: string }[]; resources: object; maskedPaths: string[]; cgroupsPath: string }
 }
 const specOf = (more: Partial<Confinement> = {}) =>
@@ -87,6 +88,20 @@ test('[exact-argv] S45 a new container has the command alone, the bounds, and no
   })
   expect(linux.maskedPaths).toContain('/proc/kcore')
   expect(linux.cgroupsPath.endsWith('/drover-x')).toBe(true)
+})
+
+test('S45 of capabilities those are left that are named; read-only has a /tmp of its own, where nothing else is mounted', () => {
+  const { process, root } = specOf()
+  expect(process.capabilities.bounding).toHaveLength(14)
+  expect(root).toEqual({ path: 'rootfs' })
+  const kept = specOf({ capabilities: ['CHOWN'], readOnly: true })
+  const { bounding, effective, permitted } = kept.process.capabilities
+  expect([bounding, effective, permitted]).toEqual([['CAP_CHOWN'], ['CAP_CHOWN'], ['CAP_CHOWN']])
+  expect(kept.root).toEqual({ path: 'rootfs', readonly: true })
+  const tmp = (spec: Spec) => spec.mounts.filter(({ destination }) => /^\/tmp\/?$/.test(destination)).map(({ type }) => type)
+  expect(tmp(kept)).toEqual(['tmpfs'])
+  expect(tmp(specOf({ readOnly: true, mounts: [{ source: '/srv', target: '/tmp/' }] }))).toEqual(['bind'])
+  expect(specOf({ capabilities: [] }).process.capabilities.bounding).toEqual([])
 })
 
 test('S45 the host’s network brings its files along, read-only, and mounts are read-only unless they say otherwise', () => {

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { messageOf, refusal } from '../../src/backends/docker/api.ts'
 import { docker } from '../../src/backends/docker/backend.ts'
+import { isMadeById, onlyName } from '../../src/backends/docker/container.ts'
 import { dockerFrames, NotFrames } from '../../src/backends/docker/frames.ts'
 import { handleText, readHandle } from '../../src/backends/docker/handle.ts'
 import { readHost } from '../../src/backends/docker/host.ts'
@@ -20,6 +21,33 @@ const frame = (stream: number, data: Uint8Array) => {
 }
 const asText = (pieces: Iterable<{ stream: string; data: Uint8Array }>, stream: string) =>
   Buffer.concat([...pieces].filter((one) => one.stream === stream).map((one) => one.data)).toString('latin1')
+
+describe('the image of a container that was made from an id', () => {
+  const id = `sha256:${'ab'.repeat(32)}`
+  const made = (from: string) => isMadeById({ State: { Running: true }, Image: id, Config: { Image: from } })
+
+  test('is known by that id or its begin, and a name that only looks like one is a name', () => {
+    expect([id, id.slice(7), 'abab', 'sha256:abab'].map(made)).toEqual([true, true, true, true])
+    expect(['web', 'cafe', 'abba', '', `web@${id}`].map(made)).toEqual([false, false, false, false, false])
+    // Podman's way to write it.
+    expect(isMadeById({ State: { Running: true }, Image: id.slice(7), Config: { Image: id.slice(7, 19) } })).toBe(true)
+  })
+
+  test.each([
+    [['web:1'], [], 'web:1'],
+    [['web:1'], null, 'web:1'],
+    [['h:5000/web:1'], [`h:5000/web@${id}`], 'h:5000/web:1'],
+    [[], [`web@${id}`], `web@${id}`],
+    [['web:1', 'web:latest'], [], undefined],
+    [['web:1'], [`other/web@${id}`], undefined],
+    [[], [`web@${id}`, `other@${id}`], undefined],
+    [['<none>:<none>'], ['<none>@<none>'], undefined],
+    [[], [], undefined],
+    [null, undefined, undefined],
+  ])('S45 it is judged by its only name: of tags %j and digests %j that is %s', (RepoTags, RepoDigests, name) => {
+    expect(onlyName({ RepoTags, RepoDigests })).toBe(name)
+  })
+})
 
 describe('frames', () => {
   test('S38 however the bytes are cut, each stream arrives whole and in order', () => {

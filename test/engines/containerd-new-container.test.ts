@@ -153,6 +153,16 @@ describe('containerd: a command in a new container', { timeout: 120_000 }, () =>
     expect(`${many.out}${many.err}`).toMatch(/can't fork|Resource temporarily unavailable/)
   })
 
+  test('S45 what an administrator takes away is not there: capabilities, and a file system to write to but for /tmp', async () => {
+    const there = connect({ newContainers: { ...bounds, memory: '256m', capabilities: ['CHOWN'], readOnly: true } })
+    const text =
+      'grep CapBnd /proc/self/status | cut -f2; touch /x 2>&1 | grep -c Read-only; cp /bin/busybox /tmp/echo; /tmp/echo ran; head -c 99999999 /dev/zero >/tmp/big 2>/dev/null || echo full'
+    const ran = await runOn(there, there.newContainer!({ image }), { argv: ['/bin/sh', '-c', text], user: '0:0' })
+    expect([`${ran.out}`, ran.code]).toEqual(['0000000000000001\n1\nran\nfull\n', 0])
+    const usual = await sh('grep CapBnd /proc/self/status | cut -f2; touch /x && echo written', { user: '0:0' })
+    expect(`${usual.out}`).toBe('00000000a80425fb\nwritten\n')
+  })
+
   test('S45 what of the machine it may see is named in the configuration, and read-only unless that says otherwise', async () => {
     const shown = root(['true'], { file: 'shown' })
     const mounts = { src: { source: shown, target: '/src' }, out: { source: shown, target: '/out', writable: true as const } }

@@ -417,6 +417,36 @@ describe('Docker Engine', { timeout: 120_000 }, () => {
     }
   })
 
+  test('[default-deny] S45 a container that was made from an image’s id goes by the image’s only name, and without one by the id', async () => {
+    const own = dockerWorld()
+    const from = docker('create', '-l', `mark=${mark()}`, image, 'true')
+    const id = docker('commit', '-c', `LABEL mark=${mark()}`, from)
+    docker('rm', from)
+    const tag = `drover-test/by-id-${mark()}`
+    const imageOf = async (name: string) => (await named(backend, name)).facets.image
+    try {
+      const nameless = own.run('nameless', [], id)
+      expect(await imageOf(nameless)).toBe(id)
+      docker('tag', id, `${tag}:1`)
+      for (const written of [id, id.slice(7, 19)]) {
+        const made = own.run('by-id', [], written)
+        expect(await imageOf(made)).toBe(`${tag}:1`)
+        const found = await backend.list({ name: made, facets: { image: `${tag}:*` } }, soon())
+        expect(found.map(({ name }) => name)).toEqual([made])
+      }
+      docker('tag', id, `${tag}:2`)
+      expect(await imageOf(own.run('by-id', [], id))).toBe(id)
+    } finally {
+      own.tearDown()
+      docker('rmi', '-f', id)
+    }
+  })
+
+  test('[true-ending] the code of a command that has closed its outputs long before its end is told', async () => {
+    const ran = await sh('echo go; exec >&- 2>&-; sleep 4; exit 3')
+    expect([`${ran.out}`, ran.code]).toEqual(['go\n', 3])
+  })
+
   test('check tells the engine, and that a helper image is missing', async () => {
     const lines = await backend.check(soon())
     expect(lines.map(({ ok }) => ok)).toEqual([true, true, true, true])

@@ -47,6 +47,11 @@ describe('a command in a new container', { timeout: 120_000 }, () => {
     }
   })
 
+  test('[true-ending] the code of a command that has closed its outputs long before its end is told', async () => {
+    const ran = await sh('echo go; exec >&- 2>&-; sleep 4; exit 3')
+    expect([`${ran.out}`, ran.code]).toEqual(['go\n', 3])
+  })
+
   test('it has what the configuration says and no more', async () => {
     const { out } = await sh(
       'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; ls /sys/class/net; grep NoNewPrivs /proc/self/status',
@@ -54,6 +59,50 @@ describe('a command in a new container', { timeout: 120_000 }, () => {
     expect(`${out}`).toBe(`${64 * 1024 ** 2}\nlo\nNoNewPrivs:\t1\n`)
     expect(target).toMatchObject({ creates: { image, network: 'none', memoryBytes: 64 * 1024 ** 2, cpus: 0.5 } })
     expect(target.privileged).toBeUndefined()
+  })
+
+  describe('what an administrator takes away', () => {
+    const under = (more: object) => {
+      const bounded = dockerBackend(
+        { name: 'engine', host: `unix://${socketPath}`, newContainers: { ...newContainers, ...more } },
+        outside,
+      )
+      const place = (mounts?: string[]) => bounded.newContainer!({ image, ...(mounts ? { mounts } : {}) })
+      return (text: string, mounts?: string[]) => runOn(bounded, place(mounts), { argv: ['/bin/sh', '-c', text] }, soon())
+    }
+    const caps = 'grep -E "Cap(Eff|Bnd)" /proc/self/status | cut -f2'
+
+    test('S45 capabilities: those that are named are left and no others; without a word it has the usual ones', async () => {
+      expect(`${(await under({})(caps)).out}`).toBe('00000000a80425fb\n'.repeat(2))
+      expect(`${(await under({ capabilities: ['CHOWN', 'KILL'] })(caps)).out}`).toBe('0000000000000021\n'.repeat(2))
+      expect(`${(await under({ capabilities: [] })(caps)).out}`).toBe('0000000000000000\n'.repeat(2))
+    })
+
+    test('S45 readOnly: nothing can be written but to a /tmp of 64 MiB, where programs can be run, and to mounts that say so', async () => {
+      const run = under({
+        memory: '256m',
+        readOnly: true,
+        mounts: { keep: { source: 'drover-test-ro', target: '/tmp/', writable: true } },
+      })
+      const text =
+        'touch /x /bin/x 2>&1 | grep -c Read-only; cp /bin/echo /tmp/echo; /tmp/echo ran; head -c 99999999 /dev/zero >/tmp/big 2>/dev/null || echo full'
+      expect(`${(await run(text)).out}`).toBe('2\nran\nfull\n')
+      try {
+        expect((await run('echo kept >/tmp/x', ['keep'])).code).toBe(0)
+        expect(`${(await run('cat /tmp/x', ['keep'])).out}`).toBe('kept\n')
+      } finally {
+        docker('volume', 'rm', 'drover-test-ro')
+      }
+    })
+
+    test('disk: an engine whose storage cannot limit it says so, and nothing ran', async () => {
+      expect(await failureOf(under({ disk: '1g' })('true'))).toMatchObject({
+        code: 'config',
+        ran: 'no',
+        message: expect.stringContaining('cannot limit what a new container writes'),
+        next: expect.stringContaining('readOnly: true'),
+      })
+    })
   })
 
   test('[exact-argv] nothing of the image runs but what was judged: neither its entrypoint nor its health check', async () => {

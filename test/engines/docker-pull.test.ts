@@ -1,18 +1,19 @@
 /** Images that are not on the engine, fetched from a real registry where an administrator lets drover do so. */
 
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { docker as dockerBackend } from '../../src/backends/docker/backend.ts'
+import { loginsOf } from '../../src/backends/docker/logins.ts'
 import type { ErrorCode } from '../../src/core/errors.ts'
 import { exec } from '../../src/exec.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { failureOf, newExec, runOn } from '../contract/backend.ts'
-import { startRegistry } from './docker-registry.ts'
+import { SECRET, startRegistry } from './docker-registry.ts'
 import { docker, socketPath } from './docker-world.ts'
 
 const outside = { transport: nodeTransport, machine: nodeMachine() }
@@ -71,7 +72,12 @@ describe('an image that is not on the engine', { timeout: 120_000 }, () => {
   test.each([
     ['what the registry does not have', () => `${registry.host}/tools/nothing:1`, 'backend_not_found', /nothing:1/],
     ['a tag that is not there', () => `${registry.host}/tools/busybox:9`, 'backend_not_found', /busybox:9/],
-    ['a registry that wants a login', () => `${closed.host}/tools/busybox:1`, 'backend_unauthorized', /no credentials/],
+    [
+      'a registry that wants a login',
+      () => `${closed.host}/tools/busybox:1`,
+      'backend_unauthorized',
+      /let drover log in with newContainers: \{ logins/,
+    ],
     ['a registry that is not there', () => '127.0.0.1:9/tools/busybox:1', 'backend_unavailable', /reaches the registry/],
   ] satisfies readonly (readonly [string, () => string, ErrorCode, RegExp])[])(
     '%s is told in words, and nothing ran',
@@ -81,6 +87,79 @@ describe('an image that is not on the engine', { timeout: 120_000 }, () => {
       expect(`${failure.message} ${failure.next}`).toMatch(said)
     },
   )
+
+  describe('from a registry that wants a login', () => {
+    let secretName = ''
+    const folder = mkdtempSync(join(tmpdir(), 'drover-logins-'))
+    beforeAll(() => {
+      secretName = closed.push('tools/secret:1').tagged
+    })
+    afterAll(() => rmSync(folder, { recursive: true }))
+    const learnt: string[] = []
+    const withLogins = (logins: string) =>
+      dockerBackend(
+        { name: 'engine', host, newContainers: { ...bounds, pull: 'missing', logins } },
+        { ...outside, loginsOf: (file) => loginsOf(file, outside.machine, (values) => learnt.push(...values)) },
+      )
+    const runs = (logins: string, name = secretName) => {
+      const backend = withLogins(logins)
+      return runOn(backend, backend.newContainer!({ image: name }), { argv: ['echo', 'out'] }, soon())
+    }
+    const fileOf = (content: object) => {
+      const path = join(folder, `${Math.random()}.json`)
+      writeFileSync(path, JSON.stringify(content))
+      return path
+    }
+
+    test('the login that `docker login` has written is used, and its check names the registry alone', async () => {
+      const ran = await runs(closed.logins)
+      expect([`${ran.out}`, ran.code]).toEqual(['out\n', 0])
+      expect((await withLogins(closed.logins).check(soon())).at(-1)).toEqual({
+        ok: true,
+        what: 'logins for registries can be read',
+        detail: closed.host,
+      })
+      forget(secretName)
+    })
+
+    test('[no-secret-shown] S46 a helper program is asked, with none of drover’s environment, and what it says is masked', async () => {
+      const helper = join(folder, 'docker-credential-drover-test')
+      const answer = JSON.stringify({ ServerURL: closed.host, Username: 'somebody', Secret: SECRET })
+      writeFileSync(helper, `#!/bin/sh\nread host\nenv >'${folder}/env'\n[ "$host" = '${closed.host}' ] && echo '${answer}'\n`, {
+        mode: 0o755,
+      })
+      const before = process.env.PATH
+      process.env.PATH = `${folder}:${before}`
+      process.env.DROVER_CANARY = 'canary'
+      try {
+        const ran = await runs(fileOf({ auths: { [closed.host]: {} }, credHelpers: { [closed.host]: 'drover-test' } }))
+        expect([`${ran.out}`, ran.code]).toEqual(['out\n', 0])
+      } finally {
+        process.env.PATH = before
+        delete process.env.DROVER_CANARY
+      }
+      expect(readFileSync(join(folder, 'env'), 'utf8')).not.toContain('canary')
+      expect(learnt).toContain(SECRET)
+      forget(secretName)
+    })
+
+    test('[no-secret-shown] one that is refused, and one that is not there, are told apart, and no word of either is said', async () => {
+      const auth = (text: string) => ({ auths: { [closed.host]: { auth: btoa(text) } } })
+      for (const [logins, said] of [
+        [fileOf(auth('somebody:wrong-word')), /was not taken, or may not read this image/],
+        [
+          fileOf({ auths: { 'other.example': { auth: btoa('a:other-word') } } }),
+          /has no login for 127\.0\.0\.1:\d+: an administrator can add/,
+        ],
+      ] as const) {
+        const failure = await failureOf(runs(logins))
+        expect(failure).toMatchObject({ code: 'backend_unauthorized', ran: 'no', next: expect.stringMatching(said) })
+        expect(JSON.stringify([failure.toFailure(), failure.cause])).not.toMatch(/word/)
+      }
+      expect(await failureOf(runs(join(folder, 'none.json')))).toMatchObject({ code: 'config', ran: 'no' })
+      expect(has(secretName)).toBe(false)
+    })
+  })
 
   test('[gone-is-gone] what is given up while it is fetched begins nothing later', async () => {
     const connection = new AbortController()

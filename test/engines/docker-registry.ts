@@ -11,8 +11,13 @@ export type Registry = {
   readonly host: string
   /** Puts the test image there and takes it off the engine; returns its name and the same by digest. */
   push(name: string): { readonly tagged: string; readonly byDigest: string }
+  /** With `asksForLogin`: the configuration file that the docker client writes when somebody logs in. */
+  readonly logins: string
   close(): void
 }
+
+/** With what a separator, base64 and URLs make of it. */
+export const SECRET = 'open:sesame/ä?'
 
 const INSTALLED = '/usr/bin/docker-registry'
 
@@ -23,8 +28,8 @@ export function startRegistry({ asksForLogin = false } = {}): Registry {
   const inNetwork = ['-t', readFileSync(join(dirname(socketPath), 'dockerd.pid'), 'utf8').trim(), '-n']
   const config = join(folder, 'config.yml')
   const users = join(folder, 'users')
-  // Somebody's password; nobody here knows it.
-  writeFileSync(users, 'somebody:$2y$05$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy\n')
+  // crypt(3) of SECRET.
+  writeFileSync(users, 'somebody:$2y$05$abcdefghijklmnopqrstuuahZ9bNbD2rk9BfFwpoL4hxRuozwQbwe\n')
   const auth = asksForLogin ? `auth: { htpasswd: { realm: drover, path: '${users}' } }\n` : ''
   writeFileSync(
     config,
@@ -43,12 +48,19 @@ export function startRegistry({ asksForLogin = false } = {}): Registry {
       execFileSync('sleep', ['0.1'])
     }
   }
+  const client = join(folder, 'client')
+  if (asksForLogin)
+    execFileSync('docker', ['--config', client, 'login', '-u', 'somebody', '--password-stdin', host], {
+      input: SECRET,
+      stdio: 'pipe',
+    })
   return {
     host,
+    logins: join(client, 'config.json'),
     push(name) {
       const tagged = `${host}/${name}`
       docker('tag', image, tagged)
-      docker('push', '-q', tagged)
+      docker('--config', client, 'push', '-q', tagged)
       const byDigest = docker('inspect', '-f', '{{range .RepoDigests}}{{println .}}{{end}}', tagged)
         .split('\n')
         .find((one) => one.startsWith(host))

@@ -179,6 +179,8 @@ async function make({ engine }: Connection, maker: Maker, what: What, begin: Beg
       memoryBytes: creates.memoryBytes ?? bytesOf(bounds.memory),
       cpus: creates.cpus ?? bounds.cpus,
       processes: bounds.processes,
+      capabilities: bounds.capabilities,
+      readOnly: bounds.readOnly,
       mounts: (creates.mounts ?? []).flatMap((name) => bounds.mounts?.[name] ?? []),
       ...(await maker.confinement(network)),
     },

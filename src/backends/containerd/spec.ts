@@ -2,6 +2,8 @@
 
 import type { Command } from '../../core/model.ts'
 import type { Machine } from '../machine.ts'
+import { USUAL_CAPABILITIES } from '../wire/capabilities.ts'
+import { TMP_OPTIONS } from '../wire/new-container.ts'
 import type { ImageConfig } from './image.ts'
 import { type Ids, processOf } from './process.ts'
 import { seccompFor } from './seccomp.ts'
@@ -11,6 +13,9 @@ export type Confinement = {
   readonly memoryBytes: number
   readonly cpus: number
   readonly processes: number
+  /** Without `CAP_`. */
+  readonly capabilities?: readonly string[] | undefined
+  readonly readOnly?: boolean | undefined
   /** False: the machine's kernel does not count swap, and refuses a limit of it. */
   readonly limitsSwap: boolean
   /** Folders and files of the machine that an administrator named, read-only but for those that say otherwise. */
@@ -19,22 +24,6 @@ export type Confinement = {
   readonly hostFiles: readonly string[]
 }
 
-const CAPABILITIES = [
-  'CAP_CHOWN',
-  'CAP_DAC_OVERRIDE',
-  'CAP_FSETID',
-  'CAP_FOWNER',
-  'CAP_MKNOD',
-  'CAP_NET_RAW',
-  'CAP_SETGID',
-  'CAP_SETUID',
-  'CAP_SETFCAP',
-  'CAP_SETPCAP',
-  'CAP_NET_BIND_SERVICE',
-  'CAP_SYS_CHROOT',
-  'CAP_KILL',
-  'CAP_AUDIT_WRITE',
-]
 const MASKED = [
   '/proc/acpi',
   '/proc/asound',
@@ -78,14 +67,16 @@ const CPU_PERIOD_US = 100_000
 export function specOfNew(
   id: string,
   from: { readonly image: ImageConfig; readonly command: Command; readonly exec: string; readonly ids: Ids },
-  { network, memoryBytes, cpus, processes, limitsSwap, mounts, hostFiles }: Confinement,
+  { network, memoryBytes, cpus, processes, limitsSwap, mounts, hostFiles, ...more }: Confinement,
 ): object {
   const { image, command, exec, ids } = from
+  const capabilities = (more.capabilities ?? USUAL_CAPABILITIES).map((name) => `CAP_${name}`)
+  const hasTmp = mounts.some(({ target }) => target.replace(/\/+$/, '') === '/tmp')
   const confined = {
     env: [...image.env],
     cwd: image.dir ?? '/',
     noNewPrivileges: true,
-    capabilities: { bounding: CAPABILITIES, effective: CAPABILITIES, permitted: CAPABILITIES },
+    capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
     rlimits: [{ type: 'RLIMIT_NOFILE', hard: 1024, soft: 1024 }],
   }
   const namespaces = ['pid', 'ipc', 'uts', 'mount', ...(network === 'none' ? ['network'] : [])]
@@ -93,10 +84,11 @@ export function specOfNew(
     ociVersion: '1.0.2',
     // No entrypoint of the image stands before what was judged.
     process: processOf(confined, command, exec, ids),
-    root: { path: 'rootfs' },
+    root: { path: 'rootfs', ...(more.readOnly ? { readonly: true } : {}) },
     hostname: 'drover',
     mounts: [
       ...MOUNTS,
+      ...(more.readOnly && !hasTmp ? [{ destination: '/tmp', type: 'tmpfs', source: 'tmpfs', options: TMP_OPTIONS }] : []),
       ...hostFiles.map((path) => bind(path, path, 'ro')),
       ...mounts.map(({ source, target, writable }) => bind(source, target, writable ? 'rw' : 'ro')),
     ],

@@ -26,6 +26,7 @@ type Ask = {
   readonly method: HttpRequest['method']
   readonly path: string
   readonly body?: unknown
+  readonly headers?: Readonly<Record<string, string>>
   readonly signal: AbortSignal
   readonly isRepeatable?: boolean
 }
@@ -110,8 +111,8 @@ export function dockerApi(options: {
     }
   }
 
-  function prepared({ path, body }: Pick<Ask, 'path' | 'body'>, { endpoint, version }: Engine) {
-    const headers = body === undefined ? {} : { 'content-type': 'application/json' }
+  function prepared({ path, body, headers: more }: Pick<Ask, 'path' | 'body' | 'headers'>, { endpoint, version }: Engine) {
+    const headers = { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...more }
     return {
       url: `${endpoint.base}/v${version}${path}`,
       headers,

@@ -1,7 +1,7 @@
 /** A Docker Engine as a backend: containers by its list, commands by its exec, and a kill that Docker does not offer. */
 
 import * as z from 'zod'
-import { BackendError } from '../../core/errors.ts'
+import { BackendError, DroverError } from '../../core/errors.ts'
 import { fanOut } from '../../core/fan-out.ts'
 import type { Selector, Target } from '../../core/model.ts'
 import type { Backend } from '../../core/ports.ts'
@@ -12,10 +12,11 @@ import { newTarget } from '../wire/new-container.ts'
 import { everyTrait } from '../wire/traits.ts'
 import { type Api, dockerApi, parsed } from './api.ts'
 import { check } from './check.ts'
-import { hasHost, Inspected, isImageId, Listed, listPath, targetOf } from './container.ts'
+import { hasHost, ImageNames, Inspected, isMadeById, Listed, listPath, mayBeImageId, onlyName, targetOf } from './container.ts'
 import { type EndpointSettings, endpointOf, refuseWithoutMachine } from './endpoint.ts'
 import { type Connection, execute } from './exec.ts'
 import { kill, sweep } from './kill.ts'
+import type { Logins } from './logins.ts'
 import { executeNew, killNew } from './new-container.ts'
 import type { DockerBounds } from './settings.ts'
 
@@ -31,7 +32,12 @@ export type DockerOptions = EndpointSettings & {
 /** Throws DroverError `config` for what this runtime cannot reach. */
 export function docker(
   options: DockerOptions,
-  outside: { readonly transport: Transports; readonly machine?: Machine | undefined },
+  outside: {
+    readonly transport: Transports
+    readonly machine?: Machine | undefined
+    /** Of a file of the docker client's; absent on Workers. */
+    readonly loginsOf?: ((file: string) => Logins) | undefined
+  },
 ): Backend {
   const { machine, transport } = outside
   refuseWithoutMachine(options, machine)
@@ -41,8 +47,9 @@ export function docker(
     ...(options.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: options.requestTimeoutMs }),
   })
   const helper = options.helperImage === undefined ? {} : { helperImage: options.helperImage }
-  const connection: Connection = { api, begun: new Map() }
   const bounds = options.newContainers
+  const logins = bounds?.logins === undefined ? undefined : (outside.loginsOf ?? noFiles)(bounds.logins)
+  const connection = { api, begun: new Map(), logins } satisfies Connection & { readonly logins: unknown }
   const hostName = once((signal) => hostOf(api, signal))
   const known: Known = new Map()
   return {
@@ -56,13 +63,21 @@ export function docker(
         : execute(connection, { target, command, exec, signal }),
     kill: (target, handle, signal) =>
       target.creates ? killNew(connection, handle, signal) : kill({ ...connection, ...helper }, target, handle, signal),
-    check: (signal) => check(api, helper, signal),
+    check: (signal) => check(api, { ...helper, logins }, signal),
     // Without these it makes no container.
     ...(bounds === undefined && options.helperImage === undefined ? {} : { sweep: (signal) => sweep(api, signal) }),
     ...(bounds === undefined
       ? {}
       : { newContainer: (wanted) => newTarget({ backend: options.name, kind: 'docker' }, bounds, wanted) }),
   }
+}
+
+function noFiles(): never {
+  throw new DroverError({
+    code: 'config',
+    message: 'newContainers.logins is a file, and there are none here.',
+    next: 'Run drover on Node or Deno, or pull images on the engine’s host.',
+  })
 }
 
 /** What an inspection tells of a container, by id: said when it is made, and never changed. */
@@ -88,7 +103,7 @@ async function list(api: Api, { backend, host, known, selector, signal }: Asked)
   const candidates = listed
     .filter((one) => one.State === 'running')
     .map((one) => targetOf(one, about))
-    .filter((target) => matches(isImageId(target.facets.image) ? withoutImage(selector) : selector, target))
+    .filter((target) => matches(mayBeImageId(target.facets.image) ? withoutImage(selector) : selector, target))
   // The list says neither who is privileged, nor what an image was called when its name went to another.
   const gone = new Set<string>()
   let failure: unknown
@@ -103,7 +118,7 @@ async function list(api: Api, { backend, host, known, selector, signal }: Asked)
       if (!found) return
       const one = {
         isPrivileged: await hasHost(found, (id) => unlessForbidden(inspect(api, id, signal))),
-        image: found.Config?.Image ?? undefined,
+        image: await nameOf(api, found, signal),
       }
       told.set(target.native, one)
       known.set(target.native, one)
@@ -123,12 +138,22 @@ function withoutImage({ facets: { image: _, ...facets } = {}, ...rest }: Selecto
 }
 
 function inspectedTarget(target: Target, about: About | undefined): Target {
-  const image = isImageId(target.facets.image) ? about?.image : undefined
+  const image = mayBeImageId(target.facets.image) ? about?.image : undefined
   return {
     ...target,
     ...(image ? { facets: { ...target.facets, image } } : {}),
     ...(about?.isPrivileged === false ? {} : { privileged: true }),
   }
+}
+
+/** As it was called when the container was made; of one that was named by its id, what it is called now, if that is one name. */
+async function nameOf(api: Api, found: Inspected, signal: AbortSignal): Promise<string | undefined> {
+  const from = found.Config?.Image ?? undefined
+  if (!isMadeById(found)) return from
+  const response = await unlessForbidden(api.request({ method: 'GET', path: `/images/${found.Image}/json`, signal }))
+  // The agent of an earlier day, or a proxy, keeps it back; an image may be removed under its container.
+  if (response?.status !== 200) return from
+  return onlyName(parsed(response, ImageNames, 'the names of an image')) ?? from
 }
 
 /** Undefined where a proxy before the engine, or an agent's list, keeps it back. */

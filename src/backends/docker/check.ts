@@ -6,6 +6,7 @@ import { DroverError } from '../../core/errors.ts'
 import type { CheckLine } from '../../core/ports.ts'
 import { type Api, messageOf, parsed } from './api.ts'
 import { Listed, listPath } from './container.ts'
+import type { Logins } from './logins.ts'
 
 const Info = z.object({
   Name: z.string().nullish(),
@@ -16,7 +17,7 @@ const Info = z.object({
 
 export async function check(
   api: Api,
-  options: { readonly helperImage?: string },
+  options: { readonly helperImage?: string; readonly logins?: Logins | undefined },
   signal: AbortSignal,
 ): Promise<readonly CheckLine[]> {
   const lines: CheckLine[] = []
@@ -43,6 +44,8 @@ export async function check(
     })
     lines.push(await mayExec(api, signal))
     if (options.helperImage !== undefined) lines.push(await helper(api, options.helperImage, signal))
+    if (options.logins !== undefined)
+      lines.push({ ok: true, what: 'logins for registries can be read', detail: await options.logins.told() })
   } catch (error) {
     if (!(error instanceof DroverError)) throw error
     lines.push({ ok: false, what: error.message, ...(error.next ? { next: error.next } : {}) })

@@ -18,6 +18,8 @@ export const Listed = z.object({
 export type Listed = z.infer<typeof Listed>
 
 export const Inspected = z.object({
+  /** The id of its image. */
+  Image: z.string().nullish(),
   State: z.object({ Running: z.boolean(), Paused: z.boolean().nullish(), Status: z.string().nullish() }),
   HostConfig: z
     .object({
@@ -86,8 +88,25 @@ export function isPrivileged({ HostConfig: host, Mounts }: Inspected): boolean {
   )
 }
 
-/** In the place of a name that means another image by now, or none (moby daemon/list.go, refreshImage). */
-export const isImageId = (image: string | undefined): boolean => /^sha256:[0-9a-f]{64}$/.test(image ?? '')
+/** In the place of a name that means another image by now, or none (moby daemon/list.go, refreshImage); or as a container was made. */
+export const mayBeImageId = (image: string | undefined): boolean => /^(sha256:)?[0-9a-f]{1,64}$/.test(image ?? '')
+
+/** Whether a container was made from an image by its id, or the begin of one, and not by a name. */
+export function isMadeById({ Image, Config }: Inspected): boolean {
+  const from = Config?.Image?.replace(/^sha256:/, '') ?? ''
+  return from !== '' && (Image ?? '').replace(/^sha256:/, '').startsWith(from)
+}
+
+export const ImageNames = z.object({ RepoTags: z.array(z.string()).nullish(), RepoDigests: z.array(z.string()).nullish() })
+
+/** The name of an image that is called so and nothing else; of several none is more its own than the others. */
+export function onlyName({ RepoTags, RepoDigests }: z.infer<typeof ImageNames>): string | undefined {
+  const digests = RepoDigests ?? []
+  const [name, ...others] = RepoTags?.length ? RepoTags : digests
+  const repository = name?.replace(/@.*$|:[^:/]*$/, '')
+  const isElsewhere = digests.some((digest) => digest.replace(/@.*$/, '') !== repository)
+  return others.length > 0 || isElsewhere || name?.includes('<none>') ? undefined : name
+}
 
 type Namespace = 'PidMode' | 'NetworkMode' | 'IpcMode'
 

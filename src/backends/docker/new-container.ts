@@ -1,19 +1,20 @@
 /** A container made for one command: made, attached to, started, waited for, removed; ended with all that is in it. */
 
 import * as z from 'zod'
-import { BackendError } from '../../core/errors.ts'
+import { BackendError, DroverError } from '../../core/errors.ts'
 import type { Command, ExecEvent, ExecHandle, NewContainer } from '../../core/model.ts'
 import { pause } from '../../core/pause.ts'
 import type { KillResult } from '../../core/ports.ts'
 import { TransportError, UpgradeRefused } from '../transport.ts'
-import type { Mounts } from '../wire/mounts.ts'
-import { bytesOf, DEADLINE_LABEL, EXEC_LABEL, HELPER_LABEL, LONGEST_MS, noneMade } from '../wire/new-container.ts'
+import { EXEC_LABEL, LONGEST_MS, noneMade } from '../wire/new-container.ts'
 import { type Api, messageOf, parsed, refusal } from './api.ts'
 import { drainable } from './drain.ts'
-import { brokenStream, type Connection, givenUp, MARKER, outputOf, type What as RunWhat, refuseUnsupported } from './exec.ts'
+import { brokenStream, type Connection, givenUp, outputOf, type What as RunWhat, refuseUnsupported } from './exec.ts'
 import { remember } from './handle.ts'
 import { feed, inputOf } from './input.ts'
 import { remove, sweep } from './kill.ts'
+import type { Login, Logins } from './logins.ts'
+import { containerBody } from './new-body.ts'
 import { pull } from './pull.ts'
 import type { DockerBounds } from './settings.ts'
 import { startFailure } from './start-failure.ts'
@@ -37,7 +38,7 @@ export type What = RunWhat & {
 }
 
 export async function* executeNew(
-  { api, begun }: Connection,
+  { api, begun, logins }: Connection & { readonly logins?: Logins | undefined },
   bounds: DockerBounds | undefined,
   what: What,
 ): AsyncGenerator<ExecEvent> {
@@ -46,7 +47,7 @@ export async function* executeNew(
   await sweep(api, what.signal)
   let made = await make(api, bounds, what)
   if (made === 'no image' && bounds.pull === 'missing') {
-    yield* pull(api, what.creates.image, what.signal)
+    yield* pull(api, what.creates.image, await loginFor(logins, what), what.signal)
     made = await make(api, bounds, what)
   }
   if (made === 'no image') throw noImage(what.creates.image)
@@ -61,6 +62,16 @@ export async function* executeNew(
     left.abort()
     // Whatever happened: nobody else ends it, and nobody else needs it.
     await remove(api, id)
+  }
+}
+
+async function loginFor(logins: Logins | undefined, { creates, signal }: What): Promise<Login | undefined> {
+  try {
+    return await logins?.for(creates.image, signal)
+  } catch (error) {
+    if (signal.aborted) throw givenUp(signal, 'no')
+    if (!(error instanceof DroverError)) throw error
+    throw new BackendError(error.toFailure(), { ran: 'no', cause: error })
   }
 }
 
@@ -108,61 +119,22 @@ function ending(answer: { readonly text: string } | { readonly error: unknown })
 }
 
 async function make(api: Api, bounds: DockerBounds, what: What): Promise<{ readonly id: string } | 'no image'> {
-  const { creates, command, exec, signal, lastsMs } = what
-  const stdin = inputOf(what) !== undefined
-  const memory = creates.memoryBytes ?? bytesOf(bounds.memory)
+  const { creates, signal, lastsMs } = what
   const deadlineMs = lastsMs === undefined ? LONGEST_MS : lastsMs + GRACE_MS
-  const body = {
-    Image: creates.image,
-    // All of argv, so that no entrypoint of the image stands before what was judged.
-    Entrypoint: command.argv,
-    Cmd: [],
-    // Nor does the engine run anything of the image's own beside it.
-    Healthcheck: { Test: ['NONE'] },
-    Env: Object.entries({ ...command.env, [MARKER]: exec }).map(([name, value]) => `${name}=${value}`),
-    Tty: command.tty ?? false,
-    AttachStdin: stdin,
-    OpenStdin: stdin,
-    StdinOnce: stdin,
-    AttachStdout: true,
-    AttachStderr: true,
-    ...(command.dir === undefined ? {} : { WorkingDir: command.dir }),
-    ...(command.user === undefined ? {} : { User: command.user }),
-    Labels: { [HELPER_LABEL]: 'new', [EXEC_LABEL]: exec, [DEADLINE_LABEL]: String(api.now() + deadlineMs) },
-    HostConfig: {
-      NetworkMode: creates.network ?? 'none',
-      Memory: memory,
-      // The same: no swap beside it.
-      MemorySwap: memory,
-      NanoCpus: Math.round((creates.cpus ?? bounds.cpus) * 1e9),
-      PidsLimit: bounds.processes,
-      Init: true,
-      SecurityOpt: ['no-new-privileges'],
-      Mounts: mountsBody(bounds.mounts, creates.mounts),
-      // What it writes is drover's to keep.
-      LogConfig: { Type: 'none' },
-    },
-  }
+  const body = containerBody(bounds, what, api.now() + deadlineMs)
   if (signal.aborted) throw givenUp(signal, 'no')
   // Not given up with the rest: the engine might make it all the same, and nobody would know its id. The request has a deadline of its own.
   const response = await api.request({ method: 'POST', path: '/containers/create', body, signal: new AbortController().signal })
   if (response.status === 404) return 'no image'
   // Its own words name a path of the host.
+  if (response.status >= 400 && bounds.disk !== undefined && /storage-opt|quota/i.test(response.body))
+    throw no(
+      'config',
+      `This engine’s storage cannot limit what a new container writes: ${messageOf(response)}`,
+      'An administrator can leave out newContainers.disk, and say readOnly: true instead.',
+    )
   if (response.status === 400 && /bind source path does not exist/.test(response.body)) throw noSource(creates.mounts)
   return { id: parsed(response, Made, 'the new container').Id }
-}
-
-/** As the engine takes them. It makes no folder that is missing, and what is mounted below a read-only one is not seen. */
-function mountsBody(mounts: Mounts = {}, names: readonly string[] = []): readonly object[] {
-  return names.flatMap((name) => {
-    const mount = mounts[name]
-    if (!mount) return []
-    const isReadOnly = mount.writable !== true
-    const isBind = mount.source.startsWith('/')
-    const options = { BindOptions: { Propagation: 'rprivate', NonRecursive: isReadOnly } }
-    const common = { Source: mount.source, Target: mount.target, ReadOnly: isReadOnly }
-    return [isBind ? { Type: 'bind', ...common, ...options } : { Type: 'volume', ...common }]
-  })
 }
 
 const no = (code: 'backend_not_found' | 'config', message: string, next: string) =>

@@ -4,6 +4,7 @@ import { BackendError, type Failure } from '../../core/errors.ts'
 import type { ExecEvent } from '../../core/model.ts'
 import { TransportError } from '../transport.ts'
 import { type Api, messageOf, refusal } from './api.ts'
+import type { Login } from './logins.ts'
 
 type Progress = Extract<ExecEvent, { type: 'progress' }>
 
@@ -14,24 +15,25 @@ const MAX_LINE = 64 * 1024
 /** More layers than any image has. */
 const MAX_LAYERS = 1_000
 
-/** Throws BackendError: nothing has run. Given up, it ends the engine's own work as well. */
-export async function* pull(api: Api, image: string, signal: AbortSignal): AsyncGenerator<Progress> {
+/** Throws BackendError: nothing has run. Given up, it ends the engine's own work as well. `login`: where an administrator has named a file of them. */
+export async function* pull(api: Api, image: string, login: Login | undefined, signal: AbortSignal): AsyncGenerator<Progress> {
   const { name, tag } = reference(image)
   const query = new URLSearchParams({ fromImage: name, tag })
   yield { type: 'progress', text: `pulling ${image}` }
+  const headers = login?.header === undefined ? {} : { 'x-registry-auth': login.header }
   try {
-    const response = await api.stream({ path: `/images/create?${query}`, signal })
+    const response = await api.stream({ path: `/images/create?${query}`, headers, signal })
     if (response.status !== 200) {
       const body = await firstOf(response.body)
       throw response.status === 404 || response.status === 500
-        ? pullFailure(image, messageOf({ body }))
+        ? pullFailure(image, messageOf({ body }), login)
         : refusal({ status: response.status, body }, `the image ${image}`)
     }
     const layers = layersOf(image)
     let toldAt = 0
     for await (const line of linesOf(response.body)) {
       const said = layers.take(line)
-      if (said.failure !== undefined) throw pullFailure(image, messageOf({ body: said.failure }))
+      if (said.failure !== undefined) throw pullFailure(image, messageOf({ body: said.failure }), login)
       if (Date.now() - toldAt < TELL_MS) continue
       toldAt = Date.now()
       yield { type: 'progress', text: layers.text() }
@@ -123,13 +125,20 @@ async function firstOf(body: AsyncIterable<Uint8Array>): Promise<string> {
   return text
 }
 
+function loginAdvice(login: Login | undefined): string {
+  if (!login) return 'Pull it on the engine’s host; an administrator can let drover log in with newContainers: { logins: … }.'
+  if (login.header === undefined)
+    return `drover has no login for ${login.registry}: an administrator can add one to its file of logins with \`docker login\`.`
+  return `drover’s login for ${login.registry} was not taken, or may not read this image: an administrator has to see to it.`
+}
+
 /** What registries answer, in words a person can act on. */
-function pullFailure(image: string, said: string): BackendError {
-  if (/pull access denied|unauthorized|authentication required|denied: requested access|no basic auth/i.test(said))
+function pullFailure(image: string, said: string, login: Login | undefined): BackendError {
+  if (/pull access denied|unauthorized|authentication required|access forbidden|\bdenied: |no basic auth/i.test(said))
     return no(
       'backend_unauthorized',
       `The registry does not let the engine have ${image}, or has no such image: ${said}`,
-      'drover has no credentials for registries: pull it on the engine’s host, or use a registry that asks for none.',
+      loginAdvice(login),
     )
   if (/manifest (for .* )?(unknown|not found)|not found|no such|name unknown|invalid reference/i.test(said))
     return no('backend_not_found', `There is no ${image} in its registry: ${said}`, 'Check its name and its tag or digest.')

@@ -2,14 +2,18 @@
 
 import * as z from 'zod'
 import { mountsSchema } from '../wire/mounts.ts'
-import { boundsSchema } from '../wire/new-container.ts'
+import { boundsSchema, sizeSchema } from '../wire/new-container.ts'
 import { readHost } from './host.ts'
 
 const path = z.string().min(1)
 
 const bounds = boundsSchema(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'the name of a network')).extend({
+  /** What one may write to its own file system, where the engine's storage can limit that; absent: as much as there is. */
+  disk: sizeSchema().optional(),
   /** Whether the engine fetches an image that it does not have; absent: never. */
   pull: z.enum(['never', 'missing']).optional(),
+  /** A file as `docker login` writes it, for registries that want one; not on Workers. */
+  logins: path.optional(),
   /** What a request may ask for by name: `mounts=src`. */
   mounts: mountsSchema().optional(),
 })
@@ -59,7 +63,12 @@ export const dockerSettings = () =>
       kind: z.literal('docker'),
       ...engineShape(),
       /** Lets rules with images: run commands in containers made for them, within these bounds; absent: none is made. */
-      newContainers: bounds.optional(),
+      newContainers: bounds
+        .refine(({ pull, logins }) => logins === undefined || pull === 'missing', {
+          path: ['logins'],
+          error: 'only with pull: missing',
+        })
+        .optional(),
     })
     .superRefine(refuseUnclear)
 

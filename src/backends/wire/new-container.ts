@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import { BackendError } from '../../core/errors.ts'
 import type { BackendKind, NewContainer, Target, TargetId } from '../../core/model.ts'
+import { USUAL_CAPABILITIES } from './capabilities.ts'
 import { isStrong, type Mounts, mountsOf } from './mounts.ts'
 
 /** On containers that drover itself made. */
@@ -14,18 +15,24 @@ export const EXEC_LABEL = 'drover.exec'
 /** No command lasts longer; and some minutes, as dexec gives. */
 export const LONGEST_MS = 24 * 3_600_000 + 300_000
 
+export const sizeSchema = () => z.string().regex(/^[1-9]\d{0,5}[mg]$/, 'a size like 256m or 2g')
+
 export const boundsSchema = (network: z.ZodType<string>) =>
   z.strictObject({
     /** Those that may be asked for; the first is what a request gets that names none. */
     networks: z.array(network).min(1).default(['none']),
     /** What one gets, and the most that may be asked for. */
-    memory: z
-      .string()
-      .regex(/^[1-9]\d{0,5}[mg]$/, 'a size like 256m or 2g')
-      .default('256m'),
+    memory: sizeSchema().default('256m'),
     cpus: z.number().min(0.01).max(256).default(1),
     processes: z.int().min(2).max(100_000).default(256),
+    /** What is left of the capabilities that the engine gives by itself; absent: all of them. */
+    capabilities: z.array(z.enum(USUAL_CAPABILITIES, `of ${USUAL_CAPABILITIES.join(', ')}`)).optional(),
+    /** Nothing of its image can be written to; it has /tmp, in memory. */
+    readOnly: z.literal(true).optional(),
   })
+
+/** Of /tmp where the rest is read-only; what is in it counts as memory. */
+export const TMP_OPTIONS = ['rw', 'exec', 'nosuid', 'nodev', 'mode=1777', 'size=64m'] as const
 
 /** What an administrator lets one have. */
 export type Bounds = z.output<ReturnType<typeof boundsSchema>>
