@@ -61,7 +61,7 @@ describe.each(pages)('%s', (page) => {
   })
 })
 
-it('no message and no comment of the sources sends anybody to a page, a heading or an example that is not there', () => {
+it('no message and no comment of the sources sends anybody to a page or an example that is not there', () => {
   const named = sources.flatMap(({ path, text }) =>
     [...text.matchAll(/\b(?:docs|examples)\/[a-z][\w/-]*(?:\.(?:md|ya?ml))?/g)].map(([to]) => ({ path, to })),
   )

@@ -1,3 +1,5 @@
+/** What an agent beside Kubernetes, Rancher 1.x or Rancher 2 lets pass, and everything that it refuses. */
+
 import { describe, expect, it } from 'vitest'
 import { type Call, type Fence, partsOf, Refusal } from '../../src/agent/fence.ts'
 import { kubernetesFence } from '../../src/agent/fence-kubernetes.ts'

@@ -1,3 +1,5 @@
+/** The transport through an agent, over real sockets: what a backend asks here is asked there, and comes back whole or not at all. */
+
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Transport, TransportError, UpgradeRefused } from '../../src/backends/transport.ts'
 import { BackendError } from '../../src/core/errors.ts'

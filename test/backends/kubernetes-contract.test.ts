@@ -1,3 +1,5 @@
+/** The backend contract on a pretend Kubernetes of several ages, over real processes. */
+
 import { kubernetesOver } from '../../src/backends/kubernetes/backend.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { backendContract } from '../contract/backend.ts'

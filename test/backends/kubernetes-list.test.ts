@@ -1,3 +1,5 @@
+/** Targets of a Kubernetes cluster: which containers there are, what is known of them, and what is asked for less. */
+
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { LabelTerm, Selector, Target } from '../../src/core/model.ts'

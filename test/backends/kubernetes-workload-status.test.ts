@@ -1,3 +1,5 @@
+/** How the rollout of a Kubernetes workload stands, where there is no pod that could say it. */
+
 import { expect, test } from 'vitest'
 import type { Workload } from '../../src/backends/kubernetes/workload.ts'
 import { lookAt } from '../../src/backends/kubernetes/workload-status.ts'

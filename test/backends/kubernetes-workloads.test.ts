@@ -1,3 +1,5 @@
+/** The contract of workloads on a pretend Kubernetes, for each of its kinds. */
+
 import { kubernetesOver } from '../../src/backends/kubernetes/backend.ts'
 import { appsRoutes } from '../../src/playground/kubernetes/apps.ts'
 import { startKubernetesPeer } from '../../src/playground/kubernetes/peer.ts'

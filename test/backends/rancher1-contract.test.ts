@@ -1,3 +1,5 @@
+/** The backend contract on a pretend Rancher 1.x of each generation, over real processes. */
+
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { backendContract } from '../contract/backend.ts'

@@ -1,3 +1,5 @@
+/** The frames of the wrapper on Rancher 1.x: any cut of the bytes gives the same events. */
+
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { headerStripper } from '../../src/backends/rancher1/docker-headers.ts'

@@ -1,3 +1,5 @@
+/** Rollouts of services on Rancher 1.x: the contract of workloads, what is sent, and how it is watched. */
+
 import { afterEach, expect, test } from 'vitest'
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
 import { isStrong } from '../../src/backends/rancher1/service.ts'

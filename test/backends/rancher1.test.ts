@@ -1,3 +1,5 @@
+/** Rancher 1.x as drover meets it: lists, commands, kills and refusals. */
+
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'

@@ -1,3 +1,5 @@
+/** The backend contract on a pretend Rancher 2 before Kubernetes of several ages, over real processes. */
+
 import { rancher2 } from '../../src/backends/rancher2/backend.ts'
 import { bearerOf, startRancher2Peer } from '../../src/playground/rancher2/peer.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'

@@ -1,3 +1,5 @@
+/** Rollouts through Rancher 2, in both of its modes: the contract of workloads, and what `mode: v3` sends. */
+
 import { afterEach, expect, test } from 'vitest'
 import { rancher2 } from '../../src/backends/rancher2/backend.ts'
 import type { Transport } from '../../src/backends/transport.ts'

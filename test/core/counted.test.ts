@@ -1,3 +1,5 @@
+/** A number with its thing, as people say it. */
+
 import { expect, test } from 'vitest'
 import { counted } from '../../src/core/counted.ts'
 

@@ -1,3 +1,5 @@
+/** The backend contract on a real Docker Engine. */
+
 import { docker as dockerBackend } from '../../src/backends/docker/backend.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'

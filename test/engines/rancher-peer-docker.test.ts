@@ -1,3 +1,5 @@
+/** The pretend Rancher over real containers does what was recorded of a real one. */
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { dockerEngine } from '../../src/playground/rancher/engine-docker.ts'
 import { type RancherPeer, startRancherPeer } from '../../src/playground/rancher/peer.ts'

@@ -1,3 +1,5 @@
+/** The backend contract on a pretend Rancher 1.x of each generation, over real containers. */
+
 import { execFileSync } from 'node:child_process'
 import { rancher1 } from '../../src/backends/rancher1/backend.ts'
 import { dockerEngine } from '../../src/playground/rancher/engine-docker.ts'

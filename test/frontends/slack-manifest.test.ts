@@ -1,3 +1,5 @@
+/** The manifest of the Slack app: within Slack’s limits, and with the scopes that drover’s calls need. */
+
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { parse } from 'yaml'

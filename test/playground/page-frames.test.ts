@@ -1,3 +1,5 @@
+/** What goes over the wires, as the protocol view shows it: named, decoded, and without secrets. */
+
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Failure } from '../../src/core/errors.ts'

@@ -1,3 +1,5 @@
+/** The HTTP API of the pretend Rancher: who may look where, and what was recorded of a real one. */
+
 import { afterEach, describe, expect, test } from 'vitest'
 import { type RancherPeer, type RancherPeerOptions, startRancherPeer } from '../../src/playground/rancher/peer.ts'
 import { call, execute, type Json } from './rancher-client.ts'

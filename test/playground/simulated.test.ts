@@ -1,3 +1,5 @@
+/** The simulated containers: programs, files, processes, and the wrapper as a real shell runs it. */
+
 import { afterEach, describe, expect, test } from 'vitest'
 import { type FrameEvent, frameParser } from '../../src/backends/rancher1/frames.ts'
 import { wrapped } from '../../src/backends/rancher1/wrapper.ts'

@@ -1,3 +1,5 @@
+/** What the pretend Slack takes for a layout of blocks, and what it refuses. */
+
 import { expect, test } from 'vitest'
 import { blockProblems, escapedLength } from '../../src/playground/slack/block-rules.ts'
 

@@ -1,3 +1,5 @@
+/** What the pretend Slack sends to the app: fields, signatures, deadlines and retries. */
+
 import { createHmac } from 'node:crypto'
 import { expect, test } from 'vitest'
 import type { SlackPeer } from '../../src/playground/slack/peer.ts'

@@ -1,3 +1,5 @@
+/** What the pretend Slack refuses, in Slack’s own words. */
+
 import { expect, test } from 'vitest'
 import { startStubApp } from './slack-stub-app.ts'
 

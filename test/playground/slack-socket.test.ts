@@ -1,3 +1,5 @@
+/** Socket Mode of the pretend Slack, as Slack documents it. */
+
 import { once } from 'node:events'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { WebSocket } from 'ws'

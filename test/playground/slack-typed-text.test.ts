@@ -1,3 +1,5 @@
+/** What the pretend Slack makes of typed text: escapes, links and mentions. */
+
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { escapeText, tokens, toMrkdwn, toRichText, unescapeText } from '../../src/playground/slack/typed-text.ts'

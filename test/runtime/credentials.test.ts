@@ -1,3 +1,5 @@
+/** What goes out as a credential is known before it goes, so that it is masked when it comes back. */
+
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'

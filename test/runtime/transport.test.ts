@@ -1,3 +1,5 @@
+/** The transport of each runtime, over real sockets: requests, streams, websockets and raw connections. */
+
 import { spawn } from 'node:child_process'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket as NetSocket } from 'node:net'

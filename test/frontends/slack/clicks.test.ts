@@ -1,3 +1,5 @@
+/** Buttons in Slack: whose rights count, what a second click does, and who sees the answer. */
+
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { RunId } from '../../../src/core/model.ts'
 import { ACTIONS, SHARE_BLOCK } from '../../../src/frontends/slack/run-views.ts'

@@ -1,3 +1,5 @@
+/** The Web API client over real sockets: what is repeated, what is held back, and what is never sent twice. */
+
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'

@@ -1,3 +1,5 @@
+/** The contract of frontends, for slash commands and mentions in Slack. */
+
 import { frontendContract } from '../../contract/frontend.ts'
 import { seen, startBench } from './bench.ts'
 

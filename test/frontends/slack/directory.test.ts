@@ -1,3 +1,5 @@
+/** Facts about people and channels out of Slack, by id; what Slack cannot tell is a no. */
+
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Actor, Place } from '../../../src/core/model.ts'
 import { createSlackClient } from '../../../src/frontends/slack/client.ts'

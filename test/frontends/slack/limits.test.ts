@@ -1,3 +1,5 @@
+/** Answers of many parts stay one layout that Slack takes. */
+
 import { expect, test } from 'vitest'
 import type { Failure } from '../../../src/core/errors.ts'
 import type { Ending, Execution, RunState, TargetId } from '../../../src/core/model.ts'

@@ -1,3 +1,5 @@
+/** Lines typed in Slack: one durable request each, or an answer that says what is wrong with them. */
+
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { DroverError } from '../../../src/core/errors.ts'
 import { type Bench, seen, startBench, target } from './bench.ts'

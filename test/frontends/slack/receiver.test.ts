@@ -1,3 +1,5 @@
+/** Requests from Slack: proved, fresh and seen once, or refused. */
+
 import { createHmac } from 'node:crypto'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { slackRoutes } from '../../../src/frontends/slack/app.ts'

@@ -1,3 +1,5 @@
+/** Answers in Slack: one parent that is kept true, and the outputs in its thread. */
+
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Outcome, RunId } from '../../../src/core/model.ts'
 import { type Bench, deliver, history, ok, requestOf, seen, startBench, type Told, target } from './bench.ts'

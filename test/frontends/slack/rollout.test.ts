@@ -1,3 +1,5 @@
+/** Rollouts in Slack: typed, shown before they are sent, told truthfully, and taken back by a button. */
+
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Ending, Outcome, Plan, Rollout, RunId, RunRequest, Settled, Target, TargetId } from '../../../src/core/model.ts'
 import { rolloutArgv, rolloutVerbs } from '../../../src/core/rollout.ts'

@@ -1,3 +1,5 @@
+/** What `drover check` says of the way from Slack to drover. */
+
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,3 +1,5 @@
+/** Socket Mode as it stands in drover.yaml. */
+
 import { expect, test } from 'vitest'
 import { parseConfig, secretsOf } from '../../../src/config.ts'
 import { DroverError } from '../../../src/core/errors.ts'

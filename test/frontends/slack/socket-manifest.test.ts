@@ -1,3 +1,5 @@
+/** The manifest for Socket Mode beside the one for HTTP. */
+
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { parse } from 'yaml'

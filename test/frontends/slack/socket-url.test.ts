@@ -1,3 +1,5 @@
+/** The address of a Socket Mode connection: how it is asked for, and what a refusal means. */
+
 import { expect, test } from 'vitest'
 import { askSocketUrl } from '../../../src/frontends/slack/socket-url.ts'
 

@@ -1,3 +1,5 @@
+/** Socket Mode against a pretend Slack that sends away, drops and freezes: nothing is lost, and nothing runs twice. */
+
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { DroverError } from '../../../src/core/errors.ts'
 import type { SlackPeer } from '../../../src/playground/slack/peer.ts'

@@ -1,3 +1,5 @@
+/** What the person typed, out of what Slack made of it: undone once, or refused. */
+
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { parseCommandLine } from '../../../src/core/command-line.ts'

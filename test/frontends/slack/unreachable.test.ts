@@ -1,3 +1,5 @@
+/** Where Slack takes no answer at the place of the question, somebody is told all the same. */
+
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Outcome, RunId } from '../../../src/core/model.ts'
 import { threadOf } from '../../../src/frontends/slack/spots.ts'
