@@ -20,7 +20,7 @@ const active = () => here.composer.getAttribute('aria-activedescendant')
 
 it('from a slash to a sent command without a mouse', async () => {
   const { page, composer } = here
-  await page.getByRole('log', { name: 'Messages', exact: true }).focus()
+  await page.getByRole('list', { name: 'Messages', exact: true }).focus()
   await page.keyboard.press('/')
   await options().filter({ hasText: '/exec' }).waitFor()
   await page.keyboard.press('Tab')

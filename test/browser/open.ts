@@ -1,5 +1,6 @@
 /** A real playground in a real browser, and what a person does there. */
 
+import axe from 'axe-core'
 import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from 'playwright-core'
 import { type Playground, startPlayground } from '../../src/playground.ts'
 import { chromiumOptions, isOfTheNetwork, steady } from './chromium.ts'
@@ -113,37 +114,15 @@ async function words(node: Locator): Promise<string> {
   return (await node.innerText()).replaceAll('\n', ' ')
 }
 
-/** Everything shown whose text has less than WCAG AA contrast on what is behind it. */
-export function faint(page: Page): Promise<string[]> {
-  return page.evaluate(() => {
-    const context = document.createElement('canvas').getContext('2d', { willReadFrequently: true })!
-    const rgba = (color: string) => {
-      context.clearRect(0, 0, 1, 1)
-      context.fillStyle = color
-      context.fillRect(0, 0, 1, 1)
-      return [...context.getImageData(0, 0, 1, 1).data] as [number, number, number, number]
-    }
-    const luminance = (color: readonly number[]) => {
-      const [r, g, b] = color
-        .slice(0, 3)
-        .map((one) => (one / 255 <= 0.03928 ? one / 255 / 12.92 : ((one / 255 + 0.055) / 1.055) ** 2.4))
-      return 0.2126 * r! + 0.7152 * g! + 0.0722 * b!
-    }
-    const behind = (node: Element): readonly number[] => {
-      for (let one: Element | null = node; one; one = one.parentElement) {
-        const color = rgba(getComputedStyle(one).backgroundColor)
-        if (color[3] > 250) return color
-      }
-      return [255, 255, 255]
-    }
-    const found: string[] = []
-    for (const node of document.querySelectorAll<HTMLElement>('body *')) {
-      const own = [...node.childNodes].some((child) => child.nodeType === Node.TEXT_NODE && child.textContent?.trim())
-      if (!own || node.closest('.hidden, .skip, noscript, [hidden]') || !node.checkVisibility({ opacityProperty: true })) continue
-      const [light, dark] = [luminance(rgba(getComputedStyle(node).color)), luminance(behind(node))].sort((a, b) => b - a)
-      const ratio = (light! + 0.05) / (dark! + 0.05)
-      if (ratio < 4.5) found.push(`${node.tagName} ${node.className} “${node.textContent?.slice(0, 30)}” ${ratio.toFixed(2)}`)
-    }
-    return found
+/** What keeps somebody from reading or using what is shown: contrast, names, roles, order, as WCAG 2.2 AA and axe see it. */
+export async function barriers(page: Page): Promise<readonly string[]> {
+  await page.evaluate(axe.source)
+  return page.evaluate(async () => {
+    const { axe } = window as unknown as { axe: typeof import('axe-core') }
+    // On a narrow screen a thread or a panel takes the place of the channel, which is the main landmark.
+    const { violations } = await axe.run({ rules: { 'landmark-one-main': { enabled: false } } } as never)
+    return violations.flatMap(({ id, nodes }) =>
+      nodes.map(({ target, failureSummary }) => `${id}: ${target.join(' ')}: ${failureSummary}`),
+    )
   })
 }

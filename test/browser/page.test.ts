@@ -1,7 +1,7 @@
 import { type Browser, chromium } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { chromiumOptions } from './chromium.ts'
-import { faint } from './open.ts'
+import { barriers } from './open.ts'
 import { clicks, visit } from './pretend.ts'
 
 let browser: Browser
@@ -28,7 +28,7 @@ for (const theme of ['light', 'dark'] as const) {
     await page.getByRole('button', { name: '2 replies' }).click()
     expect(app.received[0]?.fields).toMatchObject({ command: '/exec', user_id: 'U0ALEX', text: 'label=web cmd="uptime"' })
 
-    const channel = page.getByRole('log', { name: 'Messages', exact: true })
+    const channel = page.getByRole('list', { name: 'Messages', exact: true })
     expect(await channel.getByRole('heading', { name: 'uptime on 2 containers' }).count()).toBe(1)
     expect(await channel.locator('.section .text').textContent()).toBe('Alex ran uptime & @sam watched the log')
     expect(await thread.locator('.rich-text pre').textContent()).toBe('<script>alert(1)</script> *up* 3 days')
@@ -39,14 +39,14 @@ for (const theme of ['light', 'dark'] as const) {
     expect(await thread.locator('.file pre').textContent()).toContain('line 20')
     const [download] = await Promise.all([page.waitForEvent('download'), thread.getByRole('link', { name: 'Download' }).click()])
     expect(download.suggestedFilename()).toBe('out.txt')
-    expect(await faint(page)).toEqual([])
+    expect(await barriers(page)).toEqual([])
 
     await channel.getByRole('button', { name: 'Share', exact: true }).click()
     const modal = page.getByRole('dialog', { name: 'Share this run' })
     await modal.getByLabel('Where to').selectOption('random')
     await modal.getByRole('button', { name: 'Share', exact: true }).click()
     await modal.getByRole('alert').getByText('not there').waitFor()
-    expect(await faint(page)).toEqual([])
+    expect(await barriers(page)).toEqual([])
     await modal.getByLabel('Where to').selectOption('inc-123')
     await modal.getByRole('button', { name: 'Share', exact: true }).click()
     await modal.waitFor({ state: 'hidden' })
@@ -111,14 +111,14 @@ test('a slash focuses the composer, arrows walk the channels and what was typed,
 }, async () => {
   await using here = await visit(browser, 'light')
   const { page } = here
-  await page.getByRole('log', { name: 'Messages', exact: true }).focus()
+  await page.getByRole('list', { name: 'Messages', exact: true }).focus()
   await page.keyboard.type('/')
   const composer = page.getByLabel('Message', { exact: true })
   expect(await composer.inputValue()).toBe('/')
   expect(await composer.evaluate((node) => node === document.activeElement)).toBe(true)
   await composer.fill('good morning')
   await page.keyboard.press('Enter')
-  await page.getByRole('log', { name: 'Messages', exact: true }).getByText('good morning').waitFor()
+  await page.getByRole('list', { name: 'Messages', exact: true }).getByText('good morning').waitFor()
   await page.keyboard.press('ArrowUp')
   expect(await composer.inputValue()).toBe('good morning')
   await page.getByText('good morning').first().hover()
@@ -140,7 +140,7 @@ test('an answer that only you can see in a thread opens the thread', { timeout: 
   await page.getByText('anyone?').waitFor()
   await app.call('chat.postEphemeral', { channel: 'C0OPS', user: 'U0ALEX', text: 'for you alone', thread_ts: ts })
   await page.getByRole('complementary', { name: 'Thread' }).getByText('for you alone').waitFor()
-  expect(await page.getByRole('log', { name: 'Messages', exact: true }).getByText('for you alone').count()).toBe(0)
+  expect(await page.getByRole('list', { name: 'Messages', exact: true }).getByText('for you alone').count()).toBe(0)
 })
 
 test('the theme is kept, and an app that is gone is named', { timeout: 60_000 }, async () => {

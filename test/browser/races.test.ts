@@ -221,12 +221,18 @@ test('an open modal keeps what was chosen in it and its focus while it is update
   expect(await modal().evaluate((node) => node.contains(document.activeElement))).toBe(true)
 })
 
-test('a modal that was closed does not come back with the next channel', async () => {
+test('a modal that was left open does not come back with the page, and one that was closed not with the next channel', async () => {
   await send('/exec label=web cmd="uptime"')
   await thread().getByText('2 said the same').waitFor()
   await log().getByRole('button', { name: 'Share', exact: true }).click()
   await modal().getByLabel('Where to').waitFor()
   await here.page.reload()
+  await thread().getByText('2 said the same').waitFor()
+  const tell = here.app.call('chat.postMessage', { channel: 'C0OPS', text: 'listening again' })
+  await log().getByText('listening again').waitFor()
+  await tell
+  expect(await modal().isVisible()).toBe(false)
+  await log().getByRole('button', { name: 'Share', exact: true }).click()
   await modal().getByLabel('Where to').waitFor()
   await here.page.keyboard.press('Escape')
   await modal().waitFor({ state: 'hidden' })

@@ -1,7 +1,7 @@
 /** A rollout as a person sees it: the card, the way there, the end, and the way back. */
 
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
-import { faint, type House, openHouse, type Visit } from './open.ts'
+import { barriers, type House, openHouse, type Visit } from './open.ts'
 
 let house: House
 let here: Visit
@@ -29,7 +29,7 @@ it('a new image is shown with before and after, followed to its end, and taken b
   await page.getByRole('dialog').getByRole('button', { name: 'Undo' }).click()
   await here.thread.getByText(/✅ rolled back/).waitFor()
   await here.thread.getByText('image main drover-test/busybox:2 → drover-test/busybox:1').waitFor()
-  expect(await faint(page)).toEqual([])
+  expect(await barriers(page)).toEqual([])
   expect(here.complaints).toEqual([])
 })
 

@@ -53,6 +53,7 @@ async function statusFor(url: string, headers: Record<string, string>): Promise<
 
 const routes = [
   '/',
+  '/start.js',
   '/client.js',
   '/blocks.js',
   '/suggest.js',
@@ -129,7 +130,7 @@ test('the page allows no script, style or address but its own, and holds no inli
   expect(policy).toContain("default-src 'none'")
   expect(policy).not.toMatch(/unsafe|\*|https?:/)
   expect(html.match(/<script /g)).toHaveLength(1)
-  expect(html).toContain(`src="/client.js" nonce="${nonce}"`)
+  expect(html).toContain(`src="/start.js" nonce="${nonce}"`)
   expect(html).not.toMatch(/ on\w+=|style=|https?:\/\//)
   expect((await (await page.get('/')).text()).includes(nonce)).toBe(false)
 })

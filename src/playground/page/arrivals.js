@@ -1,6 +1,6 @@
 /** What arrives from the server: the person you are, what was said, and what was missed meanwhile. */
 
-import { drawViews } from './dialogs.js'
+import { drawViews, leaveViews } from './dialogs.js'
 import { drawFaults } from './fault-menu.js'
 import { place } from './messages.js'
 import { protocolNews, showProtocol } from './protocol-view.js'
@@ -15,6 +15,7 @@ let heading
 
 function listen() {
   source?.close()
+  if (document.hidden) return
   source = new EventSource(`/api/events?user=${now.me}`)
   const mine = source
   /** What arrives while a snapshot is on its way: it may be newer than the snapshot. */
@@ -51,6 +52,12 @@ function listen() {
   on('faults', drawFaults)
   on('message', changed)
 }
+
+/** A browser keeps few connections to one address: a tab that nobody sees leaves its own to the others, and catches up later. */
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) source?.close()
+  else if (now.me !== undefined && source?.readyState !== EventSource.OPEN) listen()
+})
 
 /** What happened while the connection was lost, or before it was there. */
 async function catchUp(mine) {
@@ -141,6 +148,7 @@ export const whom = () => heading ?? now.me
 
 export async function begin(user, channel, thread) {
   await load(user).catch(() => load())
+  leaveViews(world.views ?? [])
   drawRest()
   arrive(channel, thread)
   $('composer').focus()

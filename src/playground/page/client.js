@@ -6,7 +6,7 @@ import { composes, grow, hint, tryIt } from './compose.js'
 import { heal } from './fault-menu.js'
 import { sticky } from './messages.js'
 import { startProtocol } from './protocol-view.js'
-import { $, now, toast, world } from './state.js'
+import { $, now, world } from './state.js'
 import { startTour } from './tour.js'
 import { closeThread, go, openPanel, openThread, toComposer } from './where.js'
 
@@ -31,7 +31,7 @@ startTour({ tryIt, openPanel })
 
 sticky($('messages'))
 sticky($('thread-messages'))
-$('thread-close').addEventListener('click', closeThread)
+for (const id of ['thread-close', 'thread-back']) $(id).addEventListener('click', closeThread)
 for (const [composer, where, isInThread] of [
   ['composer', 'compose-hint', false],
   ['thread-composer', 'thread-hint', true],
@@ -82,4 +82,4 @@ document.addEventListener('click', (event) => {
 })
 
 const [user, channel, thread] = location.hash.slice(1).split('/')
-begin(user, channel, thread).catch((error) => toast(error.message, 'bad'))
+await begin(user, channel, thread)

@@ -55,10 +55,16 @@ function asked(confirm) {
 }
 
 let shown
+const left = new Set()
+
+/** What was open in a page before this one stays closed here, as it does where Slack is loaded anew. */
+export function leaveViews(stack) {
+  for (const { id } of stack) left.add(id)
+}
 
 export function drawViews(stack) {
   const dialog = $('modal')
-  const top = stack.at(-1)
+  const top = stack.findLast(({ id }) => !left.has(id))
   if (!top) {
     shown = undefined
     return dialog.open && dialog.close()

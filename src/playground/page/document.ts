@@ -21,9 +21,14 @@ export function pageDocument(title: string, styles: readonly string[], nonce: st
     <title>${title}</title>
     <link rel="icon" href="data:," />
     ${styles.map((name) => html`<link rel="stylesheet" href="/${name}.css" nonce="${nonce}" />`)}
-    <script type="module" src="/client.js" nonce="${nonce}"></script>
+    <script type="module" src="/start.js" nonce="${nonce}"></script>
   </head>
   <body>
+    <div id="starting" class="starting">
+      <p id="starting-says" role="status">Starting …</p>
+      <p>If this stays, a part of the page is on its way too long: close other tabs of the playground and <a href="/">load it again</a>.</p>
+      <noscript><p>This page needs JavaScript.</p></noscript>
+    </div>
     <a class="skip" href="#composer">Skip to the composer</a>
     <nav class="side" aria-label="Workspace">
       <header class="brand">
@@ -52,7 +57,7 @@ export function pageDocument(title: string, styles: readonly string[], nonce: st
     </nav>
     <main class="channel">
       <header class="head"><h2 id="channel-name"></h2><p id="channel-topic"></p></header>
-      <ol id="messages" class="log" role="log" aria-label="Messages" tabindex="0"></ol>
+      <ol id="messages" class="log" aria-live="polite" aria-label="Messages" tabindex="0"></ol>
       <form id="compose" class="compose">
         <label class="hidden" for="composer">Message</label>
         <ul id="composer-list" class="suggestions" role="listbox" aria-label="Suggestions" hidden></ul>
@@ -63,10 +68,11 @@ export function pageDocument(title: string, styles: readonly string[], nonce: st
     </main>
     <aside id="thread" class="thread" aria-label="Thread" hidden>
       <header class="head">
+        <button type="button" id="thread-back" class="quiet back"></button>
         <h2>Thread</h2>
         <button type="button" id="thread-close" class="quiet" aria-label="Close the thread">✕</button>
       </header>
-      <ol id="thread-messages" class="log" role="log" aria-label="Thread messages" tabindex="0"></ol>
+      <ol id="thread-messages" class="log" aria-live="polite" aria-label="Thread messages" tabindex="0"></ol>
       <form id="thread-compose" class="compose">
         <label class="hidden" for="thread-composer">Reply</label>
         <ul id="thread-composer-list" class="suggestions" role="listbox" aria-label="Suggestions" hidden></ul>
@@ -82,6 +88,7 @@ export function pageDocument(title: string, styles: readonly string[], nonce: st
         <select id="protocol-run"><option value="">the open thread, or the latest</option></select>
         <button type="button" class="quiet" data-close="protocol" aria-label="Close the protocol view">✕</button>
       </header>
+      <p class="lanes small">One run from top to bottom: what Slack sent, what drover made of it and wrote down, what went to the containers, what Slack was told. A line opens to what is in it.</p>
       <div id="protocol-lanes" class="lanes" role="group" aria-label="Shown lines"></div>
       <div class="scrolls" tabindex="0" role="region" aria-label="What went over the wires">
         <p id="protocol-empty" class="small">Nothing ran yet. Type <code>/exec label=web cmd="uptime"</code> and watch.</p>
@@ -100,7 +107,6 @@ export function pageDocument(title: string, styles: readonly string[], nonce: st
     <dialog id="modal" aria-labelledby="modal-title"></dialog>
     <dialog id="confirm" aria-labelledby="confirm-title"></dialog>
     <div id="toasts" role="status" aria-live="polite"></div>
-    <noscript>This page needs JavaScript.</noscript>
   </body>
 </html>`
 }

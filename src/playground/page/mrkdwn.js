@@ -12,8 +12,8 @@ export function link(url, text) {
 }
 
 export function mention(names, kind, id, fallback) {
-  const label = { user: () => `@${names.person(id) ?? fallback ?? id}`, channel: () => `#${names.channel(id) ?? fallback ?? id}` }
-  return el('span', { class: 'mention' }, (label[kind] ?? (() => `@${fallback ?? id}`))())
+  const sign = kind === 'channel' ? '#' : '@'
+  return el('span', { class: 'mention' }, `${sign}${names[kind](id) ?? fallback ?? id}`)
 }
 
 const inline =
@@ -52,7 +52,7 @@ function inlineNodes(text, names) {
 function angled(inner, names) {
   const bar = inner.indexOf('|')
   const [target, label] = bar < 0 ? [inner, undefined] : [inner.slice(0, bar), unescaped(inner.slice(bar + 1))]
-  if (target.startsWith('@')) return mention(names, 'user', target.slice(1), label)
+  if (target.startsWith('@')) return mention(names, 'person', target.slice(1), label)
   if (target.startsWith('#')) return mention(names, 'channel', target.slice(1), label)
   if (target.startsWith('!subteam^')) return mention(names, 'group', target.slice(9), label)
   if (target.startsWith('!date^')) return document.createTextNode(label ?? '')

@@ -101,7 +101,7 @@ function add(entry) {
 }
 
 const offset = (ms) => (ms < 10_000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`)
-const opensItself = /^(Slack sends|read:|allowed|denied|refused)/
+const opensItself = /^(read:|allowed|denied|refused)/
 
 const isShort = (text) => text.length <= 90 && !text.trimEnd().includes('\n')
 
@@ -130,7 +130,7 @@ function entryNode(entry) {
         el(
           'div',
           { class: `part ${isShort(part.text) ? 'short' : ''}` },
-          el('h4', {}, part.name),
+          el('h3', {}, part.name),
           el('pre', isShort(part.text) ? {} : { tabindex: '0' }, part.text),
         ),
       ),

@@ -8,7 +8,7 @@ function leaf(one, names) {
   const nodes = {
     text: () => document.createTextNode(one.text),
     link: () => link(one.url, one.text ?? one.url),
-    user: () => mention(names, 'user', one.user_id),
+    user: () => mention(names, 'person', one.user_id),
     channel: () => mention(names, 'channel', one.channel_id),
     usergroup: () => mention(names, 'group', one.usergroup_id),
     broadcast: () => el('span', { class: 'mention broadcast' }, `@${one.range}`),

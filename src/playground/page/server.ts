@@ -32,6 +32,7 @@ type Env = { Bindings: Partial<HttpBindings> }
 type Body = Readonly<Record<string, unknown>>
 
 const scripts = [
+  'start',
   'client',
   'arrivals',
   'where',
@@ -109,6 +110,7 @@ export function playgroundPage({
       channelNames: Object.fromEntries(
         peer.channels.filter((one) => !one.isPrivate || one.members.includes(user)).map(({ id, name }) => [id, name]),
       ),
+      groups: peer.groups.map(({ id, handle }) => ({ id, handle })),
       bench: { protocol: bench.protocol !== undefined, faults: bench.faults?.list() },
       examples,
       containers,

@@ -5,7 +5,7 @@ import { el } from './dom.js'
 export const $ = (id) => document.getElementById(id)
 /** `awaits`: the channel in which a command was sent whose answer is to open its thread, and the newest `ts` there then. */
 export const now = { me: undefined, channel: undefined, thread: undefined, awaits: undefined }
-export let world = { people: [], switchable: [], channels: [], examples: [], archives: '', channelNames: {} }
+export let world = { people: [], switchable: [], channels: [], groups: [], examples: [], archives: '', channelNames: {} }
 /** Messages of this person's channels by `channel ts`. */
 export const messages = new Map()
 export const unread = new Set()
@@ -15,6 +15,7 @@ let lastAnswer
 export const names = {
   person: (id) => world.people.find((one) => one.id === id)?.name,
   channel: (id) => world.channels.find((one) => one.id === id)?.name ?? world.channelNames?.[id],
+  group: (id) => world.groups.find((one) => one.id === id)?.handle,
   people: () => world.people.filter((one) => !one.isBot),
   channels: () => world.channels,
 }

@@ -22,6 +22,7 @@ export function drawChannel() {
   const channel = world.channels.find((one) => one.id === now.channel)
   $('channel-name').replaceChildren(channel.isPrivate ? icon('lock') : channel.imWith ? '@' : '#', ` ${channel.name}`)
   $('channel-topic').textContent = channel.topic
+  $('thread-back').textContent = `‹ ${channel.imWith ? '@' : '#'}${channel.name}`
   $('composer').placeholder = `Message ${channel.imWith ? '@' : '#'}${channel.name}, or /exec …`
   const mine = sorted().filter((one) => !one.threadTs || one.broadcast)
   $('messages').replaceChildren(welcomeNode(), ...mine.map((one) => messageNode(one, false)))

@@ -9,7 +9,7 @@ import { type People, peopleOf } from './people.ts'
 import { type PeerCall, peerServer } from './server.ts'
 import { createSockets, type PeerSockets } from './socket-mode.ts'
 import { type Change, createStore, type PeerFile, type PeerMessage, type PeerView } from './store.ts'
-import { appId, botId, botUserId, type Channel, type Person, playWorkplace, type Workplace } from './workplace.ts'
+import { appId, botId, botUserId, type Channel, type Person, playWorkplace, type UserGroup, type Workplace } from './workplace.ts'
 
 export type { Delivery, Timings } from './deliver.ts'
 export type { Values } from './interactions.ts'
@@ -57,6 +57,7 @@ export type SlackPeer = People & {
   readonly sockets: PeerSockets
   readonly people: readonly Person[]
   readonly channels: readonly Channel[]
+  readonly groups: readonly UserGroup[]
   /** Anything: forged, stale, future. */
   send(raw: Omit<Raw, 'triggerId'>): Promise<Delivery>
   /** Without `retryNum` the very same bytes and headers (a replay); with it, signed anew as Slack's retry. */
@@ -167,6 +168,7 @@ export async function startSlackPeer(options: SlackPeerOptions = {}): Promise<Sl
     appId,
     people: workplace.people,
     channels: workplace.channels,
+    groups: workplace.groups,
     faults,
     calls,
     deliveries,
