@@ -53,6 +53,11 @@ export interface Backend {
   ): AsyncIterable<ExecEvent>
   /** Ends what `exec` started and says whether it is proved gone. `left` names the survivors when they are known. */
   kill(target: Target, handle: ExecHandle, signal: AbortSignal): Promise<KillResult>
+  /**
+   * Whether the target is the very one that was listed; for kinds whose ids are names that can come again (`Target.uid`). Asked right
+   * before `exec` when it was judged a while ago.
+   */
+  isStill?(target: Target, signal: AbortSignal): Promise<boolean>
   /** Removes what was made for commands by a drover that was ended in the middle, once its time has passed. Absent where nothing is made. */
   sweep?(signal: AbortSignal): Promise<void>
   /** Says whether this connection works and what its key may do, for `drover check`. */

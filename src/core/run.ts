@@ -6,11 +6,24 @@ import { execute } from './execute.ts'
 import { fanOut } from './fan-out.ts'
 import { backendOf, follow, type House, type Live, maskFailure, shown } from './house.ts'
 import { judge } from './judge.ts'
-import type { Decision, Ending, Execution, OutputChunk, Plan, RunEvent, RunId, RunRequest, RunState, Target } from './model.ts'
+import type {
+  Decision,
+  Ending,
+  Execution,
+  Instant,
+  OutputChunk,
+  Plan,
+  RunEvent,
+  RunId,
+  RunRequest,
+  RunState,
+  Target,
+} from './model.ts'
 import { noOutput } from './output.ts'
 import { asExecution, workloadsOf } from './plan.ts'
 import type { Backend } from './ports.ts'
 import { settleEarlier } from './settle.ts'
+import { whyNotStill } from './still.ts'
 
 /** A run that was accepted but not begun when drover stopped still begins if it is not older than this. */
 const freshMs = 60_000
@@ -87,6 +100,7 @@ async function perform(request: RunRequest, live: Live, house: House, cancel: Ab
   const told = progress.begin()
   // What a rollout would change is shown before it is sent; for as long as a report may take, and no longer.
   if (plans) await told
+  const judgedAt = house.now()
   const maxBytes = Math.max(65_536, Math.min(house.limits.outputBytes, Math.floor(house.limits.runOutputBytes / targets.length)))
   let broken: unknown
   let lost = false
@@ -105,8 +119,8 @@ async function perform(request: RunRequest, live: Live, house: House, cancel: Ab
   await fanOut(targets, house.limits.parallel, async (target) => {
     try {
       const plan = plans?.[target.id]
-      if (await executeOne(target, { request, plan, timeoutMs, maxBytes, house, cancel: stop, touch: progress.touch, end }))
-        return progress.touch()
+      const job = { request, plan, timeoutMs, maxBytes, house, judgedAt, cancel: stop, touch: progress.touch, end }
+      if (await executeOne(target, job)) return progress.touch()
       lost = true
       inner.abort()
     } catch (error) {
@@ -134,6 +148,7 @@ type Job = {
   readonly timeoutMs: number
   readonly maxBytes: number
   readonly house: House
+  readonly judgedAt: Instant
   readonly cancel: AbortSignal
   /** Of a rollout. */
   readonly plan: Plan | undefined
@@ -157,8 +172,13 @@ const maxProgress = 300
 async function executeOne(target: Target, job: Job): Promise<boolean> {
   const { request, timeoutMs, maxBytes, house, cancel, touch, end } = job
   const append = (event: RunEvent) => house.ledger.append(request.id, event)
-  if (cancel.aborted) {
-    const error: Failure = { code: 'not_started', message: 'It was cancelled before its turn.' }
+  const error: Failure | undefined = cancel.aborted
+    ? { code: 'not_started', message: 'It was cancelled before its turn.' }
+    : // What a rollout may send is sealed to what was looked at.
+      request.rollout === undefined
+      ? await whyNotStill(target, job.judgedAt, house)
+      : undefined
+  if (error) {
     await end({ type: 'ended', target: target.id, ending: { status: 'failed', error }, count: noOutput })
     return true
   }

@@ -158,6 +158,20 @@ describe('the begin', () => {
   })
 })
 
+describe('a pod by the name of another', () => {
+  test('S21 is not the one that was listed; the same pod with its container started again is', async () => {
+    const { peer, backend, web } = await clusterWith()
+    expect(await backend.isStill?.(web, soon())).toBe(true)
+    await peer.world.restart('shop', 'web-1')
+    expect(await backend.isStill?.(web, soon())).toBe(true)
+    await peer.world.remove('shop', 'web-1')
+    const error = await failureOf(Promise.resolve(backend.isStill?.(web, soon())))
+    expect([error.code, error.ran]).toEqual(['backend_not_found', 'no'])
+    await peer.world.add([{ namespace: 'shop', name: 'web-1' }])
+    expect(await backend.isStill?.(web, soon())).toBe(false)
+  })
+})
+
 describe('what Kubernetes says instead of an upgrade', () => {
   test('RBAC’s 403 and the empty 403 of an unknown protocol are told apart', async () => {
     const { peer, web } = await clusterWith()

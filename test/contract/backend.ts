@@ -96,6 +96,10 @@ export function backendContract(name: string, setUp: () => Promise<BackendFixtur
     const run = (argv: Argv, options: Omit<Command, 'argv'> = {}) => runOn(f.backend, f.target, { argv, ...options })
     const sh = (text: string, options: Omit<Command, 'argv'> = {}) => run(['/bin/sh', '-c', text], options)
 
+    test('S21 a target that was listed is still the very one, where its id could come again', async () => {
+      expect((await f.backend.isStill?.(f.target, AbortSignal.timeout(30_000))) ?? true).toBe(true)
+    })
+
     test('lists the target again, whole and as it was', async () => {
       const again = await f.backend.list({ name: f.target.name }, AbortSignal.timeout(30_000))
       expect(again.filter((one) => one.id === f.target.id)).toEqual([f.target])

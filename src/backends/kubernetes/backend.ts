@@ -66,6 +66,7 @@ export function kubernetesOver(connect: Connect | Connecting, options: Kubernete
     list: (selector, signal) => list(api, { ...of, namespaces: options.namespaces }, selector, signal),
     exec: (target, command, exec, signal, by) => execute(connection, { target, command, exec, signal, by }),
     kill: (target, handle, signal) => killBy(ownName, (until) => isDead(api, target, until), { target, handle, signal }),
+    isStill: (target, signal) => isStill(api, target, signal),
     workloads: kubernetesWorkloads(api, { ...of, pace: options.pace, headersFor: options.headersFor, scope }),
     async check(signal) {
       return [...((await options.checkFirst?.(signal)) ?? []), ...(await check(api, scope, signal))]
@@ -111,6 +112,12 @@ async function list(
   }
   // By id, for a pod that moved while pages were read comes twice.
   return [...new Map(pods.flatMap((pod) => targetsOf(pod, selector, of)).map((target) => [target.id, target])).values()]
+}
+
+/** A pod of a StatefulSet comes again by the same name. */
+async function isStill(api: Api, target: Target, signal: AbortSignal): Promise<boolean> {
+  const found = await api.read('GET', execPath(target).pod, Pod, { what: `the pod of ${target.name}`, signal })
+  return target.uid === undefined || found.metadata.uid === target.uid
 }
 
 /** With its container every process of it ends. One that has started again is another container. */

@@ -32,6 +32,7 @@ export const Pod = z.object({
   metadata: z.object({
     name: z.string(),
     namespace: z.string(),
+    uid: z.string().nullish(),
     labels: z.record(z.string(), z.string()).nullish(),
     annotations: z.record(z.string(), z.string()).nullish(),
     deletionTimestamp: z.string().nullish(),
@@ -129,6 +130,7 @@ function targetOf(
     backend: of.name,
     kind: of.kind,
     native,
+    ...(metadata.uid ? { uid: metadata.uid } : {}),
     name: of.isDefault ? metadata.name : `${metadata.name}/${container}`,
     ...(of.containerId === undefined ? {} : { engineId: of.containerId }),
     labels: metadata.labels ?? {},

@@ -142,6 +142,7 @@ export function rancher2(options: Rancher2Options, ways: Ways): Backend {
       eventsOf(target, (backend, inside) => backend.exec(inside, command, exec, signal, by)),
     kill: (target, handle, signal) =>
       answerOf(target, (backend, inside) => backend.kill(inside, { ...handle, target: inside.id }, signal)),
+    isStill: (target, signal) => answerOf(target, async (backend, inside) => (await backend.isStill?.(inside, signal)) ?? true),
     check: (signal) => check({ rancher, place, options, scopeIn, over }, signal),
     workloads: {
       verbs: workloadsIn('local', over('local', [])).verbs,
