@@ -70,6 +70,21 @@ it('no message and no comment of the sources sends anybody to a page or an examp
   expect(named.filter(({ to }) => !isThere(to))).toEqual([])
 })
 
+/** With a hole where a name or a number comes. */
+const saidBySources = sources.map(({ text }) => text.replaceAll(/\$\{[^}]*\}/g, '…')).join('\n')
+const isSaid = (quote: string) => quote.split('…').every((part) => saidBySources.includes(part.trim()))
+
+it.each(pages.filter((page) => /^\| (?:it|drover) says \|/m.test(read(page))))('%s quotes drover as it speaks', (page) => {
+  const [, table = ''] = /^\| (?:it|drover) says \|.*\n\|.*\n((?:\|.*\n)+)/m.exec(read(page)) ?? []
+  const quotes = table
+    .split('\n')
+    .flatMap((row) => [...(row.split(' | ')[0] ?? '').matchAll(/`([^`]+)`/g)].map(([, quote = '']) => quote))
+  expect(quotes.length).toBeGreaterThan(3)
+  // The number of an answer, and the call that the gateway made.
+  const holes = (quote: string) => quote.replace(/HTTP \d+/, 'HTTP …').replace(/^POST "[^"]*"/, '…')
+  expect(quotes.filter((quote) => !isSaid(holes(quote)))).toEqual([])
+})
+
 it('every page can be reached from the README', () => {
   const reached = new Set(['README.md'])
   for (const page of reached)
