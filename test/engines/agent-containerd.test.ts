@@ -11,6 +11,7 @@ import type { Target } from '../../src/core/model.ts'
 import type { Backend } from '../../src/core/ports.ts'
 import { type Link, startLink, until } from '../agent/link.ts'
 import { backendContract, begin, failureOf, newExec, runOn } from '../contract/backend.ts'
+import { breakable } from './agent-breakable.ts'
 import { commandsInside, ctrAt, given, removeContainers, rootOf, startContainer } from './containerd-engine.ts'
 
 const address = given('CONTAINERD_ADDRESS')
@@ -43,32 +44,6 @@ async function targetNamed(backend: Backend, name: string): Promise<Target> {
   const found = (await backend.list({ name }, soon())).find((one) => one.name === name)
   if (!found) throw new Error(`there is no container ${name}`)
   return found
-}
-
-/** Cuts the link itself after so many bytes of answers, and waits for its return. */
-function breakable(link: Link): { readonly way: Transport; breakAfter(bytes: number): void } {
-  let left = 0
-  return {
-    breakAfter: (bytes) => {
-      left = bytes
-    },
-    way: {
-      ...link.transport,
-      async stream(request) {
-        await until(() => link.hub.state('lab').connected)
-        const response = await link.transport.stream(request)
-        async function* counted() {
-          for await (const data of response.body) {
-            yield data
-            if (left === 0) continue
-            left = Math.max(0, left - data.byteLength)
-            if (left === 0) link.cut()
-          }
-        }
-        return { ...response, body: counted() }
-      },
-    },
-  }
 }
 
 backendContract('containerd through an agent', async () => {
