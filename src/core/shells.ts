@@ -15,6 +15,20 @@ const launchers = new Set(
   ),
 )
 
+/** Options by which launchers take text for a shell, or start one. */
+const textOptions = ['--split-string', '--command', '--shell', '--login']
+/** Also `zsh5`, `ksh93`, `bash-5.2`, `busybox-x86_64`. */
+const isShell = (arg: string) => {
+  const name = program(arg)
+  return shells.has(name) || shells.has(name.replace(/[-.]?[0-9][0-9.]*$/, '')) || name.startsWith('busybox')
+}
+
+/** getopt_long takes the begin of an option for the whole of it: `--split`. */
+const isShort = (arg: string, option: string) => {
+  const [given = ''] = arg.split('=', 1)
+  return given.length > 2 && (option.startsWith(given) || given.startsWith(option))
+}
+
 const program = (arg: string) => (/[^/\\]*$/.exec(arg)?.[0] ?? '').toLowerCase().replace(/\.exe$|[-.]static$/, '')
 
 /**
@@ -24,10 +38,13 @@ const program = (arg: string) => (/[^/\\]*$/.exec(arg)?.[0] ?? '').toLowerCase()
 export function usesShell(argv: Argv): boolean {
   const [first, ...rest] = argv
   // `/proc/self/exe` is drover's own wrapper shell; `/proc/1/exe` is whatever runs there; a loader runs any program.
-  if (shells.has(program(first)) || first.startsWith('/proc/') || /^ld(-linux|-musl|\.so|64)/.test(program(first))) return true
+  if (isShell(first) || first.startsWith('/proc/') || /^ld(-linux|-musl|\.so|64)/.test(program(first))) return true
   // Options by which a launcher takes text for a shell, or starts one of its own: `env -S…`, `flock -c`, `sudo -s`.
-  if (launchers.has(program(first)) && rest.some((arg) => /^-[a-zA-Z]*[Scsi]|^--(split-string|command|shell|login)/.test(arg)))
+  if (
+    launchers.has(program(first)) &&
+    rest.some((arg) => /^-[a-zA-Z]*[Scsi]/.test(arg) || textOptions.some((one) => isShort(arg, one)))
+  )
     return true
   // `env -S` takes one text and splits it itself.
-  return launchers.has(program(first)) && rest.some((arg) => arg.split(/[\s=]+/).some((word) => shells.has(program(word))))
+  return launchers.has(program(first)) && rest.some((arg) => arg.split(/[\s=]+/).some(isShell))
 }

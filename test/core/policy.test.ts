@@ -138,6 +138,13 @@ describe('rights that no pattern gives by itself', () => {
     [['powershell.exe']],
     [['watch', 'id']],
     [['/bin/rbash']],
+    [['env', '--split', '"s"h -c id']],
+    [['env', '--split-s=${SHELL} -c id']],
+    [['flock', '/tmp/f', '--comm', 'a;b']],
+    [['/bin/zsh5', '-c', 'x']],
+    [['ksh93', '-c', 'x']],
+    [['bash-5.2']],
+    [['timeout', '5', '/opt/busybox-x86_64', 'sh']],
   ])('S07 %j is a shell', (argv) => expect(usesShell(argv)).toBe(true))
 
   it.each<[Argv]>([
@@ -149,6 +156,8 @@ describe('rights that no pattern gives by itself', () => {
     [['sh.txt']],
     [['finish', 'sh']],
     [['cat', '-c', 'sh']],
+    [['env', '--ignore-environment', 'printenv']],
+    [['timeout', '--kill-after=5', '5', 'python3.12']],
   ])('%j is none', (argv) => expect(usesShell(argv)).toBe(false))
 
   it('S28 no rule lends its right, its command or its place to another', () => {

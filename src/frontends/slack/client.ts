@@ -125,6 +125,7 @@ export function createSlackClient(options: SlackClientOptions): SlackClient {
       }
       if (answer.status === 429) {
         const waitMs = Math.min(LONGEST_RETRY_MS, Math.max(1, Number(answer.retryAfter) || 1) * 1000)
+        for (const [other, until] of heldBack) if (until < now()) heldBack.delete(other)
         heldBack.set(key, now() + waitMs)
         if (tries >= MAX_ATTEMPTS) throw new SlackCallError(method, 'not-sent', 'ratelimited')
         continue
