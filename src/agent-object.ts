@@ -10,6 +10,7 @@ import {
   newChallenge,
   PING,
   PONG,
+  type ProvedBy,
   REFUSED,
   REPLACED,
   readHello,
@@ -31,6 +32,8 @@ type Kept =
       readonly name: string
       readonly since: number
       readonly says: string
+      /** Absent on a connection of an older drover. */
+      readonly by?: ProvedBy
       /** The number of its last stream. */
       readonly last?: number
     }
@@ -85,7 +88,10 @@ export class AgentObject extends DurableObject<Env> {
 
   async #state(): Promise<AgentState> {
     const agent = this.#agent()
-    if (agent) return { name: agent.kept.name, connected: true, since: agent.kept.since, says: agent.kept.says }
+    if (agent) {
+      const { name, since, says, by } = agent.kept
+      return { name, connected: true, since, says, ...(by === undefined ? {} : { by }) }
+    }
     const last = (await this.#context.storage.get(LAST)) as Omit<AgentState, 'connected'> | undefined
     return { name: last?.name ?? 'of this name', ...last, connected: false }
   }
@@ -135,7 +141,7 @@ export class AgentObject extends DurableObject<Env> {
       socket.close(code, why.slice(0, 40))
     }
     if (!entry || !hello) return refuse('what it answered is no hello')
-    const expected = { name, key: entry.key, host: hostOf(entry.host ?? asked.host), now: Date.now() }
+    const expected = { name, ...entry, host: hostOf(entry.host ?? asked.host), now: Date.now() }
     // One answer to one challenge.
     socket.serializeAttachment({ is: 'out' })
     const verdict = await judgeHello(hello, { type: 'challenge', versions: [], nonce }, expected)
@@ -147,9 +153,10 @@ export class AgentObject extends DurableObject<Env> {
       this.#switch.agentGone()
     }
     this.#heard = Date.now()
-    socket.serializeAttachment({ is: 'in', name, since: Date.now(), says: verdict.says })
+    const { says, by } = verdict
+    socket.serializeAttachment({ is: 'in', name, since: Date.now(), says, by })
     socket.send(JSON.stringify({ type: 'welcome' }))
-    this.#log({ level: 'info', event: 'agent-connected', agent: name, says: verdict.says, ...(before ? { replaced: true } : {}) })
+    this.#log({ level: 'info', event: 'agent-connected', agent: name, says, by, ...(before ? { replaced: true } : {}) })
   }
 
   async webSocketClose(socket: AgentSocket, code: number, reason: string): Promise<void> {

@@ -36,18 +36,15 @@ export async function readAgentConfig(path: string, env: Environment): Promise<A
   return { settings, key, ...(settings.ca === undefined ? {} : { ca: readText(beside(settings.ca), 'Name the PEM file.') }) }
 }
 
+const outside = () => ({ transport: nodeTransport, machine: nodeMachine(), makePipes, readCgroups })
+
 /** Resolves when `signal` aborts; throws DroverError when it has to be ended. */
 export async function runAgent(
   { settings, key, ca }: AgentConfig,
   options: { readonly signal: AbortSignal; readonly log?: AgentLog; readonly pace?: Partial<Pace> },
 ): Promise<void> {
   const log = options.log ?? lines
-  const { address, ...beside } = engineOf(settings, {
-    transport: nodeTransport,
-    machine: nodeMachine(),
-    makePipes,
-    readCgroups,
-  })
+  const { address, ...beside } = engineOf(settings, outside())
   const { name, proxy } = settings
   log({ event: 'agent', name, engine: `${settings.engine.kind} ${address}`, key: await fingerprintOf(key.publicKey) })
   const final = await stayConnected(
@@ -93,7 +90,7 @@ const help = `drover agent: connects the engine beside it to a gateway that cann
 
   drover agent [--config agent.yaml]        runs until SIGTERM
   drover agent keygen [--out agent.key]     makes the agent's key, and prints what drover.yaml has to say
-  drover agent --check [--config FILE]      reads the file and ends
+  drover agent --check [--config FILE]      reads the file, asks its engine what it is and what the list lets through, and ends
 `
 
 export async function main(args: readonly string[]): Promise<void> {
@@ -101,11 +98,19 @@ export async function main(args: readonly string[]): Promise<void> {
   if (values.help) return console.log(help)
   if (positionals[0] === 'keygen') return console.log(await keygen(values.out ?? 'agent.key'))
   const config = await readAgentConfig(values.config ?? 'agent.yaml', process.env)
-  if (values.check) return console.log(`${values.config ?? 'agent.yaml'} is in order. Public key: ${config.key.publicKey}`)
+  if (values.check) return await check(config, values.config ?? 'agent.yaml')
   const stop = new AbortController()
   process.once('SIGTERM', () => stop.abort())
   process.once('SIGINT', () => stop.abort())
   return await runAgent(config, { signal: stop.signal })
+}
+
+/** Loaded by who asks for it: an agent that runs needs none of the gateway's rooms. */
+async function check(config: AgentConfig, file: string): Promise<void> {
+  const { checkBeside, printChecks } = await import('./check.ts')
+  const found = await checkBeside(config, outside())
+  printChecks([{ ok: true, what: file, detail: `in order; its public key is ${config.key.publicKey}` }, ...found])
+  if (found.some(({ ok }) => ok === false)) process.exitCode = 1
 }
 
 function readArgs(args: readonly string[]) {

@@ -6,7 +6,7 @@ import { failureOf } from './core/errors.ts'
 import type { Gateway } from './core/ports.ts'
 import { slackRoutes, slackSocket } from './frontends/slack/app.ts'
 import type { Connect, SlackSocket } from './frontends/slack/socket.ts'
-import { type Hook, hookRoutes } from './frontends/webhook/hooks.ts'
+import { hookOf, hookRoutes } from './frontends/webhook/hooks.ts'
 
 import { type Log, redactorOf } from './rooms.ts'
 /** Slack, hooks and health on one app. `keepAlive` holds on to work that outlives its request. */
@@ -19,12 +19,16 @@ export function createApp(config: Config, gateway: Gateway, services: AppService
     const options = { ...slackOptions(config.slack), signingSecret: config.slack.signingSecret.reveal() }
     app.route('/', slackRoutes(options, gateway, slackServices(config, services)))
   }
-  app.route('/', hookRoutes(hooksOf(config), gateway, { now }))
+  app.route(
+    '/',
+    hookRoutes(Object.fromEntries(Object.entries(config.hooks).map(([name, hook]) => [name, hookOf(hook)])), gateway, { now }),
+  )
   app.get('/agents/state', async (context) => {
     const name = context.req.query('agent') ?? ''
     const entry = Object.hasOwn(config.agents, name) ? config.agents[name] : undefined
-    // Only who holds drover.yaml, or the agent itself, knows its key.
-    if (!entry || !services.agent || context.req.header('x-drover-agent-key') !== entry.key) return context.notFound()
+    // Only who holds drover.yaml, or the agent itself, knows its keys.
+    const key = context.req.header('x-drover-agent-key') ?? ''
+    if (!entry || !services.agent || ![entry.key, entry.nextKey].includes(key)) return context.notFound()
     return context.json(await services.agent(name))
   })
   app.onError((error, context) => {
@@ -82,22 +86,4 @@ function slackServices(config: Config, { log, keepAlive, now }: AppServices) {
     redactor: redactorOf(config),
     siteTimeoutMs: config.limits.timeout,
   }
-}
-
-function hooksOf(config: Config): Readonly<Record<string, Hook>> {
-  const hooks = Object.entries(config.hooks).map(([name, { secrets, channel, thread, request, parameters }]) => {
-    const typed = Object.entries(parameters).map(([key, { pointer, type, oneOf }]) => [
-      key,
-      { pointer, ...(type ? { type } : {}), ...(oneOf ? { oneOf } : {}) },
-    ])
-    const hook: Hook = {
-      secrets: secrets.map((secret) => secret.reveal()),
-      channel,
-      request,
-      parameters: Object.fromEntries(typed),
-      ...(thread === undefined ? {} : { thread }),
-    }
-    return [name, hook] as const
-  })
-  return Object.fromEntries(hooks)
 }

@@ -5,7 +5,6 @@ import { existsSync, readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
-import { styleText } from 'node:util'
 import { type CommandLine, type Flags, help, type LookLine, readArguments, usage } from './arguments.ts'
 import type { Config } from './config.ts'
 import { maskState } from './core/answer.ts'
@@ -13,13 +12,14 @@ import { wantedOf } from './core/command-line.ts'
 import { DroverError } from './core/errors.ts'
 import { describeRun } from './core/fold.ts'
 import type { Actor, Argv, Command, Place, RunRequest, TargetId } from './core/model.ts'
-import type { CheckLine, Gateway, Judgement, RunSummary } from './core/ports.ts'
+import type { Gateway, Judgement, RunSummary } from './core/ports.ts'
 import { createRedactor, maskArgv, type Redactor } from './core/redact.ts'
 import { sayRollout } from './core/rollout-words.ts'
 import { isRunId, runIdFor } from './core/run-id.ts'
 import { reduce, worstExitCode } from './core/run-state.ts'
 import { names } from './core/selector.ts'
 import { formatArgv } from './core/words.ts'
+import { withoutItself } from './frontends/terminal/check-lines.ts'
 import { asJson, cardOf, createTerminalReporter, type Terminal } from './frontends/terminal/reporter.ts'
 import { describeTargets } from './frontends/terminal/targets.ts'
 import type { createLedger } from './ledger/ledger.ts'
@@ -223,22 +223,11 @@ function planOf({ plans }: Extract<Judgement, { ok: true }>, target: TargetId) {
 
 async function check(flags: Flags): Promise<number> {
   const config = await loadConfig(flags)
-  const { checkAll } = await import('./check.ts')
+  const { checkAll, printChecks } = await import('./check.ts')
   const lines = await checkAll(config, configFile(flags), flags.gateway)
   if (flags.json) console.log(JSON.stringify(lines))
-  else for (const line of lines) printCheck(line)
+  else printChecks(lines)
   return lines.some((line) => line.ok === false) ? 1 : 0
-}
-
-function printCheck({ ok, what, detail, next }: CheckLine): void {
-  const mark = ok === true ? styleText('green', 'ok  ') : ok === 'warn' ? styleText('yellow', 'warn') : styleText('red', 'FAIL')
-  console.log(`${mark} ${what}${detail ? `: ${detail}` : ''}`)
-  if (next && ok !== true) console.log(`     ${withoutItself(next)}`)
-}
-
-/** Who asks `check` or `trust` need not be sent to it. */
-function withoutItself(next: string): string {
-  return next.replace('; `drover check` tells more.', '.')
 }
 
 type Kept = { readonly path: string; readonly ledger: Awaited<ReturnType<typeof createLedger>>; readonly redactor: Redactor }

@@ -14,6 +14,7 @@ const State = z.object({
   since: z.number().optional(),
   says: z.string().optional(),
   why: z.string().optional(),
+  by: z.enum(['key', 'nextKey']).optional(),
   checks: z
     .array(
       z
@@ -28,7 +29,7 @@ export async function checkAgents(
   gateway: string,
 ): Promise<readonly CheckLine[]> {
   const lines = await Promise.all(
-    Object.entries(config.agents).map(async ([name, { key }]): Promise<readonly CheckLine[]> => {
+    Object.entries(config.agents).map(async ([name, { key, nextKey }]): Promise<readonly CheckLine[]> => {
       const what = `agent ${name}`
       const idle = Object.values(config.backends).some(({ through }) => through === name)
         ? []
@@ -47,17 +48,19 @@ export async function checkAgents(
           signal: AbortSignal.timeout(ASK_MS),
         })
         if (response.status !== 200) throw new Error(`HTTP ${response.status}`)
-        return [...lineOf(what, State.parse(await response.json())), ...idle]
+        const state = State.parse(await response.json())
+        return [...linesOf(what, state), ...(nextKey === undefined ? [] : [twoKeys(what, state)]), ...idle]
       } catch {
         const next = `Start it with: drover serve. It was asked at ${gateway}; on Workers, and behind another address, name it with --gateway.`
-        return [{ ok: 'warn', what, detail: 'the gateway that it connects to does not answer', next }, ...idle]
+        const silent: CheckLine = { ok: 'warn', what, detail: 'the gateway that it connects to does not answer', next }
+        return [silent, ...(nextKey === undefined ? [] : [twoKeys(what, { connected: false })]), ...idle]
       }
     }),
   )
   return lines.flat()
 }
 
-function lineOf(what: string, { connected, since, says, why, checks = [] }: z.infer<typeof State>): readonly CheckLine[] {
+function linesOf(what: string, { connected, since, says, why, checks = [] }: z.infer<typeof State>): readonly CheckLine[] {
   const at = since === undefined ? '' : ` since ${new Date(since).toISOString()}`
   if (!connected)
     return [
@@ -75,4 +78,14 @@ function lineOf(what: string, { connected, since, says, why, checks = [] }: z.in
     ...(next === undefined ? {} : { next }),
   }))
   return [{ ok: true, what, detail: `connected${at}, ${says ?? ''}` }, ...found]
+}
+
+/** Both are good, so the old one is not yet worth nothing. */
+function twoKeys(what: string, { connected, by }: Pick<z.infer<typeof State>, 'connected' | 'by'>): CheckLine {
+  const detail = 'two keys are good for it, key: and nextKey:'
+  const next =
+    connected && by === 'nextKey'
+      ? 'It has changed over to nextKey: make that key:, take nextKey: out, and start the gateway again.'
+      : 'Give the agent the new key, in a moment in which nothing runs through it; docs/agent.md has the steps.'
+  return { ok: 'warn', what, detail: connected && by ? `${detail}; it is connected by ${by}:` : detail, next }
 }

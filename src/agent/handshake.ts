@@ -59,26 +59,35 @@ export async function answerOf(
 export type Expected = {
   readonly name: string
   readonly key: string
+  readonly nextKey?: string | undefined
   /** As the agent has to call this gateway. */
   readonly host: string
   readonly now: number
 }
 
+/** Which of its keys in drover.yaml an agent has proved itself by. */
+export type ProvedBy = 'key' | 'nextKey'
+
 export type Verdict =
-  | { readonly ok: true; readonly says: string }
+  | { readonly ok: true; readonly says: string; readonly by: ProvedBy }
   | { readonly ok: false; readonly code: number; readonly why: string }
 
 export async function judgeHello(hello: Hello, challenge: Challenge, expected: Expected): Promise<Verdict> {
   const no = (why: string, code = REFUSED): Verdict => ({ ok: false, code, why })
   if (hello.version !== VERSION) return no(`this gateway speaks version ${VERSION}, the agent ${hello.version}`, OTHER_VERSION)
   if (hello.name !== expected.name) return no('it signs with another name than it connected with')
-  if (!(await isSignedBy(expected.key, signedText(hello, challenge.nonce), hello.signature)))
-    return no(`its key is not the one under agents.${expected.name}`)
+  const by = await provedBy(expected, signedText(hello, challenge.nonce), hello.signature)
+  if (by === undefined) return no(`its key is not the one under agents.${expected.name}`)
   if (hello.host !== expected.host)
     return no(`it calls this gateway ${hello.host.slice(0, 40)}, which answers as ${expected.host.slice(0, 40)}`)
   if (Math.abs(hello.time - expected.now) > MOST_SKEW_MS)
     return no(`its clock differs by ${Math.round(Math.abs(hello.time - expected.now) / 60_000)} minutes`)
-  return { ok: true, says: hello.says }
+  return { ok: true, says: hello.says, by }
+}
+
+async function provedBy({ key, nextKey }: Expected, text: string, signature: string): Promise<ProvedBy | undefined> {
+  if (await isSignedBy(key, text, signature)) return 'key'
+  return nextKey !== undefined && (await isSignedBy(nextKey, text, signature)) ? 'nextKey' : undefined
 }
 
 export function readChallenge(text: string): Challenge | undefined {

@@ -15,12 +15,14 @@ import {
   readHello,
   SILENCE_MS,
   SILENT,
+  type Verdict,
 } from './handshake.ts'
 import { createSession, type Session } from './session.ts'
 import { type AgentState, notConnected, throughAgent } from './through.ts'
+import type { AgentKeys } from './through-settings.ts'
 
 /** As it stands under `agents:` in drover.yaml. */
-export type AgentEntry = { readonly key: string; readonly host?: string | undefined }
+export type AgentEntry = AgentKeys & { readonly host?: string | undefined }
 export type AgentEntries = Readonly<Record<string, AgentEntry>>
 
 export type HubOptions = {
@@ -62,7 +64,7 @@ export function createHub(entries: AgentEntries, options: HubOptions): Hub {
     host: string,
     socket: Socket,
     messages: Messages,
-  ): Promise<string | undefined> {
+  ): Promise<Proved | undefined> {
     const challenge = newChallenge()
     const timer = setTimeout(
       () => refuse(name, socket, 'it did not answer the challenge in time'),
@@ -77,9 +79,9 @@ export function createHub(entries: AgentEntries, options: HubOptions): Hub {
         refuse(name, socket, 'what it answered is no hello')
         return undefined
       }
-      const expected = { name, key: entry.key, host: hostOf(entry.host ?? host), now: now() }
+      const expected = { name, ...entry, host: hostOf(entry.host ?? host), now: now() }
       const verdict = await judgeHello(hello, challenge, expected)
-      if (verdict.ok) return verdict.says
+      if (verdict.ok) return verdict
       refuse(name, socket, verdict.why, verdict.code)
       return undefined
     } finally {
@@ -87,7 +89,7 @@ export function createHub(entries: AgentEntries, options: HubOptions): Hub {
     }
   }
 
-  async function carry(name: string, says: string, socket: Socket, messages: Messages): Promise<void> {
+  async function carry(name: string, { says, by }: Proved, socket: Socket, messages: Messages): Promise<void> {
     const session = createSession({
       send: (message) => socket.send(message),
       close: (code, why) => socket.close(code, why),
@@ -95,8 +97,8 @@ export function createHub(entries: AgentEntries, options: HubOptions): Hub {
     })
     const before = links.get(name)
     links.set(name, { session, socket })
-    states.set(name, { name, connected: true, since: now(), says })
-    options.log({ level: 'info', event: 'agent-connected', agent: name, says, ...(before ? { replaced: true } : {}) })
+    states.set(name, { name, connected: true, since: now(), says, by })
+    options.log({ level: 'info', event: 'agent-connected', agent: name, says, by, ...(before ? { replaced: true } : {}) })
     // The newest wins: an agent whose connection was cut comes back before anybody notices that the old one is dead.
     before?.session.end('another connection of the same agent has taken its place')
     before?.socket.close(REPLACED, 'another connection of the same agent has taken its place')
@@ -139,13 +141,13 @@ export function createHub(entries: AgentEntries, options: HubOptions): Hub {
       }
       pending.set(name, waiting.add(socket))
       const messages = socket.messages[Symbol.asyncIterator]()
-      let says: string | undefined
+      let proved: Proved | undefined
       try {
-        says = await shakeHands(name, entry, host, socket, messages)
+        proved = await shakeHands(name, entry, host, socket, messages)
       } finally {
         waiting.delete(socket)
       }
-      if (says !== undefined) await carry(name, says, socket, messages)
+      if (proved) await carry(name, proved, socket, messages)
     },
     transport: (name) =>
       throughAgent(name, async () => {
@@ -162,6 +164,9 @@ export function createHub(entries: AgentEntries, options: HubOptions): Hub {
     },
   }
 }
+
+/** What an agent said of itself, and by which key it proved who it is. */
+type Proved = Extract<Verdict, { ok: true }>
 
 type Messages = AsyncIterator<Awaited<ReturnType<ReturnType<Socket['messages'][typeof Symbol.asyncIterator]>['next']>>['value']>
 

@@ -25,6 +25,7 @@ import {
   REFUSAL_BODY_BYTES,
   readText,
 } from '../runtime/socket.ts'
+import type { ProvedBy } from './handshake.ts'
 import { readHead } from './messages.ts'
 import { type Session, type Stream, StreamReset } from './session.ts'
 
@@ -35,6 +36,8 @@ export type AgentState = {
   readonly since?: Instant
   /** What it says of itself. */
   readonly says?: string
+  /** By which of its keys it is connected. */
+  readonly by?: ProvedBy
   /** Why it is not there, or why one was refused. */
   readonly why?: string
 }

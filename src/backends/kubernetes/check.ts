@@ -6,7 +6,7 @@ import { BackendError } from '../../core/errors.ts'
 import { fanOut } from '../../core/fan-out.ts'
 import type { CheckLine } from '../../core/ports.ts'
 import type { Api } from './api.ts'
-import { execRights, type Right, roleYaml, rolloutRights, subjectOf } from './rights.ts'
+import { execRights, PLACEHOLDER, type Right, roleYaml, rolloutRights, subjectOf } from './rights.ts'
 
 const Version = z.object({ gitVersion: z.string() })
 const Review = z.object({ status: z.object({ allowed: z.boolean() }) })
@@ -67,7 +67,7 @@ async function rightsIn(api: Api, where: Where): Promise<readonly CheckLine[]> {
   const place = namespace === undefined ? 'in all namespaces' : `in namespace ${namespace}`
   const as = user === undefined ? '' : ` (as ${user})`
   const yaml = (rights: readonly Right[]) =>
-    `Apply this, as somebody who may (kubectl apply -f -):\n${roleYaml(rights, namespace === undefined ? 'all' : [namespace], subjectOf(user))}`
+    `Apply this, as somebody who may (kubectl apply -f -)${user === undefined ? `; ${PLACEHOLDER} stands for the user, which this server does not tell: kubectl auth whoami, asked with drover’s credentials, may` : ''}:\n${roleYaml(rights, namespace === undefined ? 'all' : [namespace], subjectOf(user))}`
   const lacking = await lack(api, execRights, namespace, signal)
   // What an older server does not ask for yet.
   const isLater = (one: string) => one === 'create pods/exec' && !wantsCreate

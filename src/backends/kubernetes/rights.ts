@@ -27,11 +27,14 @@ export type Subject =
   | { readonly kind: 'ServiceAccount'; readonly namespace: string; readonly name: string }
   | { readonly kind: 'User'; readonly name: string }
 
+/** Where the server does not say who drover is to it. */
+export const PLACEHOLDER = 'THE-USER-THAT-DROVER-COMES-AS'
+
 /** `system:serviceaccount:<namespace>:<name>` is how a service account is called as a user. */
 export function subjectOf(user: string | undefined): Subject {
   const [, namespace, name] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user ?? '') ?? []
   if (namespace !== undefined && name !== undefined) return { kind: 'ServiceAccount', namespace, name }
-  return { kind: 'User', name: user ?? 'THE-USER-THAT-DROVER-COMES-AS' }
+  return { kind: 'User', name: user ?? PLACEHOLDER }
 }
 
 /** What `kubectl apply -f -` takes: a Role for each namespace, or a ClusterRole, and its binding. */

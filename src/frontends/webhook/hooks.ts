@@ -7,6 +7,7 @@ import type { Argv, Command, Place, Rollout, RunRequest } from '../../core/model
 import type { Gateway } from '../../core/ports.ts'
 import { faultOf, rolloutArgv } from '../../core/rollout.ts'
 import { runIdFor } from '../../core/run-id.ts'
+import type { Secret } from '../../core/secret.ts'
 import { readCapped } from '../body.ts'
 
 export type Hook = {
@@ -24,6 +25,29 @@ export type Parameter = {
   readonly pointer: string
   readonly type?: 'word' | 'number' | 'path' | 'image'
   readonly oneOf?: readonly string[]
+}
+
+/** As drover.yaml has it. */
+type Written = Omit<Hook, 'secrets' | 'parameters' | 'thread'> & {
+  readonly secrets: readonly Secret[]
+  readonly thread?: Hook['thread'] | undefined
+  readonly parameters: Readonly<
+    Record<string, { readonly [K in keyof Parameter]: Parameter[K] | undefined } & { readonly pointer: string }>
+  >
+}
+
+export function hookOf({ secrets, channel, thread, request, parameters }: Written): Hook {
+  const typed = Object.entries(parameters).map(([key, { pointer, type, oneOf }]): [string, Parameter] => [
+    key,
+    { pointer, ...(type ? { type } : {}), ...(oneOf ? { oneOf } : {}) },
+  ])
+  return {
+    secrets: secrets.map((secret) => secret.reveal()),
+    channel,
+    request,
+    parameters: Object.fromEntries(typed),
+    ...(thread === undefined ? {} : { thread }),
+  }
 }
 
 /** How far the sender's clock may be off, either way, in seconds. */
@@ -135,6 +159,17 @@ function unsigned(message: string): DroverError {
   })
 }
 
+/** Said only to who signed well: a clock is wrong, or the request was kept for too long. */
+function stale(now: number, timestamp: number): DroverError {
+  const minutes = Math.round(Math.abs(now / 1000 - timestamp) / 60)
+  const apart = `${minutes} minutes ${timestamp > now / 1000 ? 'ahead of' : 'behind'} drover's clock (${new Date(now).toISOString()})`
+  return new DroverError({
+    code: 'identity',
+    message: `The signature is good, but its timestamp is ${apart}, and at most ${toleranceS / 60} are taken.`,
+    next: 'Set the clocks of both machines (NTP), and sign each request, a retry too, at the moment it is sent.',
+  })
+}
+
 async function readBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
   const body = await readCapped(request.body, maxBody)
   if (body !== 'too_large') return body
@@ -164,7 +199,7 @@ async function verify({ hook }: Template, headers: Headers, body: Uint8Array<Arr
   }
   if (!good) throw unsigned(notSigned)
   if (Math.abs(now / 1000 - Number(timestamp)) > toleranceS) {
-    throw unsigned(`The timestamp is more than ${toleranceS / 60} minutes away from drover's clock.`)
+    throw stale(now, Number(timestamp))
   }
   return signature
 }
