@@ -38,6 +38,9 @@ try {
   await here.fault('drop')
   await here.ask('/exec name=shop-web-1 cmd="seq 1 100"')
   await page.locator('.fault.on').scrollIntoViewIfNeeded()
+  await page.locator('#thread-messages').evaluate((node) => {
+    node.scrollTop = 0
+  })
   await picture(here, 'faults')
 } finally {
   await house.close()

@@ -78,6 +78,20 @@ test('what goes over a Kubernetes websocket is named: channels, drover’s marks
   expect(reader.host(onChannel(3, '{"status":"Success"}'))).toEqual([{ name: 'channel 3, status', text: '{"status":"Success"}' }])
 })
 
+test('what Slack sends is called as it was typed, or by the button that was pressed', () => {
+  const delivery = { status: 200, body: '', triggerId: '', headers: {} }
+  const titled = (fields: Record<string, string>) =>
+    deliveryLine({ ...delivery, rawBody: new URLSearchParams(fields).toString() }).title
+  expect(titled({ command: '/exec', text: 'cmd="a &amp;&amp; b 2&gt;&amp;1 &amp;lt;"' })).toBe(
+    'Slack sends /exec cmd="a && b 2>&1 &lt;"',
+  )
+  const actions = [{ action_id: 'x', text: { type: 'plain_text', text: 'Share to…' } }]
+  expect(titled({ payload: JSON.stringify({ type: 'block_actions', actions }) })).toBe(
+    'Slack sends block_actions: the button “Share to…”',
+  )
+  expect(titled({ payload: JSON.stringify({ type: 'view_submission' }) })).toBe('Slack sends view_submission')
+})
+
 test('[no-secret-shown] the nonce, signature, token and response URL are cut short', () => {
   expect(frameReader().client(Buffer.from(`${nonce}\n`))[0]?.text).not.toContain(nonce)
   const body = new URLSearchParams({ command: '/exec', text: 'label=web', response_url: 'http://x/response/secret-secret' })

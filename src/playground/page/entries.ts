@@ -58,8 +58,8 @@ export function deliveryLine(delivery: Delivery): Line {
   const payload = fieldsOf(isJson ? parsed(delivery.rawBody) : parsed(String(form.payload ?? '')))
   const kind =
     form.command === undefined
-      ? String(fieldsOf(payload.event).type ?? payload.type ?? 'request')
-      : `${String(form.command)} ${String(form.text ?? '')}`
+      ? `${String(fieldsOf(payload.event).type ?? payload.type ?? 'request')}${pressed(payload)}`
+      : `${String(form.command)} ${asTyped(String(form.text ?? ''))}`
   const headers = Object.entries(delivery.headers)
     .map(([name, value]) => `${name}: ${HIDDEN_FIELDS.has(name) ? cut(value.replace(/^v0=/, '')).replace(/^/, 'v0=') : value}`)
     .join('\n')
@@ -85,6 +85,17 @@ export function deliveryLine(delivery: Delivery): Line {
       },
     ],
   }
+}
+
+/** Slack escapes these three; the form below the title shows it as it was sent. */
+function asTyped(text: string): string {
+  return text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&')
+}
+
+function pressed({ actions }: Fields): string {
+  const [button] = Array.isArray(actions) ? actions.map(fieldsOf) : []
+  const label = fieldsOf(button?.text).text
+  return typeof label === 'string' ? `: the button “${label}”` : ''
 }
 
 export function callLine({ method, at, args, answered }: PeerCall): Line {

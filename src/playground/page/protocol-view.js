@@ -101,7 +101,7 @@ function add(entry) {
 }
 
 const offset = (ms) => (ms < 10_000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`)
-const opensItself = /^(read:|allowed|denied|refused)/
+const opensItself = /^(read:|allowed|denied|refused|recorded: delivered)/
 
 const isShort = (text) => text.length <= 90 && !text.trimEnd().includes('\n')
 
