@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { type Call, Refusal } from '../../src/agent/fence.ts'
+import type { Call } from '../../src/agent/fence.ts'
 import { type DockerAllowed, dockerFence } from '../../src/agent/fence-docker.ts'
 import { killCommand } from '../../src/backends/wire/kill.ts'
 import { TMP_OPTIONS } from '../../src/backends/wire/new-container.ts'
 import { parseLabels } from '../../src/core/selector.ts'
+import { refusal } from './refusal.ts'
 
 const hex = (one: string) => one.repeat(64)
 const WEB = hex('a')
@@ -55,15 +56,6 @@ function fence(allowed: DockerAllowed = {}, foreignExecs: Readonly<Record<string
       { kind, method, path, headers: {}, body: typeof body === 'string' ? body : JSON.stringify(body) },
       AbortSignal.timeout(5_000),
     )
-}
-
-async function refusal(work: Promise<unknown>): Promise<string> {
-  const error: unknown = await work.then(
-    () => 'it passed',
-    (thrown: unknown) => thrown,
-  )
-  if (error instanceof Refusal) return error.message
-  throw error instanceof Error ? error : new Error(String(error))
 }
 
 const EXEC_BODY = { AttachStdin: false, AttachStdout: true, AttachStderr: true, Tty: false, Cmd: ['true'], Env: ['A=b'] }

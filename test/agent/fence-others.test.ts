@@ -5,20 +5,12 @@ import { type Call, type Fence, partsOf, Refusal } from '../../src/agent/fence.t
 import { kubernetesFence } from '../../src/agent/fence-kubernetes.ts'
 import { rancher1Fence } from '../../src/agent/fence-rancher1.ts'
 import { rancher2Fence } from '../../src/agent/fence-rancher2.ts'
+import { refusal } from './refusal.ts'
 
 const asking =
   (fence: Fence) =>
   (method: string, path: string, more: Partial<Call> = {}) =>
     fence({ kind: 'http', method, path, headers: {}, body: '', ...more }, AbortSignal.timeout(5_000))
-
-async function refusal(work: Promise<unknown>): Promise<string> {
-  const error: unknown = await work.then(
-    () => 'it passed',
-    (thrown: unknown) => thrown,
-  )
-  if (error instanceof Refusal) return error.message
-  throw error instanceof Error ? error : new Error(String(error))
-}
 
 describe('a path', () => {
   it('is taken apart only where it is written plainly', () => {
