@@ -374,6 +374,12 @@ async function main(args: readonly string[]): Promise<number | undefined> {
   }
 }
 
+// Whoever reads no more has read enough: the run goes on to its end and its record, and exits with its own code.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+  })
+
 main(process.argv.slice(2)).then(
   (code) => {
     if (code !== undefined) process.exitCode = code

@@ -62,6 +62,22 @@ describe('drover', { timeout: 60_000 }, () => {
     })
   }
 
+  it('whoever reads no more has read enough: the run goes on to its end, and its code is the command’s', async () => {
+    rancher.generation = 'A'
+    const child = spawn(process.execPath, [cli, 'exec', 'name=shop-web-1', 'cmd=seq 1 200000; exit 3'], {
+      cwd: folder,
+      env: { PATH: process.env.PATH, HOME: folder, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let err = ''
+    child.stderr.on('data', (data: Buffer) => {
+      err += data.toString()
+    })
+    child.stdout.once('data', () => child.stdout.destroy())
+    const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
+    expect([code, err.includes('EPIPE')]).toEqual([3, false])
+  })
+
   it('flags do instead of the environment, and --json is one value', async () => {
     const { code, out } = await drover(
       [
