@@ -2,7 +2,17 @@
 
 import { BackendError } from '../../core/errors.ts'
 import type { Plan, Rollout, Target } from '../../core/model.ts'
-import { containerRefused, type Fact, noFinish, noScale, pausing, refused, refuseStronger, sealOf } from '../wire/rollout.ts'
+import {
+  changed,
+  containerRefused,
+  type Fact,
+  noFinish,
+  noScale,
+  pausing,
+  refused,
+  refuseStronger,
+  sealOf,
+} from '../wire/rollout.ts'
 import type { Api } from './api.ts'
 import { type Revision, revisionsOf, STRATEGIC } from './revisions.ts'
 import {
@@ -36,6 +46,8 @@ export type Draft = {
 export async function draft(api: Api, target: Target, rollout: Rollout, now: string, signal: AbortSignal): Promise<Draft> {
   const { kind, path } = pathOf(target)
   const workload = await api.read('GET', path, Workload, { what: target.name, signal })
+  // Made anew under its name since it was listed: whoever may change that one was not asked (S21).
+  if (target.uid !== undefined && workload.metadata.uid !== target.uid) throw changed(target.name)
   const of = { kind, workload, path }
   const { spec } = workload
   const isPaused = spec.paused === true
