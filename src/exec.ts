@@ -2,6 +2,7 @@
 
 export type { Command, ExecOptions } from './exec/command.ts'
 export {
+  type Capability,
   type DockerOptions,
   docker,
   type Engine,

@@ -5,7 +5,9 @@ import { dockerApi, parsed } from '../backends/docker/api.ts'
 import { type EndpointSettings, endpointOf } from '../backends/docker/endpoint.ts'
 import { type Connection, execute } from '../backends/docker/exec.ts'
 import { kill } from '../backends/docker/kill.ts'
+import { loginsOf } from '../backends/docker/logins.ts'
 import { executeNew, killNew } from '../backends/docker/new-container.ts'
+import type { USUAL_CAPABILITIES } from '../backends/wire/capabilities.ts'
 import type { Mounts } from '../backends/wire/mounts.ts'
 import type { Command, ExecEvent, ExecHandle, Target, TargetId } from '../core/model.ts'
 import type { KillResult } from '../core/ports.ts'
@@ -27,7 +29,12 @@ export type NewContainer = {
   readonly cpus?: number
   readonly processes?: number
   readonly mounts?: readonly Mount[]
+  /** Nothing of the image can be written to; it has a /tmp of 64 MiB, in memory. */
+  readonly readOnly?: boolean
+  /** What is left of Docker's 14, without `CAP_`; absent: all of them. */
+  readonly capabilities?: readonly Capability[]
 }
+export type Capability = (typeof USUAL_CAPABILITIES)[number]
 
 /** One that runs already, by name or id. */
 export type RunningContainer = { readonly container: string }
@@ -58,6 +65,8 @@ export interface Engine {
 export type DockerOptions = EndpointSettings & {
   /** Ends commands in running containers that have no shell. */
   readonly helperImage?: string
+  /** A file as `docker login` writes it, for what `pull: true` fetches from registries that want one. */
+  readonly logins?: string
 }
 
 const Found = z.object({ Id: z.string().regex(/^[0-9a-f]{64}$/), Name: z.string() })
@@ -68,7 +77,8 @@ export function docker(options: DockerOptions = { fromEnvironment: true }): Engi
   const settings =
     options.host === undefined && options.context === undefined ? { ...options, fromEnvironment: true as const } : options
   const api = dockerApi({ endpoint: () => endpointOf(settings, machine), transports: nodeTransport })
-  const connection: Connection = { api, begun: new Map() }
+  const logins = options.logins === undefined ? undefined : loginsOf(options.logins, machine)
+  const connection = { api, begun: new Map(), logins } satisfies Connection & { readonly logins: unknown }
   const helper = options.helperImage === undefined ? {} : { helperImage: options.helperImage }
 
   /** The engine itself takes names and the begins of ids. */
@@ -99,7 +109,7 @@ export function docker(options: DockerOptions = { fromEnvironment: true }): Engi
 }
 
 /** What the caller asks for is what is allowed: there is nobody else to ask. */
-function made({ image, pull, network = 'none', memoryBytes = 0, cpus = 0, processes = 0, mounts = [] }: NewContainer) {
+function made({ image, pull, network = 'none', memoryBytes = 0, cpus = 0, processes = 0, mounts = [], ...less }: NewContainer) {
   const named: Mounts = Object.fromEntries(mounts.map((mount, i) => [`m${i}`, mount]))
   return {
     bounds: {
@@ -109,6 +119,8 @@ function made({ image, pull, network = 'none', memoryBytes = 0, cpus = 0, proces
       processes,
       pull: pull ? ('missing' as const) : ('never' as const),
       mounts: named,
+      readOnly: less.readOnly ? (true as const) : undefined,
+      capabilities: less.capabilities && [...less.capabilities],
     },
     creates: { image, network, memoryBytes, cpus, mounts: Object.keys(named) },
   }

@@ -38,8 +38,9 @@ export type ContainerdOptions = {
 
 /** Commands in containers of the containerd beside this program. */
 export async function containerd(options: ContainerdOptions): Promise<Engine> {
-  const [{ containerd: backend }, { containerdSettings }, { makePipes }, { readCgroups }] = await Promise.all([
+  const [{ containerd: backend }, { execIdOf }, { containerdSettings }, { makePipes }, { readCgroups }] = await Promise.all([
     import('../backends/containerd/backend.ts'),
+    import('../backends/containerd/exec.ts'),
     import('../backends/containerd/settings.ts'),
     import('../runtime/named-pipes.ts'),
     import('../runtime/host-processes.ts'),
@@ -50,14 +51,14 @@ export async function containerd(options: ContainerdOptions): Promise<Engine> {
     ...options,
   })
   const beside = { transport: nodeTransport, machine: nodeMachine(), makePipes, readCgroups }
-  return over(backend({ ...settings, name: 'containerd' }, beside))
+  return over(backend({ ...settings, name: 'containerd' }, beside), execIdOf)
 }
 
 /** What such a backend takes as stdin, which is text. */
 const MAX_STDIN = 1024 * 1024
 
-/** `container` is a name as `drover targets` shows it, or the begin of an id. */
-export function over(backend: Backend): Engine {
+/** `container` is a name as `drover targets` shows it, or the begin of an id. `newIdOf`: of a container that is made for an execution. */
+export function over(backend: Backend, newIdOf?: (exec: string) => string): Engine {
   return {
     tellsWhenItRuns: false,
     async *exec({ where, command, exec, stdin, lastsMs, signal, onTarget, onContainer }) {
@@ -66,7 +67,10 @@ export function over(backend: Backend): Engine {
       onTarget(target)
       if (!target.creates) onContainer(target.engineId ?? target.native)
       const whole = { ...command, ...(text === undefined ? {} : { stdin: text }) }
-      yield* backend.exec(target, whole, exec, signal, undefined, lastsMs)
+      for await (const event of backend.exec(target, whole, exec, signal, undefined, lastsMs)) {
+        if (event.type === 'started' && target.creates && newIdOf) onContainer(newIdOf(exec))
+        yield event
+      }
     },
     kill: (target, handle, signal) => backend.kill(target, handle, signal),
   }
@@ -74,7 +78,8 @@ export function over(backend: Backend): Engine {
 
 function targetFor(backend: Backend, { image, network, memoryBytes, cpus, ...more }: NewContainer): Target {
   if (!backend.newContainer) throw unsupported(`No new container is made by ${backend.kind} here.`, 'Name one that runs.')
-  const [other] = Object.keys(more).filter((key) => key === 'pull' || key === 'processes' || key === 'mounts')
+  const docker = ['pull', 'processes', 'mounts', 'readOnly', 'capabilities']
+  const [other] = Object.keys(more).filter((key) => docker.includes(key))
   if (other !== undefined) throw unsupported(`Only a Docker Engine takes ${other}.`, 'Leave it out.')
   const limits = Object.entries({ network, memoryBytes, cpus }).filter(([, value]) => value !== undefined)
   return backend.newContainer({ image, ...Object.fromEntries(limits) })

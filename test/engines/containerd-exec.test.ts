@@ -27,6 +27,15 @@ describe('exec() on containerd', { timeout: 60_000 }, () => {
     rmSync(fifos, { recursive: true, force: true })
   })
 
+  test('containerId is the one that containerd knows, of a container of its own as well', async () => {
+    for (const where of [{ container: 'exec-web' }, { image }]) {
+      await using cmd = exec(['sleep', '700032'], { on, ...where })
+      expect(cmd.containerId).toBeUndefined()
+      await cmd.start()
+      expect(ctr('tasks', 'ls', '-q').split('\n')).toContain(cmd.containerId)
+    }
+  })
+
   test('[gone-is-gone] in a container that runs, and in one of its own that is gone afterwards', async () => {
     for (const where of [{ container: 'exec-web' }, { image }]) {
       expect(await exec(['sh', '-c', 'cat; echo out'], { on, ...where, stdin: 'in ' }).text()).toBe('in out\n')
@@ -35,6 +44,7 @@ describe('exec() on containerd', { timeout: 60_000 }, () => {
       const error = await failed(exec(['sleep', '700031'], { on, ...where, timeoutMs: 2_000 }).run())
       expect(error).toMatchObject({ name: 'TimeoutError', left: undefined })
     }
+    expect(await failed(exec(['true'], { on, image, readOnly: true }).run())).toMatchObject({ code: 'unsupported' })
     expect(
       ctr('containers', 'ls', '-q')
         .split('\n')

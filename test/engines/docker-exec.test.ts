@@ -55,6 +55,12 @@ describe('exec() on a Docker Engine', { timeout: 120_000 }, () => {
     }
   })
 
+  test('S45 readOnly and capabilities take away, and without them a container has what Docker gives', async () => {
+    const text = 'grep CapBnd /proc/self/status | cut -f2; touch /x 2>/dev/null && echo written; touch /tmp/x && echo tmp'
+    expect(await sh(text).text()).toBe('00000000a80425fb\nwritten\ntmp\n')
+    expect(await sh(text, { readOnly: true, capabilities: ['CHOWN'] }).text()).toBe('0000000000000001\ntmp\n')
+  })
+
   test('stdout alone, both together, and bytes as they are', async () => {
     const both = 'echo out; sleep 0.2; echo err >&2'
     expect(await sh(both).text()).toBe('out\n')

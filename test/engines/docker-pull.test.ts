@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { docker as dockerBackend } from '../../src/backends/docker/backend.ts'
 import { loginsOf } from '../../src/backends/docker/logins.ts'
 import type { ErrorCode } from '../../src/core/errors.ts'
-import { exec } from '../../src/exec.ts'
+import { docker as dockerEngine, exec } from '../../src/exec.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { failureOf, newExec, runOn } from '../contract/backend.ts'
@@ -180,6 +180,19 @@ describe('an image that is not on the engine', { timeout: 120_000 }, () => {
     const text = await exec(['echo', 'out'], { image: tagged, pull: true, onProgress: (one) => said.push(one) }).text()
     expect([text, said[0]]).toEqual(['out\n', `pulling ${tagged}`])
     forget(tagged)
+  })
+
+  test('exec() logs in where the program names a file for it, and not without', async () => {
+    const { tagged: secretName } = closed.push('tools/secret:2')
+    const work = (logins?: string) =>
+      exec(['echo', 'out'], {
+        on: dockerEngine({ host, ...(logins === undefined ? {} : { logins }) }),
+        image: secretName,
+        pull: true,
+      })
+    await expect(work().text()).rejects.toMatchObject({ name: 'StartError', code: 'backend_unauthorized' })
+    expect(await work(closed.logins).text()).toBe('out\n')
+    forget(secretName)
   })
 
   describe('by the command line', () => {
