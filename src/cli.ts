@@ -120,14 +120,17 @@ async function exec(flags: Flags, line: CommandLine): Promise<number> {
   const id = await runIdFor(delivery)
   const ended = Promise.withResolvers<void>()
   const reporter = createTerminalReporter(terminal(flags.json !== undefined))
+  // What an earlier command left is told to the person, and never where scripts read.
+  const earlier = createTerminalReporter({ ...terminal(false), out: terminal(false).err, live: false })
   const { startLocal } = await loadLocal()
   const local = await startLocal(withOwnLedger(await loadConfig(flags)), {
     log: flags.debug || flags.v ? debugLog : quiet,
     terminal: {
       ...reporter,
       async deliver(state, output, posted) {
+        if (state.request.id !== id) return await earlier.deliver(state, output, posted)
         await reporter.deliver(state, output, posted)
-        if (state.request.id === id) ended.resolve()
+        ended.resolve()
       },
     },
   })

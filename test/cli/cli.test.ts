@@ -329,7 +329,10 @@ rules: [{ id: me, effect: allow, who: { cli: true }, commands: ['...'] }]
     await until(() => (running('sleep 73') ? true : undefined))
     first.kill('SIGKILL')
     const second = await drover(['exec', '--config', file, 'name=shop-web-2', '--', 'echo', 'second'])
-    expect(second.out).toContain('shop-web-2 · exit 0\nsecond')
+    // Where scripts read stands what was asked for; of the other a person is told.
+    expect(second.out).toBe('── 1 of 1: shop-web-2 · exit 0\nsecond\n')
+    expect(second.err).toContain('interrupted: drover stopped while this run was going on.')
+    expect(second.err).toContain('1 of 1: shop-web-1 · outcome unknown')
     expect(second.code).toBe(0)
   })
 })
