@@ -63,8 +63,9 @@ describe('[default-deny] a run that is refused', () => {
   })
 
   it('what no backend that is meant can have is named, instead of a spelling to check', async () => {
-    const said = async (selector: RunRequest['selector'], kind: Target['kind'] = 'docker') => {
-      const { state } = await play({ backends: [{ ...two().backend, kind }] }, { selector })
+    const said = async (selector: RunRequest['selector'], ...kinds: readonly Target['kind'][]) => {
+      const backends = (kinds.length > 0 ? kinds : ['docker' as const]).map((kind) => ({ ...two().backend, kind }))
+      const { state } = await play({ backends }, { selector })
       return state.outcome?.status === 'refused' ? state.outcome.failure.message : undefined
     }
     expect(await said({ facets: { workload: 'deployment/api' } })).toBe('Nothing has a deployment on prod (docker).')
@@ -76,7 +77,8 @@ describe('[default-deny] a run that is refused', () => {
       ['task', 'swarm'],
       ['stack', 'docker'],
     ] as const)
-      expect(await said({ facets: { [facet]: 'deployment/none' } }, kind)).toBe('No running container matches.')
+      for (const kinds of [[kind], ['rancher1', kind]] as const)
+        expect(await said({ facets: { [facet]: 'deployment/none' } }, ...kinds)).toBe('No running container matches.')
   })
 
   it('what the nearest rule lacks is in the record of the decision and in the answer, masked like any output', async () => {

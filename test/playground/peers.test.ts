@@ -33,6 +33,14 @@ it('a command reaches its Rancher, one its Kubernetes, and a rollout its deploym
   expect((await drover('rollout', 'status', 'deployment=api')).out).toContain('deployment/api · as it stands now')
 }, 60_000)
 
+it('for a Rancher alone, a deployment is said to be nowhere there, instead of a spelling to check', async () => {
+  const config = env.DROVER_CONFIG ?? ''
+  delete env.DROVER_CONFIG
+  const failed = await drover('rollout', 'status', 'deployment=api').catch((error: { stderr?: string }) => error)
+  expect('stderr' in failed ? failed.stderr : failed).toContain('Nothing has a deployment on rancher (rancher1).')
+  env.DROVER_CONFIG = config
+}, 60_000)
+
 it('what it wrote goes with it, and nothing is left in the folder that one is in', async () => {
   const config = env.DROVER_CONFIG ?? ''
   expect(existsSync(config)).toBe(true)
