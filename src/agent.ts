@@ -9,6 +9,7 @@ import { engineOf } from './agent/engine.ts'
 import { fingerprintOf, makeKeyPair, type PrivateKey, readPrivateKey } from './agent/keys.ts'
 import { createServer } from './agent/serve.ts'
 import { type AgentSettings, agentSettings } from './agent/settings.ts'
+import { unreadable } from './config/unreadable.ts'
 import { type Environment, labels, parseYaml, secretOf } from './config.ts'
 import { DroverError } from './core/errors.ts'
 import { readCgroups } from './runtime/host-processes.ts'
@@ -33,7 +34,11 @@ export async function readAgentConfig(path: string, env: Environment): Promise<A
   const keyFile = beside(settings.key)
   const key = await readPrivateKey(readText(keyFile, `Make it with: drover agent keygen --out ${settings.key}`), keyFile)
   refuseOpenKey(keyFile)
-  return { settings, key, ...(settings.ca === undefined ? {} : { ca: readText(beside(settings.ca), 'Name the PEM file.') }) }
+  return {
+    settings,
+    key,
+    ...(settings.ca === undefined ? {} : { ca: readText(beside(settings.ca), 'Name the PEM file under ca:.') }),
+  }
 }
 
 const outside = () => ({ transport: nodeTransport, machine: nodeMachine(), makePipes, readCgroups })
@@ -137,7 +142,7 @@ function readText(path: string, next: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch (cause) {
-    throw new DroverError({ code: 'config', message: `${path} cannot be read.`, next }, { cause })
+    throw new DroverError({ code: 'config', message: unreadable(path, cause), next }, { cause })
   }
 }
 

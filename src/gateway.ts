@@ -228,4 +228,4 @@ const notYet: Failure = {
   next: 'Try again in a moment.',
 }
 
-const notFound: Failure = { code: 'not_found', message: 'There is no such run here.' }
+const notFound: Failure = { code: 'not_found', message: 'There is no such run here.', next: 'The last ones are listed by runs.' }

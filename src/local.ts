@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
 import type { Transport } from './backends/transport.ts'
+import { unreadable } from './config/unreadable.ts'
 import { type Config, type Environment, parseConfig } from './config.ts'
 import { BackendError, DroverError } from './core/errors.ts'
 import type { Gateway, Ledger, Reporter } from './core/ports.ts'
@@ -23,14 +24,8 @@ export function readConfig(path: string, env: Environment): Config {
     return parseConfig(readFileSync(path, 'utf8'), path, env)
   } catch (error) {
     if (error instanceof DroverError) throw error
-    throw new DroverError(
-      {
-        code: 'config',
-        message: `${path} cannot be read.`,
-        next: 'Copy drover.example.yaml to drover.yaml, or name a file with --config.',
-      },
-      { cause: error },
-    )
+    const next = 'Copy drover.example.yaml to drover.yaml, or name a file with --config.'
+    throw new DroverError({ code: 'config', message: unreadable(path, error), next }, { cause: error })
   }
 }
 

@@ -1,11 +1,14 @@
 /** drover.yaml: each mistake is named with its path and the fix, and no secret is ever printed. */
 
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { inspect } from 'node:util'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { parseConfig, policyOf, secretsOf } from '../src/config.ts'
 import { DroverError } from '../src/core/errors.ts'
 import { Secret } from '../src/core/secret.ts'
+import { readConfig } from '../src/local.ts'
 
 const example = readFileSync(new URL('../drover.example.yaml', import.meta.url), 'utf8')
 const env = {
@@ -105,6 +108,13 @@ describe('drover.yaml', () => {
     expect(error.code).toBe('config')
     expect(error.message).toMatch(message)
     expect(error.next).toBeTruthy()
+  })
+
+  it('a file that cannot be read says why', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'drover-config-'))
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+    expect(() => readConfig(join(folder, 'x.yaml'), {})).toThrow('x.yaml cannot be read: there is no such file.')
+    expect(() => readConfig(folder, {})).toThrow(`${folder} cannot be read: it is a folder.`)
   })
 
   it('names that every object has are names like any other', () => {

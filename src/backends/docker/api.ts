@@ -169,7 +169,7 @@ function givenUp(cause: unknown): BackendError {
   const failure: Failure = {
     code: 'stream_broken',
     message: 'drover stopped waiting before the engine answered.',
-    next: 'Nothing ran.',
+    next: 'Nothing ran: ask again, or look whether its host is overloaded.',
   }
   return new BackendError(failure, { ran: 'no', cause })
 }

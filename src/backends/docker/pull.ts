@@ -40,7 +40,12 @@ export async function* pull(api: Api, image: string, login: Login | undefined, s
     }
   } catch (error) {
     if (error instanceof BackendError) throw error
-    if (signal.aborted) throw no('stream_broken', `drover stopped waiting while ${image} was pulled.`, 'Nothing ran.')
+    if (signal.aborted)
+      throw no(
+        'stream_broken',
+        `drover stopped waiting while ${image} was pulled.`,
+        'Nothing ran. Pull it on its host, or give it more time (timeout=).',
+      )
     if (error instanceof TransportError)
       throw no('backend_unavailable', `Pulling ${image} broke off: ${error.message}.`, 'Try again.', error)
     throw error

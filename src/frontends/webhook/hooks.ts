@@ -65,6 +65,13 @@ const types = {
   path: /^(?!.*(?:^|\/)\.\.(?:\/|$))\/[A-Za-z0-9_./@:-]{0,499}$/,
 }
 
+const fitting: Readonly<Record<keyof typeof types, string>> = {
+  word: 'letters, digits and _ . : @ -, at most 200, the first of them a letter, a digit or _',
+  number: 'a number that is not negative',
+  image: 'the name of an image',
+  path: 'an absolute path without .. and spaces',
+}
+
 type Template = ReturnType<typeof prepareHook>
 
 /** Checks a hook when drover starts: its request has to parse, and each parameter has to be used, as a whole argument. */
@@ -261,7 +268,7 @@ function parseBody(raw: Uint8Array): unknown {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(raw))
   } catch (cause) {
     throw new DroverError(
-      { code: 'usage', message: 'The body is not JSON.', next: 'This hook takes values from a JSON body.' },
+      { code: 'usage', message: 'The body is not JSON.', next: 'Send JSON: this hook takes values from its body.' },
       { cause },
     )
   }
@@ -288,7 +295,7 @@ function fill(name: string, parameter: Parameter, body: unknown): string {
   throw new DroverError({
     code: 'usage',
     message: `The body's ${parameter.pointer} (${name}) is not ${wanted}; nothing ran.`,
-    next: 'Send a value that fits.',
+    next: parameter.oneOf ? 'Send one of those.' : `Send ${fitting[parameter.type ?? 'word']}, as text or a number.`,
   })
 }
 

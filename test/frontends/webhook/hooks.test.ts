@@ -152,6 +152,7 @@ describe('webhooks', () => {
     const answer = await post(hostile, sign(hostile))
     expect(answer.status).toBe(400)
     expect(answer.body.error?.message).toContain('/disk/path')
+    expect(answer.body.error?.next).toBe('Send an absolute path without .. and spaces, as text or a number.')
     expect(submitted).toHaveLength(0)
   })
 
