@@ -78,6 +78,7 @@ const rows: readonly (readonly [page: string, said: string, path: string, name: 
   ['docs/backends/kubernetes.md', 'token is read again once {a minute}', 'src/backends/kubernetes/token.ts', 'FILE_MS'],
   ['docs/backends/kubernetes.md', 'stands still for {90 s}', 'src/backends/wire/rollout.ts', 'brokenMs'],
   ['docs/backends/kubernetes.md', 'or for {10 minutes} without a reason', 'src/backends/wire/rollout.ts', 'stillMs'],
+  ['docs/backends/kubernetes.md', 'the same {5 s} later', 'src/backends/wire/rollout.ts', 'holdMs'],
   ['docs/backends/kubernetes.md', 'in the progress after {10 s}', 'src/backends/wire/rollout.ts', 'settleMs'],
   ['docs/backends/kubernetes.md', 'reason of up to {five} pods', 'src/backends/wire/rollout.ts', 'MAX_TROUBLES'],
   ['docs/backends/kubernetes.md', 'the last {20} lines', 'src/backends/kubernetes/workload-status.ts', 'TAIL_LINES'],

@@ -33,8 +33,10 @@ async function setUp(
     spec?: object
     pod?: object
     kind?: 'Deployment' | 'StatefulSet'
-    /** Between being looked at and being read it was started again: the run before had said nothing yet. */
-    isAhead?: boolean
+    /** Between being looked at and being read it was started again: what the log of the run before is answered with. */
+    before?: string
+    /** So many looks find all of them ready: a process that ends at once is ready for as long as it runs. */
+    ready?: number
   } = {},
 ) {
   const people = [
@@ -44,6 +46,7 @@ async function setUp(
   const peer = await startKubernetesPeer({ routes: appsRoutes(), people })
   peers.push(peer)
   const sent: Sent[] = []
+  let ready = options.ready ?? 0
   const plain = nodeTransport()
   const transport: Transport = {
     ...plain,
@@ -56,7 +59,14 @@ async function setUp(
           body: JSON.parse(request.body ?? 'null') as unknown,
         })
       const answer = await plain.http(request)
-      return options.isAhead && request.url.includes('previous=true') ? { ...answer, body: '' } : answer
+      if (options.before !== undefined && request.url.includes('previous=true')) return { ...answer, body: options.before }
+      if (request.method !== 'GET' || !request.url.endsWith('/deployments/api') || !answer.body.includes(':crashing'))
+        return answer
+      if (ready-- <= 0) return answer
+      const counts = { replicas: 2, updatedReplicas: 2, availableReplicas: 2, unavailableReplicas: 0 }
+      const { status, ...rest } = JSON.parse(answer.body) as { metadata: { generation: number }; status: object }
+      const seen = { ...status, ...counts, observedGeneration: rest.metadata.generation }
+      return { ...answer, body: JSON.stringify({ ...rest, status: seen }) }
     },
   }
   const backend = kubernetesOver(
@@ -197,9 +207,22 @@ test('[bounded] of the logs of failing pods no more than twenty lines each are a
   ).toBe(true)
 })
 
-test('the last words of a container that was started again meanwhile are found, too', async () => {
-  const { run } = await setUp({ isAhead: true })
-  expect((await run(to('drover-test/busybox:crashing'))).err).toContain('cannot find the database')
+test.each([
+  '',
+  'failed to try resolving symlinks in path "/var/log/pods/a_b_c/main/1.log": lstat /var/log/pods/a_b_c/main/1.log: no such file or directory\n',
+  'unable to retrieve container logs for containerd://0a1b2c',
+])('the last words of a container that was started again meanwhile are found, too, behind %j', async (before) => {
+  const { run } = await setUp({ before })
+  const { err } = await run(to('drover-test/busybox:crashing'))
+  expect(err).toContain('cannot find the database')
+  if (before !== '') expect(err).not.toContain(before.trim())
+})
+
+test('[true-ending] what is ready for a moment and ends is no success', async () => {
+  const { run } = await setUp({ ready: 1 })
+  const applied = await run(to('drover-test/busybox:crashing'))
+  expect(applied.code).toBe(1)
+  expect(applied.err).toContain('cannot find the database')
 })
 
 test('without the right to patch, nothing is changed and the refusal names it', async () => {

@@ -9,7 +9,15 @@ import { matches } from '../../src/core/selector.ts'
 import { failureOf, newExec } from './backend.ts'
 
 /** For engines that move in a few milliseconds. */
-export const quickPace: Pace = { pollMs: 20, maxPollMs: 50, settleMs: 50, brokenMs: 600, stillMs: 15_000, silentMs: 5_000 }
+export const quickPace: Pace = {
+  pollMs: 20,
+  maxPollMs: 50,
+  holdMs: 100,
+  settleMs: 50,
+  brokenMs: 600,
+  stillMs: 15_000,
+  silentMs: 5_000,
+}
 
 export type WorkloadsFixture = {
   readonly workloads: Workloads
@@ -40,8 +48,8 @@ export type WorkloadsFixture = {
   conflict?(target: Target, times: number, moved: boolean): void
   /** The next write is taken and its answer lost. */
   loseAnswer?(): void
-  /** The last words of a container that fails, where the engine keeps them. */
-  readonly lastWords?: { readonly image: string; readonly text: string }
+  /** The last words of a container that fails, where the engine keeps them; `watchedBy` has time to see that it does. */
+  readonly lastWords?: { readonly image: string; readonly text: string; readonly watchedBy?: Workloads }
   tearDown(): Promise<void>
 }
 
@@ -76,9 +84,15 @@ export function workloadsContract(name: string, setUp: () => Promise<WorkloadsFi
     const can = (verb: Rollout['verb']) => f.workloads.verbs.includes(verb) && !f.lacks?.includes(verb)
     const all = () => ({ wanted: f.replicas ?? 2, running: f.replicas ?? 2 })
     const plan = (target: Target, rollout: Rollout) => f.workloads.plan(target, rollout, soon())
-    const apply = async (target: Target, rollout: Rollout, planned: Plan, signal = soon()): Promise<Applied> => {
+    const apply = async (
+      target: Target,
+      rollout: Rollout,
+      planned: Plan,
+      signal = soon(),
+      { apply: applied } = f.workloads,
+    ): Promise<Applied> => {
       const events: ExecEvent[] = []
-      for await (const event of f.workloads.apply(target, rollout, planned, newExec(), signal)) events.push(event)
+      for await (const event of applied(target, rollout, planned, newExec(), signal)) events.push(event)
       return appliedOf(events)
     }
     const run = async (target: Target, rollout: Rollout) => apply(target, rollout, await plan(target, rollout))
@@ -207,7 +221,8 @@ export function workloadsContract(name: string, setUp: () => Promise<WorkloadsFi
     test('[bounded] of a container that crashes, the last lines are on stderr', async () => {
       if (!f.lastWords) return
       const target = await f.fresh()
-      const applied = await run(target, image(f.lastWords.image))
+      const asked = image(f.lastWords.image)
+      const applied = await apply(target, asked, await plan(target, asked), soon(), f.lastWords.watchedBy)
       expect(applied.code).toBe(1)
       expect(applied.err).toContain(f.lastWords.text)
       expect(applied.err.length).toBeLessThan(60_000)

@@ -3,11 +3,19 @@ import { kubernetesOver } from '../../src/backends/kubernetes/backend.ts'
 import { execRights, roleYaml, rolloutRights } from '../../src/backends/kubernetes/rights.ts'
 import type { Pace } from '../../src/backends/wire/rollout.ts'
 import { workloadsContract } from '../contract/workloads.ts'
-import { counting, kubernetesFixture } from '../peers/kubernetes-workloads.ts'
+import { counting, crashing, kubernetesFixture } from '../peers/kubernetes-workloads.ts'
 import { cluster, connectAs } from './kubernetes-cluster.ts'
 
 /** A kubelet takes its time: a crash shows after seconds. */
-const pace: Pace = { pollMs: 300, maxPollMs: 1_000, settleMs: 1_000, brokenMs: 15_000, stillMs: 60_000, silentMs: 20_000 }
+const pace: Pace = {
+  pollMs: 300,
+  maxPollMs: 1_000,
+  holdMs: 300,
+  settleMs: 1_000,
+  brokenMs: 15_000,
+  stillMs: 60_000,
+  silentMs: 20_000,
+}
 
 /** Has the rights that drover's documentation asks for, and no more. */
 const user = 'rollouts-of-drover'
@@ -24,15 +32,23 @@ for (const kind of ['deployment', 'statefulset', 'daemonset'] as const) {
     const seen: string[] = []
     const way = connectAs('admin')
     const headers = async (signal: AbortSignal) => ({ ...(await way.headers(signal)), 'Impersonate-User': user })
-    const backend = kubernetesOver(
-      { ...way, headers, transport: counting(way.transport, seen) },
-      { name: 'prod', namespaces: [cluster.namespace], pace },
-    )
+    const workloadsAt = (pace: Pace) =>
+      kubernetesOver(
+        { ...way, headers, transport: counting(way.transport, seen) },
+        { name: 'prod', namespaces: [cluster.namespace], pace },
+      ).workloads!
     const { url, ca, namespace, tokens } = cluster
     const prefix = `${kind.slice(0, 2)}${Date.now().toString(36)}-`
     return kubernetesFixture(
       { url, ca, namespace, token: tokens.admin },
-      { workloads: backend.workloads!, kind, seen, prefix, settleMs: 60_000 },
+      {
+        workloads: workloadsAt(pace),
+        kind,
+        seen,
+        prefix,
+        settleMs: 60_000,
+        lastWords: { ...crashing, watchedBy: workloadsAt({ ...pace, holdMs: 5_000 }) },
+      },
     )
   })
 }

@@ -32,7 +32,7 @@ export const images = {
   missing: 'drover-test/busybox:missing',
 }
 /** An image in which the command below ends at once. */
-const crashing = { image: 'drover-test/pause:1', text: 'cannot find the database' }
+export const crashing = { image: 'drover-test/pause:1', text: 'cannot find the database' }
 
 /** A second client, which is not drover. */
 export async function ask(

@@ -168,6 +168,9 @@ export async function lastWords(api: Api, troubles: readonly PodTrouble[], signa
   return told
 }
 
+/** What a kubelet answers with 200 in place of a log that is not there, or no more (kubernetes pkg/kubelet/kuberuntime/logs). */
+const NO_LOG = /^(failed to try resolving symlinks in path|unable to retrieve container logs for|failed to open log file) /
+
 /** Empty where there are none. */
 async function wordsOf(api: Api, place: LogPlace, signal: AbortSignal): Promise<string> {
   const text = await logOf(api, place, signal).catch((error: unknown) => {
@@ -175,7 +178,7 @@ async function wordsOf(api: Api, place: LogPlace, signal: AbortSignal): Promise<
     if (error instanceof BackendError && ['backend_protocol', 'backend_not_found'].includes(error.code)) return ''
     throw error
   })
-  return text.trim() === '' ? '' : text.replace(/\n$/, '')
+  return text.trim() === '' || NO_LOG.test(text) ? '' : text.replace(/\n$/, '')
 }
 
 async function logOf(api: Api, { pod, container, previous }: LogPlace, signal: AbortSignal): Promise<string> {

@@ -146,6 +146,7 @@ export async function* watchWorkload(
   const { kind, path } = pathOf(target)
   let seen: readonly PodTrouble[] = []
   yield* watch({
+    verb: asked.rollout.verb,
     pace,
     signal,
     async look(within) {

@@ -131,6 +131,7 @@ async function* watching(
   const wanted = isLook ? (WATCHED[goal] ?? goal) : goal
   let seen: readonly InstanceTrouble[] = []
   const events = watch({
+    verb: rollout.verb,
     pace,
     signal,
     async look(within) {

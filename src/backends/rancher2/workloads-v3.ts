@@ -115,6 +115,7 @@ async function* watching(
   const { plain } = pathOf(options, target)
   let seen: readonly PodTrouble[] = []
   yield* watch({
+    verb: rollout.verb,
     pace: options.pace ?? defaultPace,
     signal,
     async look(within) {

@@ -148,6 +148,8 @@ export type Pace = {
   /** Between two looks, at first and at most. */
   readonly pollMs: number
   readonly maxPollMs: number
+  /** What was begun has to be there for this long: a process that ends at once is ready for as long as it runs. */
+  readonly holdMs: number
   /** A trouble that is younger is not told: images take a second try, containers a moment. */
   readonly settleMs: number
   /** Standing still this long with a trouble is stuck, whatever the engine hopes for. */
@@ -161,13 +163,17 @@ export type Pace = {
 export const pace: Pace = {
   pollMs: 1_000,
   maxPollMs: 5_000,
+  holdMs: 5_000,
   settleMs: 10_000,
   brokenMs: 90_000,
   stillMs: 600_000,
   silentMs: 60_000,
 }
 
+const BEGINS: readonly Rollout['verb'][] = ['image', 'restart', 'undo', 'resume', 'scale']
+
 export type Watched = {
+  readonly verb: Rollout['verb']
   readonly look: (signal: AbortSignal) => Promise<Look>
   /** The last words of what is in trouble; it may fail without harm. */
   readonly logs?: (troubles: readonly Trouble[], signal: AbortSignal) => Promise<readonly string[]>
@@ -188,6 +194,7 @@ export async function* watch(options: Watched): AsyncGenerator<ExecEvent> {
   let stillSince = Date.now()
   let troubledSince: number | undefined
   let seenAt = Date.now()
+  let thereSince: number | undefined
   for (;;) {
     const look = await options.look(signal).catch((error: unknown) => {
       const isSilence = error instanceof BackendError && ['backend_unavailable', 'timeout'].includes(error.code)
@@ -197,8 +204,16 @@ export async function* watch(options: Watched): AsyncGenerator<ExecEvent> {
     const now = Date.now()
     if (look) {
       seenAt = now
-      if (look.status === 'done') {
+      if (look.status !== 'done') thereSince = undefined
+      else {
         if (look.text !== told) yield { type: 'progress', text: look.text }
+        told = look.text
+        thereSince ??= now
+        const left = look.isHeld || !BEGINS.includes(options.verb) ? 0 : thereSince + at.holdMs - now
+        if (left > 0) {
+          await wait(left, signal)
+          continue
+        }
         if (look.isHeld) yield stderr(look.text)
         yield { type: 'exit', code: 0 }
         return
