@@ -66,7 +66,9 @@ describe('the playground', () => {
   it('lets Sam look, refuses Sam a shell in private, and says what was missing', async () => {
     await here.as('Sam')
     expect(await here.ask('/exec label=role=api cmd="uptime"')).toContain('load average')
-    expect(await here.refused('/exec label=app=shop cmd="ps aux | head -3"')).toMatch(/Only visible to you.*(No rule|shell)/)
+    const refusal = await here.refused('/exec label=app=shop cmd="ps aux | head -3"')
+    expect(refusal).toMatch(/Only visible to you.*(No rule|shell)/)
+    expect(refusal).toContain('Who may: @oncall')
     await here.as('Alex')
     expect(
       await here.page
@@ -87,6 +89,22 @@ describe('the playground', () => {
     await here.say('/exec label=web cmd="uptime"')
     await here.page.locator('#channels button.unread').filter({ hasText: 'drover' }).click()
     await here.page.locator('#messages').getByText('invite me there').first().waitFor()
+  })
+
+  it('says the way back to the channel where a thread beside a panel covers it', async () => {
+    const { page, composer, thread } = here
+    await here.ask('/exec name=shop-web-1 cmd="hostname"')
+    await page.setViewportSize({ width: 1280, height: 800 })
+    expect(await page.getByRole('button', { name: '‹ #ops' }).isVisible()).toBe(false)
+    await page.getByRole('button', { name: 'Protocol' }).click()
+    expect(await composer.isVisible()).toBe(false)
+    await page.getByRole('button', { name: '‹ #ops' }).click()
+    await composer.waitFor()
+    expect([await thread.isVisible(), await page.locator('#protocol').isVisible()]).toEqual([false, true])
+    await page.locator('#messages').getByRole('button', { name: '1 reply' }).last().click()
+    await page.setViewportSize({ width: 1500, height: 800 })
+    expect([await thread.isVisible(), await composer.isVisible()]).toEqual([true, true])
+    expect(await page.getByRole('button', { name: '‹ #ops' }).isVisible()).toBe(false)
   })
 
   it('runs no script from output, and the console stays clean', async () => {

@@ -117,5 +117,4 @@ export function completes(composer, list, changed) {
     event.stopImmediatePropagation()
     act()
   })
-  return { close, look }
 }

@@ -61,17 +61,14 @@ const steps = [
 
 let at = -1
 let isDone = false
-let tryIt = () => {}
-let openPanel = () => {}
+let tryIt
+let openPanel
 
 export const tourWasSeen = () => localStorage.getItem('tour') !== null
 
 export function startTour(options) {
-  if (options) {
-    tryIt = options.tryIt
-    openPanel = options.openPanel
-    $('tour-again').addEventListener('click', () => go(0))
-  }
+  ;({ tryIt, openPanel } = options)
+  $('tour-again').addEventListener('click', () => go(0))
 }
 
 export function go(step) {
