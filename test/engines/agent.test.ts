@@ -8,33 +8,16 @@ import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { dockerBeside } from '../agent/docker.ts'
 import { startLink, until } from '../agent/link.ts'
 import { backendContract, failureOf, newExec, runOn } from '../contract/backend.ts'
-import { startRelay } from './docker-relay.ts'
-import { bareImage, docker, dockerWorld, image, named, processesIn, socketPath } from './docker-world.ts'
+import { dockerFixture } from './docker-fixture.ts'
+import { bareImage, docker, dockerWorld, image, named, processesIn } from './docker-world.ts'
 
-backendContract('Docker Engine through an agent', async () => {
-  const world = dockerWorld()
-  const relay = await startRelay(socketPath)
-  const link = await startLink({ beside: breakable(relay.port) })
-  const backend = dockerBackend({ name: 'engine', host: 'https://lab.agent' }, { transport: () => link.transport })
-  const target = await named(backend, world.run('web', ['--label', 'app=web']))
-  const bare = await named(backend, world.run('bare', [], bareImage()))
-  const stopped = await named(backend, world.run('stopped'))
-  docker('stop', '-t', '0', stopped.name)
-  return {
-    backend,
-    target,
-    bare,
-    stopped,
-    processesInside: async ({ name }, needle) => processesIn(name, needle),
-    openConnections: () => relay.openConnections(),
-    breakAfter: (bytes) => relay.breakAfter(bytes),
-    tearDown: async () => {
-      await link.close()
-      await relay.close()
-      world.tearDown()
-    },
-  }
-})
+backendContract('Docker Engine through an agent', () =>
+  dockerFixture(async (port) => {
+    const link = await startLink({ beside: breakable(port) })
+    const backend = dockerBackend({ name: 'engine', host: 'https://lab.agent' }, { transport: () => link.transport })
+    return { backend, close: () => link.close() }
+  }),
+)
 
 describe('a real Docker Engine behind an agent and its list', () => {
   const world = dockerWorld()

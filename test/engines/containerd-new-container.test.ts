@@ -1,11 +1,9 @@
 /** Commands in containers made for them, on a real containerd. */
 
-import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type ContainerdOptions, containerd } from '../../src/backends/containerd/backend.ts'
 import { execIdOf } from '../../src/backends/containerd/exec.ts'
@@ -17,6 +15,7 @@ import { makePipes } from '../../src/runtime/named-pipes.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { failureOf, newExec, runOn } from '../contract/backend.ts'
 import { alive, commandsInside, ctrAt, given, importImage, ownContainerd, removeContainers, rootOf } from './containerd-engine.ts'
+import { commandLine, newContainersByCommandLine } from './new-container-cli.ts'
 
 const address = given('CONTAINERD_ADDRESS')
 // Apart from what other tests make and remove.
@@ -418,44 +417,7 @@ describe('containerd: a command in a new container', { timeout: 120_000 }, () =>
   describe('by the command line', () => {
     const folder = mkdtempSync(join(tmpdir(), 'drover-new-'))
     roots.add(folder)
-    const drover = (...words: string[]) =>
-      new Promise<{ code: number; said: string }>((resolve) => {
-        const config = join(folder, 'drover.yaml')
-        writeFileSync(
-          config,
-          JSON.stringify({
-            ledger: { path: join(folder, 'ledger.db') },
-            backends: { node: { kind: 'containerd', address, namespace, fifoDirectory: fifos, newContainers: {} } },
-            rules: [
-              {
-                id: 'me',
-                effect: 'allow',
-                who: { cli: true },
-                commands: ['...'],
-                rights: ['shell', 'user'],
-                images: ['drover-test/*'],
-              },
-            ],
-          }),
-        )
-        const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
-        const child = execFile(process.execPath, [cli, 'exec', '--config', config, ...words], (_error, out, err) =>
-          resolve({ code: child.exitCode ?? -1, said: out + err }),
-        )
-      })
-
-    test('an image that a rule names runs, and one that none names does not', async () => {
-      const ran = await drover(`image=${image}`, 'cmd=echo out; echo err >&2; exit 3')
-      expect([ran.code, /\bout\n/.test(ran.said), /\berr\n/.test(ran.said)]).toEqual([3, true, true])
-      const refused = await drover('image=other/busybox:1', '--', 'true')
-      expect(refused.code).not.toBe(0)
-      expect(refused.said).toContain('No rule allows')
-    })
-
-    test('[gone-is-gone] what has timed out is gone', async () => {
-      const { code, said } = await drover(`image=${image}`, 'timeout=3s', '--', 'sleep', '710007')
-      expect([code, /still running/.test(said)]).toEqual([124, false])
-      expect(alive('sleep 710007')).toEqual([])
-    })
+    const backend = { kind: 'containerd', address, namespace, fifoDirectory: fifos, newContainers: {} }
+    newContainersByCommandLine(commandLine(folder, backend, ['shell', 'user']), { image, seconds: 710_007, alive })
   })
 })

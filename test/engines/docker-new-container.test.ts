@@ -1,10 +1,9 @@
 /** Commands in containers made for them, on a real engine. */
 
-import { execFile, execFileSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { docker as dockerBackend } from '../../src/backends/docker/backend.ts'
 import type { Command, ExecHandle } from '../../src/core/model.ts'
@@ -13,6 +12,7 @@ import { nodeTransport } from '../../src/runtime/transport-node.ts'
 import { failureOf, newExec, runOn } from '../contract/backend.ts'
 import { startRelay } from './docker-relay.ts'
 import { bareImage, docker, image, socketPath } from './docker-world.ts'
+import { commandLine, newContainersByCommandLine } from './new-container-cli.ts'
 
 const outside = { transport: nodeTransport, machine: nodeMachine() }
 const soon = () => AbortSignal.timeout(60_000)
@@ -290,25 +290,8 @@ describe('a command in a new container', { timeout: 120_000 }, () => {
   describe('by the command line', () => {
     const folder = mkdtempSync(join(tmpdir(), 'drover-new-'))
     afterAll(() => rmSync(folder, { recursive: true }))
-    const drover = (...words: string[]) =>
-      new Promise<{ code: number; said: string }>((resolve) => {
-        const config = join(folder, 'drover.yaml')
-        const backends = `{ docker: { kind: docker, host: 'unix://${socketPath}', newContainers: {} } }`
-        const rules = `[{ id: me, effect: allow, who: { cli: true }, commands: ['...'], rights: [shell], images: ['drover-test/*'] }]`
-        writeFileSync(config, `ledger: { path: '${join(folder, 'ledger.db')}' }\nbackends: ${backends}\nrules: ${rules}\n`)
-        const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
-        const child = execFile(process.execPath, [cli, 'exec', '--config', config, ...words], (_error, out, err) =>
-          resolve({ code: child.exitCode ?? -1, said: out + err }),
-        )
-      })
-
-    test('an image that a rule names runs, and one that none names does not', async () => {
-      const ran = await drover(`image=${image}`, 'cmd=echo out; echo err >&2; exit 3')
-      expect([ran.code, /\bout\n/.test(ran.said), /\berr\n/.test(ran.said)]).toEqual([3, true, true])
-      const refused = await drover('image=other/busybox:1', '--', 'true')
-      expect(refused.code).not.toBe(0)
-      expect(refused.said).toContain('No rule allows')
-    })
+    const drover = commandLine(folder, { kind: 'docker', host: `unix://${socketPath}`, newContainers: {} })
+    newContainersByCommandLine(drover, { image, seconds: 700_003, alive })
 
     test('a file of the person who types is its stdin, and nothing is left behind', async () => {
       const volumes = docker('volume', 'ls', '-q')
@@ -319,12 +302,6 @@ describe('a command in a new container', { timeout: 120_000 }, () => {
       writeFileSync(join(folder, 'words'), 'x'.repeat(1024 * 1024 + 1))
       const refused = await drover(`image=${image}`, `stdin=@${join(folder, 'words')}`, '--', 'wc', '-c')
       expect([refused.code, refused.said]).toEqual([2, expect.stringContaining('larger than 1 MiB')])
-    })
-
-    test('[gone-is-gone] what has timed out is gone', async () => {
-      const { code, said } = await drover(`image=${image}`, 'timeout=3s', '--', 'sleep', '700003')
-      expect([code, /still running/.test(said)]).toEqual([124, false])
-      expect(alive('sleep 700003')).toEqual([])
     })
   })
 })

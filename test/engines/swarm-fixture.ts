@@ -1,9 +1,9 @@
 /** What the backend contract needs of a real swarm, each of its engines behind a relay that can be cut. */
 
 import type { SwarmOptions } from '../../src/backends/swarm/backend.ts'
-import type { Backend } from '../../src/core/ports.ts'
 import { until } from '../agent/link.ts'
 import type { BackendFixture } from '../contract/backend.ts'
+import type { Connected } from './docker-fixture.ts'
 import { startRelay } from './docker-relay.ts'
 import {
   bareOn,
@@ -18,8 +18,6 @@ import {
   worker,
   workerHost,
 } from './swarm-world.ts'
-
-export type Connected = { readonly backend: Backend; close(): Promise<void> }
 
 /** Of a swarm whose tasks are reached in this way. `connect` makes the backend, and is told where the engines are. */
 export async function swarmFixture(
