@@ -1,29 +1,47 @@
-/** What needs no engine: settings, targets and filters, process documents, refusals in words, turns, and streams as they arrive. */
+/** A containerd without an engine: its settings, targets and filters, and the process document of a command. */
 
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { filtersOf, targetsOf } from '../../src/backends/containerd/container.ts'
-import { type Container, EngineError } from '../../src/backends/containerd/engine.ts'
-import { lost, notCreated, notMade, notStarted, refusal } from '../../src/backends/containerd/errors.ts'
+import type { Container } from '../../src/backends/containerd/engine.ts'
 import { execIdOf } from '../../src/backends/containerd/exec.ts'
-import { type Arriving, together } from '../../src/backends/containerd/output.ts'
 import { pidInside } from '../../src/backends/containerd/pid.ts'
 import { idsFrom, idsIn, processOf, refuseUnsupported } from '../../src/backends/containerd/process.ts'
 import { containerdSettings } from '../../src/backends/containerd/settings.ts'
-import { createSlots } from '../../src/backends/containerd/slots.ts'
 import { parseConfig } from '../../src/config.ts'
 import { BackendError } from '../../src/core/errors.ts'
-import type { Command, ExecEvent } from '../../src/core/model.ts'
+import type { Command } from '../../src/core/model.ts'
 import { createBackends } from '../../src/rooms.ts'
 import { workerTransport } from '../../src/runtime/transport-worker.ts'
 import { workerKinds } from '../../src/worker-kinds.ts'
 
-const settings = containerdSettings()
-const soon = () => AbortSignal.timeout(10_000)
+const namespaces = ['pid', 'ipc', 'uts', 'mount', 'network'].map((type) => ({ type }))
 
-// ---- settings --------------------------------------------------------------------------------
+const document = (spec: object) => ({ typeUrl: '', value: new TextEncoder().encode(JSON.stringify(spec)) })
+
+const container = (id: string, labels: Record<string, string> = {}, spec: object = { linux: { namespaces } }): Container => ({
+  id,
+  labels,
+  image: 'docker.io/library/busybox:1',
+  spec: document(spec),
+})
+
+const settings = containerdSettings()
+
+const isPrivileged = (spec: object | null) =>
+  targetsOf([{ ...container('a'), spec: spec && document(spec) }], new Set(['a']), 'ctd')[0]?.privileged === true
+
+const base = {
+  args: ['nginx'],
+  env: ['PATH=/bin', 'A=old', 'B=2'],
+  cwd: '/app',
+  user: { uid: 101, gid: 101, additionalGids: [7] },
+  capabilities: { bounding: ['CAP_CHOWN'] },
+  noNewPrivileges: true,
+  consoleSize: { height: 1, width: 1 },
+}
 
 test('a socket and one namespace are all it takes', () => {
   expect(settings.parse({ kind: 'containerd', namespace: 'default' })).toEqual({
@@ -93,19 +111,6 @@ test('gRPC is loaded with the first call, and not before', () => {
   })
   expect(said).toBe('false true\n')
 }, 60_000)
-
-// ---- targets ---------------------------------------------------------------------------------
-
-const namespaces = ['pid', 'ipc', 'uts', 'mount', 'network'].map((type) => ({ type }))
-const document = (spec: object) => ({ typeUrl: '', value: new TextEncoder().encode(JSON.stringify(spec)) })
-const container = (id: string, labels: Record<string, string> = {}, spec: object = { linux: { namespaces } }): Container => ({
-  id,
-  labels,
-  image: 'docker.io/library/busybox:1',
-  spec: document(spec),
-})
-const isPrivileged = (spec: object | null) =>
-  targetsOf([{ ...container('a'), spec: spec && document(spec) }], new Set(['a']), 'ctd')[0]?.privileged === true
 
 test('only what runs is a target, under the name that nerdctl gave it', () => {
   const found = targetsOf([container('a'), container('b', { 'nerdctl/name': 'web' })], new Set(['b', 'c']), 'ctd')
@@ -191,18 +196,6 @@ test('only what means the same to containerd is asked of it', () => {
   for (const name of ['web-?', 'pod/main', 'a"b', 'a,b', '']) expect(filtersOf({ name }, 'default')).toEqual([])
 })
 
-// ---- process documents -----------------------------------------------------------------------
-
-const base = {
-  args: ['nginx'],
-  env: ['PATH=/bin', 'A=old', 'B=2'],
-  cwd: '/app',
-  user: { uid: 101, gid: 101, additionalGids: [7] },
-  capabilities: { bounding: ['CAP_CHOWN'] },
-  noNewPrivileges: true,
-  consoleSize: { height: 1, width: 1 },
-}
-
 test('[exact-argv] a process is the container’s own but for what was asked', () => {
   const command: Command = { argv: ['sh', '-c', '$(id)'], env: { A: 'x=y' } }
   expect(processOf(base, command, 'e1')).toEqual({
@@ -278,219 +271,4 @@ test('a pid inside is believed only of a process of that very container', async 
   }
   const inside = await Promise.all([10, 11, 12, 13, 14].map((pid) => pidInside(machine, pid, 'web-1')))
   expect(inside).toEqual([7, undefined, 9, undefined, undefined])
-})
-
-// ---- refusals --------------------------------------------------------------------------------
-
-const started = (message: string, argv: readonly string[] = ['x']) =>
-  notStarted(new EngineError('UNKNOWN', message), { argv, dir: '/srv' }, 'web')
-const runc = 'OCI runtime exec failed: exec failed: unable to start container process: '
-
-test.each([
-  [`${runc}exec: "x": executable file not found in $PATH: unknown`, 'command_not_found', 'There is no x in the container.'],
-  [`${runc}exec: "/x": stat /x: no such file or directory: unknown`, 'command_not_found', 'There is no x in the container.'],
-  [
-    `${runc}exec: "/x": permission denied: unknown`,
-    'command_not_found',
-    'x is in the container, but cannot be run there: permission denied.',
-  ],
-  [
-    `${runc}chdir to cwd ("/srv") set in config.json failed: no such file or directory: unknown`,
-    'command_not_found',
-    'The directory /srv is not there',
-  ],
-  [
-    `${runc}exec: "cannot exec in a paused state chdir to cwd": executable file not found in $PATH`,
-    'command_not_found',
-    'There is no x',
-  ],
-  [
-    'OCI runtime exec failed: executable file `x` not found in $PATH: No such file or directory: unknown',
-    'command_not_found',
-    'There is no x',
-  ],
-  [`${runc}something new: unknown`, 'backend_unavailable', 'something new'],
-])('%s: it did not run', (message, code, words) => {
-  const error = started(message)
-  expect(error).toMatchObject({ code, ran: 'no' })
-  expect((error as BackendError).message).toContain(words)
-})
-
-test.each([
-  ['exec: "x": executable file not found in $PATH: unknown', 'command_not_found', 'There is no x in the container.'],
-  ['exec: "/x": permission denied: unknown', 'command_not_found', 'permission denied'],
-  ['error during container init: mkdir /srv: not a directory: unknown', 'command_not_found', 'The directory /srv'],
-  [
-    'error mounting "/nowhere" to rootfs at "/src": stat /nowhere: no such file or directory: unknown',
-    'backend_unavailable',
-    '/nowhere',
-  ],
-  ['container init was OOM-killed (memory limit too low?): unknown', 'backend_unavailable', 'OOM-killed'],
-])('a new container whose making ends with %s has not run', (message, code, words) => {
-  const said = `failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: ${message}`
-  const error = notCreated(new EngineError('UNKNOWN', said), { argv: ['x'], dir: '/srv' })
-  expect(error).toMatchObject({ code, ran: 'no' })
-  expect((error as BackendError).message).toContain(words)
-  // Whatever kept it from being made: its first process was never told to begin.
-  for (const lost of ['UNAVAILABLE', 'DEADLINE_EXCEEDED'] as const)
-    expect(notCreated(new EngineError(lost, 'Connection dropped'), { argv: ['x'] })).toMatchObject({ ran: 'no' })
-  const bug = new TypeError('a bug')
-  expect(notCreated(bug, { argv: ['x'] })).toBe(bug)
-})
-
-test.each([
-  'ttrpc: closed: unknown',
-  'OCI runtime exec failed: unable to retrieve OCI runtime error (open log.json): runc did not terminate successfully: exit status 137',
-  'the words OCI runtime exec failed in the middle',
-])('[true-ending] S41 "%s" proves nothing: it may have run', (message) => {
-  expect(started(message)).toMatchObject({ code: 'stream_broken', ran: 'maybe' })
-})
-
-test('[true-ending] S41 a start that is not answered may have run, and so may what is no longer told of', () => {
-  const late = new EngineError('DEADLINE_EXCEEDED', 'Deadline exceeded')
-  expect(notStarted(late, { argv: ['x'] }, 'web')).toMatchObject({ code: 'timeout', ran: 'maybe' })
-  expect(notStarted(new EngineError('UNAVAILABLE', 'Connection dropped'), { argv: ['x'] }, 'web')).toMatchObject({ ran: 'maybe' })
-  expect(lost(new EngineError('UNAVAILABLE', 'Connection dropped\n\x1b[0m'))).toMatchObject({
-    code: 'stream_broken',
-    ran: 'maybe',
-  })
-  const bug = new TypeError('a bug')
-  expect([lost(bug), notStarted(bug, { argv: ['x'] }, 'web'), refusal(bug, { address: '/s', about: 'x' })]).toEqual([
-    bug,
-    bug,
-    bug,
-  ])
-})
-
-test.each([
-  ['UNAVAILABLE', 'No connection established. Last error: connect ENOENT /s', 'backend_unavailable', 'There is no socket at /s.'],
-  ['UNAVAILABLE', 'No connection established. Last error: connect EACCES /s', 'backend_forbidden', 'may not open'],
-  ['UNAVAILABLE', 'Connection dropped', 'backend_unavailable', 'Connection dropped'],
-  ['NOT_FOUND', 'container "x" in namespace "y": not found', 'backend_not_found', 'does not know it'],
-  ['DEADLINE_EXCEEDED', '', 'timeout', 'in time'],
-  ['UNIMPLEMENTED', '', 'backend_protocol', 'not containerd'],
-  ['INTERNAL', 'odd', 'backend_protocol', 'INTERNAL: odd'],
-] as const)('%s "%s" is told as %s', (code, message, told, words) => {
-  const error = refusal(new EngineError(code, message), { address: '/s', about: 'it' })
-  expect(error).toMatchObject({ code: told, ran: 'no' })
-  expect((error as BackendError).message).toContain(words)
-})
-
-test.each([
-  ['cannot exec in a paused state: unknown', 'is paused'],
-  ['cannot exec in a stopped state: unknown', 'is not running'],
-])('%s', (message, words) => {
-  const error = notMade(new EngineError('UNKNOWN', message), 'web', '/s')
-  expect(error).toMatchObject({ code: 'not_running', ran: 'no' })
-  expect((error as BackendError).message).toContain(words)
-})
-
-// ---- turns -----------------------------------------------------------------------------------
-
-test('[bounded] so many at a time in one container; another’s places are its own', async () => {
-  const slots = createSlots(2, 10_000)
-  const leave = [await slots.enter('a', soon()), await slots.enter('a', soon())]
-  await slots.enter('b', soon())
-  const inside: string[] = []
-  const enter = (name: string) => slots.enter('a', soon()).finally(() => inside.push(name))
-  const third = enter('third')
-  const fourth = enter('fourth')
-  await new Promise((resolve) => setTimeout(resolve, 5))
-  expect(inside).toEqual([])
-  // Who leaves twice makes one place.
-  leave[0]?.()
-  leave[0]?.()
-  const out = await third
-  await new Promise((resolve) => setTimeout(resolve, 5))
-  expect(inside).toEqual(['third'])
-  out()
-  await fourth
-})
-
-test('[bounded] who waits too long for a place, or is given up, is told that nothing ran, and takes none', async () => {
-  const slots = createSlots(1, 20)
-  const leave = await slots.enter('a', soon())
-  await expect(slots.enter('a', soon())).rejects.toMatchObject({ code: 'backend_unavailable', ran: 'no' })
-  await expect(slots.enter('a', AbortSignal.timeout(1))).rejects.toMatchObject({ code: 'stream_broken', ran: 'no' })
-  leave()
-  await slots.enter('a', soon())
-})
-
-// ---- streams ---------------------------------------------------------------------------------
-
-async function* pieces(...texts: readonly string[]): AsyncGenerator<Uint8Array> {
-  for (const text of texts) yield new TextEncoder().encode(text)
-}
-async function collect(sources: readonly Arriving[], exit: Promise<number>, restMs = 10_000, signal = soon()) {
-  const text = { stdout: '', stderr: '' }
-  const events = together(sources, { exit, signal, restMs })
-  for (;;) {
-    const { value, done } = await events.next()
-    if (done) return { ...text, ...value }
-    const event: ExecEvent = value
-    if (event.type === 'output') text[event.stream] += new TextDecoder().decode(event.data)
-  }
-}
-
-test('both streams arrive whole before the exit code does, in whatever order they end', async () => {
-  const sources: Arriving[] = [
-    { stream: 'stdout', data: pieces('a', 'b', 'c') },
-    { stream: 'stderr', data: pieces('x') },
-  ]
-  expect(await collect(sources, Promise.resolve(3))).toEqual({ stdout: 'abc', stderr: 'x', code: 3, isWhole: true })
-})
-
-test('a stream that a child holds open is waited for so long, and not longer', async () => {
-  async function* held(): AsyncGenerator<Uint8Array> {
-    yield* pieces('begin')
-    await new Promise(() => {})
-  }
-  expect(await collect([{ stream: 'stdout', data: held() }], Promise.resolve(0), 20)).toEqual({
-    stdout: 'begin',
-    stderr: '',
-    code: 0,
-    isWhole: false,
-  })
-})
-
-test('[bounded] a child that writes for ever after the end is not followed for ever', async () => {
-  async function* endless(): AsyncGenerator<Uint8Array> {
-    for (;;) yield new Uint8Array(65_536).fill(120)
-  }
-  const { stdout, isWhole } = await collect([{ stream: 'stdout', data: endless() }], Promise.resolve(0))
-  expect(isWhole).toBe(false)
-  expect(stdout.length).toBeLessThan(2 * 1024 * 1024)
-})
-
-test('[bounded] a stream is read no further than it is taken', async () => {
-  let read = 0
-  async function* counted(): AsyncGenerator<Uint8Array> {
-    for (; read < 100; read += 1) yield new Uint8Array([120])
-  }
-  const events = together([{ stream: 'stdout', data: counted() }], { exit: new Promise(() => {}), signal: soon(), restMs: 1 })
-  await events.next()
-  await new Promise((resolve) => setTimeout(resolve, 20))
-  expect(read).toBeLessThan(3)
-  await events.return({ code: 0, isWhole: false })
-})
-
-test('[true-ending] S41 what came before the loss is told, then the loss, and no exit', async () => {
-  const failed = Promise.reject(new EngineError('UNAVAILABLE', 'Connection dropped'))
-  failed.catch(() => {})
-  const seen: string[] = []
-  const events = together([{ stream: 'stdout', data: pieces('a', 'b') }], { exit: failed, signal: soon(), restMs: 1 })
-  await expect(
-    (async () => {
-      for await (const event of events) if (event.type === 'output') seen.push(new TextDecoder().decode(event.data))
-    })(),
-  ).rejects.toMatchObject({ code: 'UNAVAILABLE' })
-  expect(seen[0]).toBe('a')
-})
-
-test('an abort ends it with an error that says it may have run', async () => {
-  const idle: Arriving = { stream: 'stdout', data: { [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) } }
-  await expect(collect([idle], new Promise(() => {}), 1, AbortSignal.timeout(10))).rejects.toMatchObject({
-    code: 'stream_broken',
-    ran: 'maybe',
-  })
 })
