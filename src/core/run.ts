@@ -46,12 +46,15 @@ async function bring(run: RunId, live: Live, house: House, cancel: AbortSignal):
   const state = await live.state()
   if (!state || state.delivered) return
   if (state.status !== 'finished') {
-    const stale = house.now() - state.request.receivedAt > freshMs
+    const { receivedAt } = state.request
+    const age = house.now() - receivedAt
+    // A clock that was set back makes nothing younger.
+    const stale = Math.abs(age) > freshMs
     if (!state.decision && state.cancelAskedBy)
       await house.ledger.append(run, { type: 'finished', outcome: { status: 'cancelled' } })
     else if (state.decision?.effect === 'deny')
       await house.ledger.append(run, { type: 'finished', outcome: { status: 'refused', failure: state.decision.failure } })
-    else if (!state.decision && stale && state.request.receivedAt >= house.since) await refuseLate(run, house)
+    else if (!state.decision && age > freshMs && receivedAt >= house.since) await refuseLate(run, house)
     else if (state.decision || stale) await interrupt(state, house)
     else await takeTurn(state.request, live, house, cancel)
   }

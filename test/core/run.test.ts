@@ -210,6 +210,16 @@ describe('[once] a run is run once', () => {
       { status: 'interrupted', failure: { message: expect.stringContaining('nothing ran') } },
     ])
   })
+
+  it('[once] a clock that was set back since makes no old run a new one', async () => {
+    const { backend, ran } = backendOf('prod', [targetOf('a')])
+    const now = Date.now() - 86_400_000
+    const { state } = await play({ backends: [backend], now: () => now, since: now }, { receivedAt: Date.now() - 3_600_000 })
+    expect([ran, state.outcome]).toMatchObject([
+      [],
+      { status: 'interrupted', failure: { message: expect.stringContaining('nothing ran') } },
+    ])
+  })
 })
 
 describe('cancelling', () => {
