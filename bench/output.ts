@@ -22,7 +22,13 @@ export const output: Bench = {
       ['1 MB in each of 100 targets', 100, 1],
     ] as const) {
       say(name)
-      const common = { url: peer.url, count, parallel: 16, times: 1, command: ['bench', 'bytes', String(each * 1_000_000)] }
+      const common = {
+        url: peer.url,
+        count,
+        parallel: 16,
+        times: 1,
+        command: ['bench', 'bytes', String(each * 1_000_000)] as const,
+      }
       const figures = await interleaved(
         quick ? 1 : 3,
         {

@@ -29,10 +29,10 @@ export type MessageQueue = {
 export type Flow = { pause(): void; resume(): void }
 
 /** Bytes that wait for the reader before the connection is paused, and at which it goes on. */
-const PAUSE_BYTES = 512 * 1024
-const RESUME_BYTES = 128 * 1024
-/** Of messages that are taken together. */
-const TOGETHER_BYTES = 128 * 1024
+const PAUSE_BYTES = 64 * 1024
+const RESUME_BYTES = 16 * 1024
+/** Of messages that are taken together. What is held at a time lives through a collection of V8’s young objects, and makes their room grow. */
+const TOGETHER_BYTES = 32 * 1024
 
 /** `flow`: without it (workerd cannot pause) a fast sender meets the cap. */
 export function messageQueue(maxBufferedBytes: number, flow?: Flow): MessageQueue {
