@@ -217,6 +217,8 @@ describe('[bounded] a place in the handshake', () => {
     const next = run(backend, { handshake: gate })
     cancel.abort()
     expect((await cancelled).ending).toMatchObject({ status: 'failed', error: { code: 'not_started' } })
+    const first = await Promise.race([next, new Promise((resolve) => setImmediate(() => resolve('still waiting')))])
+    expect(first).toBe('still waiting')
     leave()
     expect((await next).ending).toEqual({ status: 'exited', code: 0 })
     expect(kills).toEqual([])
