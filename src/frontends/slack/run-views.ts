@@ -1,7 +1,7 @@
 /** The parent message of a run, its refusal, and the modal to share it: from the run's state to blocks. */
 
 import type { Failure } from '../../core/errors.ts'
-import { describeWays, succeeded } from '../../core/fold.ts'
+import { countedAs, describeWays, succeeded } from '../../core/fold.ts'
 import { leaveOut } from '../../core/judge.ts'
 import type { Decision, Execution, Rollout, RunState } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
@@ -211,23 +211,9 @@ function countsOf(executions: readonly Execution[], finished: boolean): readonly
 }
 
 function wordFor({ ending, status }: Execution, finished: boolean): string | undefined {
-  switch (ending?.status) {
-    case undefined:
-      if (!finished) return status === 'started' ? 'running' : 'waiting'
-      return status === 'pending' ? 'not started' : 'outcome unknown'
-    case 'exited':
-      return ending.code === 0 ? undefined : `exited ${ending.code}`
-    case 'timed_out':
-      return ending.left === undefined ? 'timed out, proved gone' : 'timed out and still running'
-    case 'cancelled':
-      return ending.left === undefined ? 'cancelled, proved gone' : 'cancelled and still running'
-    case 'failed':
-      return 'did not run'
-    case 'unknown':
-      return 'outcome unknown'
-    default:
-      return ending satisfies never
-  }
+  if (ending) return countedAs(ending)
+  if (!finished) return status === 'started' ? 'running' : 'waiting'
+  return status === 'pending' ? 'not started' : 'outcome unknown'
 }
 
 /** What the reader has to know or do after a run that did not simply end. */
