@@ -30,7 +30,7 @@ const scripts = Object.keys((JSON.parse(read('package.json')) as { scripts: obje
 /** Written by whoever reads, or by what they start. */
 const theirs = ['drover.yaml', 'agent.yaml', 'latest.json', '*-ca.pem']
 /** Of the shell, Node, Deno and other programs. */
-const others = ['AWS_PROFILE', 'BASH_ENV', 'LD_PRELOAD', 'NODE_EXTRA_CA_CERTS', 'DENO_CERT']
+const others = ['AWS_PROFILE', 'BASH_ENV', 'LD_PRELOAD', 'NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS', 'DENO_CERT']
 const variable = /\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b/g
 
 describe.each(pages)('%s', (page) => {
