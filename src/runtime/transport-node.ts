@@ -1,8 +1,9 @@
 /** The transport of Node and Deno: `node:http(s)` for requests, streams and raw upgrades, `ws` for websockets. */
 
-import * as http from 'node:http'
+import type { Agent, ClientRequest, IncomingMessage } from 'node:http'
 import * as https from 'node:https'
 import type { Socket as NetSocket } from 'node:net'
+import process from 'node:process'
 import type { Duplex as NodeDuplex } from 'node:stream'
 import * as tls from 'node:tls'
 import { WebSocket } from 'ws'
@@ -35,6 +36,9 @@ import {
   transportError,
 } from './socket.ts'
 
+/** Not by `import`, which asks a module for all that it has: `http.WebSocket` alone loads undici, and with it 75 ms of CPU at each start. */
+const http = process.getBuiltinModule('node:http')
+
 /** NODE_EXTRA_CA_CERTS works without `ca`. */
 export function nodeTransport(reach: Reach = {}): Transport {
   const way = wayOf(reach)
@@ -58,7 +62,7 @@ type Way = {
   readonly rejectUnauthorized?: false
   readonly socketPath?: string
   readonly createConnection?: () => NetSocket
-  readonly agent?: http.Agent
+  readonly agent?: Agent
 }
 
 function wayOf({ ca, caOnly, certificate, serverName, insecure, unixSocket, program }: Reach): Way {
@@ -115,7 +119,7 @@ function throughProxy(proxy: string, way: Way): Transport {
 }
 
 /** By protocol. */
-type Kept = Readonly<Record<string, http.Agent>>
+type Kept = Readonly<Record<string, Agent>>
 
 /** Few, and not for long: each holds memory here and there. */
 function keptConnections(): Kept {
@@ -134,8 +138,8 @@ function sendRequest(request: HttpRequest, way: Way, kept?: Kept): Promise<HttpR
   })
 }
 
-function respond(url: URL, request: HttpRequest, signal: AbortSignal, way: Way, kept?: Kept): Promise<http.IncomingMessage> {
-  const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>()
+function respond(url: URL, request: HttpRequest, signal: AbortSignal, way: Way, kept?: Kept): Promise<IncomingMessage> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   const outgoing = send(url, request, signal, way, kept?.[url.protocol])
   let isAnswered = false
   outgoing.on('response', (response) => {
@@ -151,7 +155,7 @@ function respond(url: URL, request: HttpRequest, signal: AbortSignal, way: Way, 
 }
 
 /** The whole body. By its events: to iterate it, chunk by chunk, costs as much again as the request. */
-function textOf(response: http.IncomingMessage, maxBytes: number, host: string): Promise<string> {
+function textOf(response: IncomingMessage, maxBytes: number, host: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>()
   const chunks: Buffer[] = []
   let bytes = 0
@@ -174,7 +178,7 @@ function listed(headers: Fields = {}): Record<string, string | string[]> {
   )
 }
 
-function send(url: URL, request: HttpRequest, signal: AbortSignal, way: Way, agent?: http.Agent): http.ClientRequest {
+function send(url: URL, request: HttpRequest, signal: AbortSignal, way: Way, agent?: Agent): ClientRequest {
   const { body } = request
   const outgoing = (url.protocol === 'https:' ? https : http).request(url, {
     method: request.method,
@@ -237,7 +241,7 @@ async function untilAnswered<T>(url: URL, caller: AbortSignal, ask: (signal: Abo
   }
 }
 
-async function* bytesOf(stream: NodeDuplex | http.IncomingMessage, url: URL, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+async function* bytesOf(stream: NodeDuplex | IncomingMessage, url: URL, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   try {
     yield* stream as AsyncIterable<Uint8Array>
   } catch (error) {
@@ -265,7 +269,7 @@ function duplex(socket: NetSocket, url: URL, signal: AbortSignal): Duplex {
   }
 }
 
-function headersOf(response: http.IncomingMessage): ResponseHeaders {
+function headersOf(response: IncomingMessage): ResponseHeaders {
   return { get: (name) => response.headersDistinct[name.toLowerCase()]?.join(', ') ?? null }
 }
 
