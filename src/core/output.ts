@@ -192,15 +192,16 @@ function splitUnfinished(text: string): [string, string] {
   if (at < 0 && !text.endsWith('\r')) return [text, '']
   const isOpen = at >= 0 && text.length - at < maxSequence && /^\u001b(\[[0-?]*[ -/]*)?$/.test(text.slice(at))
   const open = isOpen ? text.slice(at) : ''
-  const whole = (isOpen ? text.slice(0, at) : text).replaceAll(sgr, '')
+  const whole = (isOpen ? text.slice(0, at) : text).replaceAll(unseen, '')
   let end = whole.length
   while (whole[end - 1] === '\r') end--
   // A run of carriage returns shows as one, so one stands for all of them.
   return [whole.slice(0, end), (end < whole.length ? '\r' : '') + open]
 }
 
-// ECMA-48 §8.3.117 SGR: colours and weights change no text, so they go without a trace.
-const sgr = /\u001b\[[0-9;:]{0,60}m/g
+// What changes no text goes without a trace: colours and weights (ECMA-48 §8.3.117 SGR), and EL to the end of a line (§8.3.41), where there
+// is nothing yet; grep writes both around each match, which may be a part of a secret.
+const unseen = /\u001b\[(?:[0-9;:]{0,60}m|0?K)/g
 const carriageReturns = /\r+(\n?)/g
 // C0 but for \n and \t, DEL, C1, bidi controls, zero-width and invisible characters, fillers, line separators, tags (S36).
 const controls =
@@ -214,7 +215,7 @@ const suspect = /[^\t\n\u0020-\u007e]/
 export function makeVisible(text: string): string {
   if (!suspect.test(text)) return text
   return text
-    .replaceAll(sgr, '')
+    .replaceAll(unseen, '')
     .replaceAll(carriageReturns, (_, lineEnd: string) => (lineEnd ? '\n' : '␍\n'))
     .replaceAll(controls, (c) => {
       const code = c.codePointAt(0)!

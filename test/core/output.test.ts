@@ -66,6 +66,8 @@ describe('pieces', () => {
 describe('S36 control codes', () => {
   it.each<[string, string, string]>([
     ['colour goes', '\u001b[1;31mx\u001b[0m\u001b[m', 'x'],
+    ['what grep writes around a match goes', '\u001b[01;31m\u001b[Kx\u001b[m\u001b[K \u001b[0Ky', 'x y'],
+    ['an erased line', 'x\u001b[2Ky\u001b[1K', 'x␛[2Ky␛[1K'],
     ['clear screen', '\u001b[2Jx', '␛[2Jx'],
     ['cursor up', '\u001b[1A', '␛[1A'],
     ['a set title', '\u001b]0;t\u0007', '␛]0;t␇'],
@@ -188,6 +190,13 @@ describe('[bounded] the cap', () => {
     collector.write('stdout', utf8('hunter\u001b[1m-t\u001b[0'))
     collector.write('stdout', utf8('mwo\n'))
     expect(collector.end()).toEqual([{ stream: 'stdout', text: '[masked: known secret]\n' }])
+  })
+
+  it('[no-secret-shown] S33 what grep marks in a line hides no secret from the mask', () => {
+    const collector = createCollector({ redactor: createRedactor(['hunter-two']) })
+    collector.write('stdout', utf8('\u001b[01;31m\u001b[KDB_PASSWORD\u001b[m\u001b[K=correct-horse\nhunter\u001b['))
+    collector.write('stdout', utf8('m\u001b[K-two\n'))
+    expect(collector.end()).toEqual([{ stream: 'stdout', text: 'DB_PASSWORD=[masked: secret]\n[masked: known secret]\n' }])
   })
 
   it('[no-secret-shown] S33 a secret is caught that begins in plain bytes and ends in others, or the other way round', () => {
