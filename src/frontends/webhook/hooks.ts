@@ -80,7 +80,7 @@ export function prepareHook(name: string, hook: Hook) {
     new DroverError({ code: 'config', message: `hooks.${name}: ${message}`, next: 'Correct drover.yaml and start again.' })
   const values = new Map<Filled, string>()
   const text = hook.request.replaceAll(wholeValue, (all, key: Filled, hole: string) => {
-    if (!(hole in hook.parameters)) return all
+    if (!Object.hasOwn(hook.parameters, hole)) return all
     values.set(key, hole)
     return `${key}=0`
   })
@@ -101,7 +101,7 @@ type Filled = 'image' | 'replicas' | 'to'
 function argumentHoles(hook: Hook, { command }: { readonly command: Command }, wrong: (message: string) => DroverError) {
   return command.argv.flatMap((arg, i) => {
     const hole = /^\{([a-z][a-z0-9_]*)\}$/.exec(arg)?.[1]
-    if (hole !== undefined && hole in hook.parameters) {
+    if (hole !== undefined && Object.hasOwn(hook.parameters, hole)) {
       if (i === 0) throw wrong('the program itself cannot come from the body')
       return [hole]
     }
@@ -248,7 +248,7 @@ function filled({ hook, line, values }: Template, body: unknown): { readonly com
   if (line.verb === 'exec') {
     const argv = line.command.argv.map((arg) => {
       const hole = /^\{([a-z][a-z0-9_]*)\}$/.exec(arg)?.[1]
-      return hole !== undefined && hole in hook.parameters ? fromBody(hole) : arg
+      return hole !== undefined && Object.hasOwn(hook.parameters, hole) ? fromBody(hole) : arg
     })
     return { command: { ...line.command, argv: argv as unknown as Argv } }
   }

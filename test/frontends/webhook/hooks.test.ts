@@ -166,6 +166,14 @@ describe('webhooks', () => {
     expect(submitted).toHaveLength(0)
   })
 
+  it('braces around what is no parameter are text, also around the name of what every object has', async () => {
+    const { submitted, sign, post } = await setUp({
+      disk: { ...hook, request: 'label=web -- echo {path} {constructor} {other}' },
+    })
+    expect((await post(body, sign(body))).status).toBe(202)
+    expect(submitted[0]?.command.argv).toEqual(['echo', '/var/lib', '{constructor}', '{other}'])
+  })
+
   it.each([
     ['a parameter inside other text', { request: 'label=web -- df {path}/x' }, /whole argument/],
     ['a parameter as the program', { request: 'label=web -- {path}' }, /program itself/],
