@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type RancherPeer, startRancherPeer } from '../../src/playground/rancher/peer.ts'
 import { until } from '../e2e/scenario.ts'
 import { processEngine } from '../peers/engine-process.ts'
@@ -22,6 +22,9 @@ describe('drover', { timeout: 60_000 }, () => {
     folder = mkdtempSync(join(tmpdir(), 'drover-cli-'))
     const { accessKey, secretKey } = rancher.environmentKey
     env = { CATTLE_URL: `${rancher.url}/v1`, CATTLE_ACCESS_KEY: accessKey, CATTLE_SECRET_KEY: secretKey }
+  })
+  afterEach(() => {
+    rancher.generation = 'B'
   })
   afterAll(async () => {
     await rancher.close()
