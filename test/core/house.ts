@@ -1,6 +1,7 @@
 /** A house for runs: a real ledger in memory, and backends that count what left drover. */
 
 import { afterEach } from 'vitest'
+import { everyTrait } from '../../src/backends/wire/traits.ts'
 import { createGate } from '../../src/core/fan-out.ts'
 import type { House } from '../../src/core/house.ts'
 import type { ExecEvent, Owner, RunId, RunRequest, RunState, Target, TargetId } from '../../src/core/model.ts'
@@ -14,16 +15,6 @@ import { createTurns } from '../../src/core/turns.ts'
 import { openSqlite } from '../../src/ledger/db-sqlite.ts'
 import { createLedger } from '../../src/ledger/ledger.ts'
 
-export const allTraits = {
-  exitCode: true,
-  separateStderr: true,
-  stdin: true,
-  env: true,
-  dir: true,
-  user: true,
-  tty: true,
-  kill: true,
-}
 export const everything: Rule = { id: 'ops', effect: 'allow', who: { users: ['T1/U1'] }, commands: [['...']] }
 export const noSignal = new AbortController().signal
 
@@ -51,7 +42,7 @@ export function backendOf(name: string, targets: readonly Target[], exec: Exec =
   const backend: Backend = {
     name,
     kind: 'docker',
-    traits: allTraits,
+    traits: everyTrait,
     list: async () => targets,
     exec(target, command, _exec, signal) {
       ran.push({ target: target.id, argv: command.argv })

@@ -1,11 +1,12 @@
 /** A run that may not or cannot be: nothing of it leaves, and its asker is told what is missing. */
 
 import { describe, expect, it } from 'vitest'
+import { everyTrait } from '../../src/backends/wire/traits.ts'
 import { BackendError, DroverError } from '../../src/core/errors.ts'
 import type { RunId, RunRequest, Target } from '../../src/core/model.ts'
 import type { Facts } from '../../src/core/ports.ts'
 import { work } from '../../src/core/run.ts'
-import { allTraits, asked, backendOf, everything, exits, house, play, type Setting, stateOf, targetOf, typesOf } from './house.ts'
+import { asked, backendOf, everything, exits, house, play, type Setting, stateOf, targetOf, typesOf } from './house.ts'
 
 describe('[default-deny] a run that is refused', () => {
   const two = () => backendOf('prod', [targetOf('web-1'), targetOf('web-2', 'prod', { labels: { app: 'web', tier: 'x' } })])
@@ -158,7 +159,7 @@ describe('[default-deny] a run that is refused', () => {
   })
 
   it('what a backend cannot do is refused before anything leaves', async () => {
-    const { backend, ran } = backendOf('prod', [targetOf('web-1')], exits, { traits: { ...allTraits, stdin: false } })
+    const { backend, ran } = backendOf('prod', [targetOf('web-1')], exits, { traits: { ...everyTrait, stdin: false } })
     const { state } = await play({ backends: [backend] }, { command: { argv: ['cat'], stdin: 'x' } })
     expect([ran, state.outcome]).toMatchObject([
       [],

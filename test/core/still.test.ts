@@ -1,9 +1,10 @@
 /** What waited for its turn is looked at again before it runs. */
 
 import { expect, it } from 'vitest'
+import { everyTrait } from '../../src/backends/wire/traits.ts'
 import { BackendError } from '../../src/core/errors.ts'
 import type { Target } from '../../src/core/model.ts'
-import { allTraits, backendOf, exits, play, targetOf } from './house.ts'
+import { backendOf, exits, play, targetOf } from './house.ts'
 
 /** Two targets, one at a time; the first takes its time. */
 async function waited(ms: number, isStill: (target: Target) => Promise<boolean>) {
@@ -17,7 +18,7 @@ async function waited(ms: number, isStill: (target: Target) => Promise<boolean>)
       yield* exits(target, ...rest)
     },
     {
-      traits: allTraits,
+      traits: everyTrait,
       async isStill(target) {
         looked.push(target.name)
         return await isStill(target)

@@ -3,18 +3,16 @@
 import { rmSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { makeKeyPair } from '../../src/agent/keys.ts'
-import { type SlackPeer, startSlackPeer } from '../../src/playground/slack/peer.ts'
 import { deno, startAgent } from '../e2e/agent.ts'
 import { end } from '../e2e/process.ts'
-import { type Running, until } from '../e2e/scenario.ts'
-import { startWorker } from '../e2e/wrangler.ts'
+import { until } from '../e2e/scenario.ts'
 import { commandsInside, ctrAt, given, removeContainers, startContainer } from './containerd-engine.ts'
 import { docker, dockerWorld, image, processesIn } from './docker-world.ts'
+import { startWorkerChat, type WorkerChat } from './worker-chat.ts'
 
 describe('Docker and containerd behind agents, the gateway on workerd', () => {
   const world = dockerWorld()
-  let slack: SlackPeer
-  let drover: Running
+  let chat: WorkerChat
   let agent: Awaited<ReturnType<typeof startAgent>>
   let keys: Awaited<ReturnType<typeof makeKeyPair>>
   let nodeAgent: Awaited<ReturnType<typeof startAgent>>
@@ -30,20 +28,12 @@ describe('Docker and containerd behind agents, the gateway on workerd', () => {
   beforeAll(async () => {
     web = world.run('web', ['--label', 'fence=in'])
     other = world.run('other')
-    slack = await startSlackPeer({ rateLimits: false })
     keys = await makeKeyPair()
     nodeKeys = await makeKeyPair()
     removeContainers(ctr)
     startContainer(ctr, 'node-web', { labels: { fence: 'in' } })
     startContainer(ctr, 'node-other')
-    const config = `
-slack:
-  signingSecret: { env: SLACK_SIGNING_SECRET }
-  botToken: { env: SLACK_BOT_TOKEN }
-  team: ${slack.teamId}
-  botUserId: ${slack.botUserId}
-  botId: ${slack.botId}
-  apiUrl: ${slack.apiUrl}
+    chat = await startWorkerChat(`
 backends:
   lab: { kind: docker, through: lab, newContainers: {} }
   node: { kind: containerd, through: node }
@@ -63,11 +53,9 @@ rules:
     channels: [T0PLAY/C0OPS]
     commands: ['...']
     images: ['*']
-`
-    drover = await startWorker(config, { SLACK_SIGNING_SECRET: slack.signingSecret, SLACK_BOT_TOKEN: slack.botToken })
-    await slack.connect(`${drover.url}/slack/events`)
-    agent = await startAgent(drover.url, keys, engine(), {})
-    nodeAgent = await startAgent(drover.url, nodeKeys, node(), {}, undefined, 'node')
+`)
+    agent = await startAgent(chat.url, keys, engine(), {})
+    nodeAgent = await startAgent(chat.url, nodeKeys, node(), {}, undefined, 'node')
   }, 120_000)
   afterAll(async () => {
     await end(nodeAgent, 'SIGTERM')
@@ -75,25 +63,11 @@ rules:
     removeContainers(ctr)
     await end(agent, 'SIGTERM')
     rmSync(agent.folder, { recursive: true, force: true })
-    await drover.stop()
-    await slack.close()
+    await chat.stop()
     world.tearDown()
   }, 60_000)
 
-  const parents = () => slack.messages('C0OPS').filter((message) => message.user === slack.botUserId)
-  async function run(text: string): Promise<string> {
-    const before = parents().length
-    expect((await slack.slash('U0ALEX', 'C0OPS', text)).status).toBe(200)
-    const parent = await until(() => {
-      const found = parents()[before]
-      return found && /drover:again/.test(JSON.stringify(found.blocks)) ? found : undefined
-    }, 60_000)
-    await until(() => slack.thread('C0OPS', parent.ts).length > 1 || undefined, 10_000).catch(() => {})
-    return slack
-      .thread('C0OPS', parent.ts)
-      .map((message) => `${message.text}\n${JSON.stringify(message.blocks ?? [])}`)
-      .join('\n')
-  }
+  const run = (text: string) => chat.run(text)
 
   it('[true-ending] runs a command, with both streams and its exit code', async () => {
     const all = await run(`name=${web} cmd='echo out; echo err >&2; exit 3'`)
@@ -116,8 +90,8 @@ rules:
   })
 
   it('[default-deny] what the agent’s list does not name is not there, whatever drover.yaml allows', async () => {
-    const told = () => JSON.stringify(slack.ephemerals('U0ALEX'))
-    expect((await slack.slash('U0ALEX', 'C0OPS', `on=lab name=${other} cmd="echo never"`)).status).toBe(200)
+    const told = () => JSON.stringify(chat.slack.ephemerals('U0ALEX'))
+    expect((await chat.slack.slash('U0ALEX', 'C0OPS', `on=lab name=${other} cmd="echo never"`)).status).toBe(200)
     await until(() => (/No running container matches/.test(told()) ? true : undefined), 30_000)
   })
 
@@ -135,11 +109,11 @@ rules:
     const all = await running
     expect(all).toMatch(/unknown/)
     expect(all).not.toContain('exit 0')
-    expect((await slack.slash('U0ALEX', 'C0OPS', `name=${web} cmd="true"`)).status).toBe(200)
-    const told = () => JSON.stringify([...slack.ephemerals('U0ALEX'), ...slack.messages('C0OPS')])
+    expect((await chat.slack.slash('U0ALEX', 'C0OPS', `name=${web} cmd="true"`)).status).toBe(200)
+    const told = () => JSON.stringify([...chat.slack.ephemerals('U0ALEX'), ...chat.slack.messages('C0OPS')])
     await until(() => (/The agent lab is not connected since 2/.test(told()) ? true : undefined), 30_000)
     rmSync(agent.folder, { recursive: true, force: true })
-    agent = await startAgent(drover.url, keys, engine(), {}, deno)
+    agent = await startAgent(chat.url, keys, engine(), {}, deno)
     expect(await run(`name=${web} cmd="echo again"`)).toMatch(/exit 0[\s\S]*"text":"again"/)
   }, 120_000)
 
@@ -152,7 +126,7 @@ rules:
 
   it('the gateway is asked how an agent stands by who knows its key, and by nobody else', async () => {
     const ask = async (key: string, name = 'lab') =>
-      await fetch(`${drover.url}/agents/state?agent=${name}`, { headers: { 'x-drover-agent-key': key } })
+      await fetch(`${chat.url}/agents/state?agent=${name}`, { headers: { 'x-drover-agent-key': key } })
     expect(await (await ask(keys.publicKey)).json()).toMatchObject({ connected: true, says: expect.stringContaining('docker') })
     expect([(await ask('')).status, (await ask(keys.publicKey, 'other')).status]).toEqual([404, 404])
   })
@@ -165,10 +139,10 @@ rules:
     expect(await run(`on=node name=node-web user=nobody cmd="id -u"`)).toMatch(/exit 0[\s\S]*"text":"65534"/)
     expect(await run(`on=node name=node-web timeout=1s -- sleep 654322`)).toMatch(/timed out/)
     expect(commandsInside('node-web', '654322')).toEqual([])
-    expect((await slack.slash('U0ALEX', 'C0OPS', `on=node name=node-other cmd="echo never"`)).status).toBe(200)
+    expect((await chat.slack.slash('U0ALEX', 'C0OPS', `on=node name=node-other cmd="echo never"`)).status).toBe(200)
     await until(
       () =>
-        /node-other|No running container matches/.test(JSON.stringify(slack.ephemerals('U0ALEX').at(-1))) ? true : undefined,
+        /node-other|No running container matches/.test(JSON.stringify(chat.slack.ephemerals('U0ALEX').at(-1))) ? true : undefined,
       30_000,
     )
   }, 120_000)
@@ -181,12 +155,12 @@ rules:
     expect(all).toMatch(/unknown/)
     expect(all).not.toContain('exit 0')
     rmSync(nodeAgent.folder, { recursive: true, force: true })
-    nodeAgent = await startAgent(drover.url, nodeKeys, node(), {}, deno, 'node')
+    nodeAgent = await startAgent(chat.url, nodeKeys, node(), {}, deno, 'node')
     expect(await run(`on=node name=node-web stdin="one two" cmd="wc -w"`)).toMatch(/exit 0[\s\S]*"text":"2"/)
   }, 120_000)
 
   it('a name that drover.yaml does not hold makes no object', async () => {
-    expect((await fetch(`${drover.url}/agents/connect?agent=other`)).status).toBe(403)
-    expect((await fetch(`${drover.url}/agents/connect?agent=lab`)).status).toBe(426)
+    expect((await fetch(`${chat.url}/agents/connect?agent=other`)).status).toBe(403)
+    expect((await fetch(`${chat.url}/agents/connect?agent=lab`)).status).toBe(426)
   })
 })
