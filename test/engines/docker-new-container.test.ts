@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { docker as dockerBackend } from '../../src/backends/docker/backend.ts'
+import { TransportError } from '../../src/backends/transport.ts'
 import type { Command, ExecHandle } from '../../src/core/model.ts'
 import { nodeMachine } from '../../src/runtime/machine-node.ts'
 import { nodeTransport } from '../../src/runtime/transport-node.ts'
@@ -182,6 +183,25 @@ describe('a command in a new container', { timeout: 120_000 }, () => {
       expect(alive('sleep 700001')).toEqual([])
     }
   })
+
+  test.each(['/attach', '/wait'])(
+    'an engine that goes away at %s has run nothing, in words, and nothing is left',
+    async (path) => {
+      const breaking: typeof nodeTransport = (reach) => {
+        const way = nodeTransport(reach)
+        const stream: typeof way.stream = (request) =>
+          request.url.includes(path) ? Promise.reject(new TransportError('reset', 'docker: gone')) : way.stream(request)
+        return { ...way, stream }
+      }
+      const engine = dockerBackend(
+        { name: 'engine', host: `unix://${socketPath}`, newContainers },
+        { ...outside, transport: breaking },
+      )
+      const error = await failureOf(runOn(engine, target, { argv: ['true'] }, soon()))
+      expect([error.code, error.ran]).toEqual(['stream_broken', 'no'])
+      expect(error.message).toBe('The connection broke before the start: docker: gone.')
+    },
+  )
 
   test('[gone-is-gone] what is given up at any moment leaves neither process nor container', async () => {
     for (let round = 0; round < 8; round += 1) {

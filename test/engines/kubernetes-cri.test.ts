@@ -121,7 +121,8 @@ describe('containerd by CRI', { timeout: 120_000 }, () => {
   test('[gone-is-gone] with its container all that ran there is gone', async () => {
     const target = await inPod('cri-going')
     const events = backend.exec(target, { argv: ['sleep', '720002'] }, newExec(), soon())[Symbol.asyncIterator]()
-    const first = await events.next()
+    let first = await events.next()
+    while (!first.done && first.value.type === 'connected') first = await events.next()
     if (first.done || first.value.type !== 'started') throw new Error('it did not start')
     await kubectl('delete', 'pod', 'cri-going', '--now')
     const last = await events.next().then(

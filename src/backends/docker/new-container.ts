@@ -79,7 +79,9 @@ async function loginFor(logins: Logins | undefined, { creates, signal }: What): 
 async function* run({ api, begun }: Connection, id: string, what: What): AsyncGenerator<ExecEvent> {
   const { target, command, exec, signal } = what
   const bytes = await attach(api, id, what)
-  const waiting = await api.stream({ path: `/containers/${id}/wait?condition=next-exit`, signal })
+  const waiting = await api.stream({ path: `/containers/${id}/wait?condition=next-exit`, signal }).catch((error: unknown) => {
+    throw unstarted(error, signal)
+  })
   const word = textOf(waiting.body).then(
     (text) => ({ text }),
     (error: unknown) => ({ error }),
@@ -168,14 +170,16 @@ async function attach(api: Api, id: string, what: What): Promise<AsyncIterable<U
     if (response.status === 200) return response.body
     throw refusal({ status: response.status, body: await textOf(response.body) }, 'the new container')
   } catch (error) {
-    if (signal.aborted) throw givenUp(signal, 'no')
-    if (error instanceof UpgradeRefused) throw refusal(error, 'the new container')
-    if (!(error instanceof TransportError)) throw error
-    throw new BackendError(brokenStream(`The connection broke before the start: ${error.message}.`).toFailure(), {
-      ran: 'no',
-      cause: error,
-    })
+    throw unstarted(error, signal)
   }
+}
+
+function unstarted(error: unknown, signal: AbortSignal): unknown {
+  if (signal.aborted) return givenUp(signal, 'no')
+  if (error instanceof UpgradeRefused) return refusal(error, 'the new container')
+  if (!(error instanceof TransportError)) return error
+  const broken = brokenStream(`The connection broke before the start: ${error.message}.`).toFailure()
+  return new BackendError(broken, { ran: 'no', cause: error })
 }
 
 async function start(api: Api, id: string, command: Command, signal: AbortSignal): Promise<void> {
