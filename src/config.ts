@@ -13,6 +13,7 @@ import { type Path, readDocument, type Source } from './config/document.ts'
 import { mistakesOf, nearestOf, placed, refusal, wordsOf } from './config/mistakes.ts'
 import { rule } from './config/rules.ts'
 import { channel, duration, type Environment, id, name, secretOf, secretsIn, team } from './config/words.ts'
+import { matchesGlob } from './core/selector.ts'
 
 export { labels, policyOf } from './config/rules.ts'
 export { type Environment, secretOf } from './config/words.ts'
@@ -170,7 +171,7 @@ type Problem = { readonly path: Path; readonly words: string }
 const MUTE = 'a hook’s answer goes to its channel in Slack, and no Slack is configured: configure slack:, or take the hooks out'
 
 /** Mistakes that only the whole file shows. */
-function problemsOf({ slack, rules, hooks }: Parsed, socketMode: boolean): readonly Problem[] {
+function problemsOf({ slack, backends, rules, hooks }: Parsed, socketMode: boolean): readonly Problem[] {
   const twice = rules.flatMap((one, i): Problem[] => {
     const first = rules.findIndex((other) => other.id === one.id)
     return first === i ? [] : [{ path: ['rules', i, 'id'], words: `rule ${first + 1} has this id, too; give each its own` }]
@@ -195,6 +196,22 @@ function problemsOf({ slack, rules, hooks }: Parsed, socketMode: boolean): reado
           ],
     ),
   )
+  // What is nowhere is forbidden nowhere: a deny with a slip of the finger in it would never hold.
+  const mounts = Object.values(backends).flatMap((one) => Object.keys(mountsIn(one)))
+  const nowhere = rules.flatMap(({ targets, mounts: named }, i): readonly Problem[] => [
+    ...unmet(targets?.on, Object.keys(backends), ['rules', i, 'targets', 'on'], 'backend'),
+    ...unmet(named, mounts, ['rules', i, 'mounts'], 'mount'),
+    ...((targets as { workload?: readonly string[] } | undefined)?.workload ?? []).flatMap((glob, n): Problem[] =>
+      /[/*?]/.test(glob)
+        ? []
+        : [
+            {
+              path: ['rules', i, 'targets', 'workload', n],
+              words: 'a workload is called by its kind and name, like deployment/api, or stack/service',
+            },
+          ],
+    ),
+  ])
   const mute: Problem[] = Object.keys(hooks).length > 0 && !slack ? [{ path: ['hooks'], words: MUTE }] : []
   const workers =
     'Socket Mode needs a process that stays connected, and Workers has none; leave it out, set slack.signingSecret, and give Slack the request URL'
@@ -204,7 +221,20 @@ function problemsOf({ slack, rules, hooks }: Parsed, socketMode: boolean): reado
     ...mute,
     ...shared,
     ...strangers,
+    // Rules without any backend are a part of a file.
+    ...(Object.keys(backends).length === 0 ? [] : nowhere),
   ]
+}
+
+const mountsIn = (one: Parsed['backends'][string]): object =>
+  (one.kind === 'docker' || one.kind === 'containerd' ? one.newContainers?.mounts : undefined) ?? {}
+
+function unmet(globs: readonly string[] | undefined, names: readonly string[], path: Path, what: string): readonly Problem[] {
+  return (globs ?? []).flatMap((glob, n) =>
+    names.some((one) => matchesGlob(glob, one))
+      ? []
+      : [{ path: [...path, n], words: `there is no ${what} called ${glob}; ${nearestOf(glob, names, `${what}s here:`)}` }],
+  )
 }
 
 /** As `parseConfig`, for a file of another shape. */

@@ -415,6 +415,22 @@ backends:`,
     ['line 2, column 47: rule 1 (a), who.webhooks, item 1: there is no hook called disk; under hooks: there are none'],
   ],
   [
+    'S44 rules that could never hold, by a slip of the finger: a deny like that would forbid nothing',
+    `backends:
+  kube: { kind: kubernetes, kubeconfig: ~/.kube/config }
+  lab: { kind: docker, host: unix:///var/run/docker.sock, newContainers: { mounts: { src: { source: /srv, target: /srv } } } }
+rules:
+  - { id: a, effect: deny, targets: { on: [kubee, k*, staging] }, commands: [df] }
+  - { id: b, effect: deny, targets: { workload: [api, '*/api'] }, rollouts: ['...'] }
+  - { id: c, effect: deny, mounts: [scr, s*], commands: [df] }`,
+    [
+      'line 5, column 44: rule 1 (a), targets.on, item 1: there is no backend called kubee; did you mean kube? (backends here: kube, lab)',
+      'line 5, column 55: rule 1 (a), targets.on, item 3: there is no backend called staging; backends here: kube, lab',
+      'line 6, column 50: rule 2 (b), targets.workload, item 1: a workload is called by its kind and name, like deployment/api, or stack/service',
+      'line 7, column 37: rule 3 (c), mounts, item 1: there is no mount called scr; mounts here: src',
+    ],
+  ],
+  [
     'a thread that is a number',
     `hooks:
   disk: { secrets: [{ env: HOOK_DISK_ALERT }], channel: T0123ABC/C0123ABC, request: label=web -- df -h, thread: 1712345678.000100 }`,

@@ -75,6 +75,7 @@ describe('drover rollout', { timeout: 180_000 }, () => {
     expect(err).toContain('── service/web (rancher) · set the image of web to shop/web:8\nimage web  shop/web:7 → shop/web:8\n')
     expect(err).toMatch(/service\/web: upgrad(ing|ed)/)
     expect(out).toBe('── 1 of 1: service/web · rolled out\n')
+    expect(err).toContain('drover rollout finish keeps it, drover rollout undo goes back')
     expect(code).toBe(0)
     expect(await imageNow()).toBe('shop/web:8')
     const back = await drover(['rollout', 'undo', 'stack=shop', 'service=web', '--json'])
@@ -92,6 +93,7 @@ describe('drover rollout', { timeout: 180_000 }, () => {
   it('[bounded] a deadline exits 124 and says that the change stays; so does Ctrl-C, with 130', async () => {
     const late = await drover(['rollout', ...image('shop/web:missing'), 'timeout=1s'])
     expect(late.out).toContain('not finished after 1 s; the change stays')
+    expect(late.err).toContain('To go back: drover rollout undo')
     expect(late.code).toBe(124)
     expect((await drover(['rollout', 'undo', 'stack=shop', 'service=web'])).code).toBe(0)
     const stopped = await drover(['rollout', ...image('shop/web:missing')], 'service/web: ')

@@ -16,6 +16,9 @@ export function readHost(text: string, { tls, plaintext }: { readonly tls: boole
     const path = text.slice('unix://'.length)
     return path.startsWith('/') ? { way: 'unix', path } : problem('a socket’s path is absolute: unix:///var/run/docker.sock')
   }
+  // `unix:/run/docker.sock` would be a port of a host called unix.
+  if (scheme === undefined && /^(unix:|\/)/.test(text))
+    return problem('a socket is written with three slashes: unix:///var/run/docker.sock')
   if (scheme === 'npipe' || scheme === 'fd')
     return problem(`${scheme}:// is not supported: use unix://, tcp://, https:// or ssh://`)
   // A scheme of its own lets no parser drop a port that is usual for the real one.

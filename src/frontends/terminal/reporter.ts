@@ -1,10 +1,10 @@
 /** Answers on a terminal: progress while it runs, folded outputs at the end, the same endings in the same words as in chat. */
 
-import { describeEnding, describeWays, type Fold, foldOutputs } from '../../core/fold.ts'
+import { describeEnding, describeWays, type Fold, foldOutputs, succeeded } from '../../core/fold.ts'
 import type { Execution, OutputChunk, RunState, Stream, TargetId } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Reporter } from '../../core/ports.ts'
-import { describeRollout, formatFacts, sayRollout } from '../../core/rollout-words.ts'
+import { describeRollout, formatFacts, mayHaveChanged, sayRollout } from '../../core/rollout-words.ts'
 import { preparations } from '../../core/run-state.ts'
 import { formatArgv } from '../../core/words.ts'
 import { inOneLine } from './one-line.ts'
@@ -96,11 +96,25 @@ async function print(state: RunState, output: ReadOutput, terminal: Terminal): P
     terminal.err(`${outcome.status}: ${inOneLine(message)}\n${next ? `${inOneLine(next)}\n` : ''}`)
   }
   for (const group of await foldOutputs(state.executions, output)) printFold(group, state, terminal)
+  for (const line of waysOn(state)) terminal.err(`${line}\n`)
   for (const { target, settled } of state.executions)
     if (settled)
       terminal.err(
         `note: ${inOneLine(target.name)} was ${settled.verb === 'undo' ? 'undone' : 'finished'} by run ${settled.run}\n`,
       )
+}
+
+/** What the buttons of a chat are: the way back of what is not as it should be, and the end of an upgrade that can still go back. */
+function waysOn({ request: { rollout }, executions }: RunState): readonly string[] {
+  if (rollout === undefined || rollout.verb === 'status') return []
+  const open = executions.filter(({ settled }) => settled === undefined)
+  const isLate = open.some((one) => one.plan?.undo && mayHaveChanged(one) && !succeeded(one.ending))
+  const canFinish = open.some(({ plan, ending }) => plan?.finishes && succeeded(ending))
+  const where = 'with the same words for which'
+  return [
+    ...(isLate ? [`To go back: drover rollout undo, ${where}.`] : []),
+    ...(canFinish ? [`It waits for its end: drover rollout finish keeps it, drover rollout undo goes back, ${where}.`] : []),
+  ]
 }
 
 function printFold(group: Fold, { request: { rollout }, executions, timeoutMs }: RunState, terminal: Terminal): void {

@@ -168,11 +168,11 @@ function unsigned(message: string): DroverError {
 
 /** Said only to who signed well: a clock is wrong, or the request was kept for too long. */
 function stale(now: number, timestamp: number): DroverError {
-  const minutes = Math.round(Math.abs(now / 1000 - timestamp) / 60)
-  const apart = `${minutes} minutes ${timestamp > now / 1000 ? 'ahead of' : 'behind'} drover's clock (${new Date(now).toISOString()})`
+  const seconds = Math.round(Math.abs(now / 1000 - timestamp))
+  const apart = `${seconds < 600 ? `${seconds} s` : `${Math.round(seconds / 60)} minutes`} ${timestamp > now / 1000 ? 'ahead of' : 'behind'} drover's clock (${new Date(now).toISOString()})`
   return new DroverError({
     code: 'identity',
-    message: `The signature is good, but its timestamp is ${apart}, and at most ${toleranceS / 60} are taken.`,
+    message: `The signature is good, but its timestamp is ${apart}, and at most ${toleranceS} s are taken.`,
     next: 'Set the clocks of both machines (NTP), and sign each request, a retry too, at the moment it is sent.',
   })
 }
