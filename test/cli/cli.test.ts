@@ -102,7 +102,7 @@ describe('drover', { timeout: 60_000 }, () => {
     expect(code).toBe(0)
     expect(JSON.parse(out)).toMatchObject({
       argv: ['echo', 'a  b'],
-      executions: [{ target: 'shop-web-1', ending: { status: 'exited', code: 0 }, stdout: 'a  b\n' }],
+      executions: [{ target: 'shop-web-1', ending: { status: 'exited', code: 0 }, said: 'exit 0', stdout: 'a  b\n' }],
     })
   })
 

@@ -159,7 +159,8 @@ export async function asJson(state: RunState, output: ReadOutput) {
           ...(handle?.way === undefined ? {} : { way: handle.way }),
           ending: ending ?? null,
           ...(execution.settled ? { settled: execution.settled } : {}),
-          ...(rollout ? { said: describeRollout(execution, rollout, state.timeoutMs) } : {}),
+          // In the words of chat: `timed out, proved gone`.
+          said: rollout ? describeRollout(execution, rollout, state.timeoutMs) : describeEnding(ending),
           stdout: text(chunks, 'stdout'),
           stderr: text(chunks, 'stderr'),
           count: count ?? null,
