@@ -185,22 +185,13 @@ function problemsOf({ slack, backends, rules, hooks }: Parsed, socketMode: boole
       : []
   })
   const strangers = rules.flatMap(({ who }, i) =>
-    (who.webhooks ?? []).flatMap((hook, n): Problem[] =>
-      Object.hasOwn(hooks, hook)
-        ? []
-        : [
-            {
-              path: ['rules', i, 'who', 'webhooks', n],
-              words: `there is no hook called ${hook}; ${nearestOf(hook, Object.keys(hooks), 'under hooks: there are')}`,
-            },
-          ],
-    ),
+    unmet(who.webhooks, Object.keys(hooks), ['rules', i, 'who', 'webhooks'], 'hook', 'under hooks: there are'),
   )
   // What is nowhere is forbidden nowhere: a deny with a slip of the finger in it would never hold.
   const mounts = Object.values(backends).flatMap((one) => Object.keys(mountsIn(one)))
   const nowhere = rules.flatMap(({ targets, mounts: named }, i): readonly Problem[] => [
-    ...unmet(targets?.on, Object.keys(backends), ['rules', i, 'targets', 'on'], 'backend'),
-    ...unmet(named, mounts, ['rules', i, 'mounts'], 'mount'),
+    ...unmet(targets?.on, Object.keys(backends), ['rules', i, 'targets', 'on'], 'backend', 'backends here:'),
+    ...unmet(named, mounts, ['rules', i, 'mounts'], 'mount', 'mounts here:'),
     ...((targets as { workload?: readonly string[] } | undefined)?.workload ?? []).flatMap((glob, n): Problem[] =>
       /[/*?]/.test(glob)
         ? []
@@ -229,11 +220,18 @@ function problemsOf({ slack, backends, rules, hooks }: Parsed, socketMode: boole
 const mountsIn = (one: Parsed['backends'][string]): object =>
   (one.kind === 'docker' || one.kind === 'containerd' ? one.newContainers?.mounts : undefined) ?? {}
 
-function unmet(globs: readonly string[] | undefined, names: readonly string[], path: Path, what: string): readonly Problem[] {
-  return (globs ?? []).flatMap((glob, n) =>
+/** Of what a rule names, what means none of what there is. */
+function unmet(
+  globs: readonly string[] = [],
+  names: readonly string[],
+  path: Path,
+  what: string,
+  intro: string,
+): readonly Problem[] {
+  return globs.flatMap((glob, n) =>
     names.some((one) => matchesGlob(glob, one))
       ? []
-      : [{ path: [...path, n], words: `there is no ${what} called ${glob}; ${nearestOf(glob, names, `${what}s here:`)}` }],
+      : [{ path: [...path, n], words: `there is no ${what} called ${glob}; ${nearestOf(glob, names, intro)}` }],
   )
 }
 

@@ -1,5 +1,6 @@
 /** What the tables beside the events say about a run, worked out from its events: how they are written, and how they are proved. */
 
+import { succeeded } from '../core/fold.ts'
 import type { RunEvent, RunRequest } from '../core/model.ts'
 import { canonical } from './chain.ts'
 import { actorKey, placeKey } from './keys.ts'
@@ -92,5 +93,5 @@ export function advance(facts: Facts, event: RunEvent): void {
 }
 
 export function isSuccess(event: RunEvent): boolean {
-  return event.type === 'ended' && event.ending.status === 'exited' && event.ending.code === 0
+  return event.type === 'ended' && succeeded(event.ending)
 }

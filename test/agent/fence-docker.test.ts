@@ -58,6 +58,17 @@ function fence(allowed: DockerAllowed = {}, foreignExecs: Readonly<Record<string
     )
 }
 
+/** Settings of a host that drover asks for in another form, or not at all. */
+const beyondTheForm: readonly object[] = [
+  { CapAdd: ['SYS_ADMIN'] },
+  { CapDrop: ['ALL'], CapAdd: ['CHOWN', 'NET_ADMIN'] },
+  { CapDrop: ['KILL'] },
+  { ReadonlyRootfs: false },
+  { Tmpfs: { '/tmp': 'rw,dev,suid' } },
+  { Tmpfs: { '/etc': 'rw' } },
+  { StorageOpt: { size: '1g', other: 'x' } },
+]
+
 const EXEC_BODY = { AttachStdin: false, AttachStdout: true, AttachStderr: true, Tty: false, Cmd: ['true'], Env: ['A=b'] }
 const START_BODY = { Detach: false, Tty: false }
 
@@ -328,13 +339,7 @@ describe('new containers', () => {
       { UsernsMode: 'host' },
       { UTSMode: 'host' },
       { CgroupnsMode: 'host' },
-      { CapAdd: ['SYS_ADMIN'] },
-      { CapDrop: ['ALL'], CapAdd: ['CHOWN', 'NET_ADMIN'] },
-      { CapDrop: ['KILL'] },
-      { ReadonlyRootfs: false },
-      { Tmpfs: { '/tmp': 'rw,dev,suid' } },
-      { Tmpfs: { '/etc': 'rw' } },
-      { StorageOpt: { size: '1g', other: 'x' } },
+      ...beyondTheForm,
       { Devices: [{ PathOnHost: '/dev/sda' }] },
       { DeviceRequests: [] },
       { VolumesFrom: ['web-1'] },
@@ -428,16 +433,9 @@ describe('new containers', () => {
       { PidMode: 'host' },
       { PidMode: `container:${DB}` },
       { PidMode: `container:${hex('0')}` },
-      { CapAdd: ['SYS_ADMIN'] },
-      { CapDrop: ['ALL'], CapAdd: ['CHOWN', 'NET_ADMIN'] },
-      { CapDrop: ['KILL'] },
-      { ReadonlyRootfs: false },
-      { Tmpfs: { '/tmp': 'rw,dev,suid' } },
-      { Tmpfs: { '/etc': 'rw' } },
-      { StorageOpt: { size: '1g', other: 'x' } },
+      ...beyondTheForm,
       { Privileged: true },
       { NetworkMode: 'host' },
-      { ReadonlyRootfs: false },
     ])
       expect(await refusal(create(allowed, helper({}, host)))).toMatch(/list|look into|no container/)
   })

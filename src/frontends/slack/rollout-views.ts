@@ -1,5 +1,6 @@
 /** A rollout in Slack: the card that shows what would change before it does, how it goes, how it ended, and the way back. */
 
+import { succeeded } from '../../core/fold.ts'
 import type { Execution, Rollout, RunState, Settled } from '../../core/model.ts'
 import { makeVisible } from '../../core/output.ts'
 import type { Judgement } from '../../core/ports.ts'
@@ -111,14 +112,13 @@ function markOf(state: RunState, { verb }: Rollout): string {
 }
 
 function isDone({ executions }: RunState): boolean {
-  return executions.length > 0 && executions.every(({ ending }) => ending?.status === 'exited' && ending.code === 0)
+  return executions.length > 0 && executions.every(({ ending }) => succeeded(ending))
 }
 
 /** How far each one is, while it goes on and where it stopped; what a later run took back is somewhere else by now. */
 export function progressLines(state: RunState): readonly (readonly Leaf[])[] {
   return state.executions
-    .filter(({ progress, settled }) => progress !== undefined && settled === undefined)
-    .filter(({ ending }) => !(ending?.status === 'exited' && ending.code === 0))
+    .filter(({ progress, settled, ending }) => progress !== undefined && settled === undefined && !succeeded(ending))
     .slice(0, 10)
     .map(({ target, progress }) => [plain(cut(makeVisible(`${target.name}: ${progress ?? ''}`), 300))])
 }
@@ -171,7 +171,7 @@ export function rolloutButtons(state: RunState): readonly Button[] {
   const hasChanged = state.request.rollout?.verb !== 'status'
   const open = all.filter(({ settled }) => settled === undefined)
   const undoable = open.filter((one) => hasChanged && one.plan?.undo && mayHaveChanged(one))
-  const finishing = open.filter(({ plan, ending }) => plan?.finishes && ending?.status === 'exited' && ending.code === 0)
+  const finishing = open.filter(({ plan, ending }) => plan?.finishes && succeeded(ending))
   const label = (word: string, name: string) => cut(makeVisible(all.length === 1 ? word : `${word} ${name}`), 70)
   const own = 'It is a rollout of its own, with your own rights.'
   const action = (kind: keyof typeof ROLLOUT_ACTIONS, index: number) => `${ROLLOUT_ACTIONS[kind]}:${index}`
